@@ -1,0 +1,1 @@
+"""The `hypernet-jax` command."""

@@ -1,0 +1,21 @@
+"""How every command tells a mistake: one sentence, exit status 2."""
+
+import contextlib
+import sys
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["exit_with_sentence"]
+
+
+@contextlib.contextmanager
+def exit_with_sentence():
+    """Turns a `UserError` into its sentence on standard error and exit status 2."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Photographs in, training batches out: TFDS builders and a Grain pipeline."""

@@ -1,0 +1,135 @@
+"""The training input pipeline: deterministic from one seed, random access, resumable.
+
+Every random choice hangs on the seed and on the position in the stream, never
+on a thread, so the number of threads does not change what is seen.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.metrics import rgb_to_y
+
+__all__ = ["LevelSampler", "make_pipeline", "to_colours"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelSampler:
+    """The levels of one training step.
+
+    Attributes:
+      low, high: range that levels are drawn from, in people's units.
+      count: how many levels a step has.
+      fixed: if not empty, the levels of every step (the published recipe).
+    """
+
+    low: float
+    high: float
+    count: int
+    fixed: tuple[float, ...] = ()
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        """One float32 level per stratum: `count` equal parts of the range, one draw from each.
+
+        Stratified draws cover the range in every step, so that the loss of one
+        step can be compared with the next.
+        """
+        if self.fixed:
+            return np.asarray(self.fixed, np.float32)
+        position = (np.arange(self.count) + rng.random(self.count)) / self.count
+        return (self.low + (self.high - self.low) * position).astype(np.float32)
+
+
+def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
+    """Makes (H, W, C) grey (BT.601 Y) or RGB; uint8."""
+    if image.shape[-1] == colours:
+        return image
+    if colours == 1:
+        return rgb_to_y(image).astype(np.uint8)
+    return np.repeat(image, 3, axis=-1)
+
+
+class _RandomCrop(grain.transforms.RandomMap):
+    """A random crop, flipped and transposed at random: the eight symmetries of the square."""
+
+    def __init__(self, size: int, colours: int):
+        self._size, self._colours = size, colours
+
+    def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+        image, size = element["image"], self._size
+        if min(image.shape[:2]) < size:
+            raise UserError(
+                f"A stored sub-image is {image.shape[1]}x{image.shape[0]} pixels, smaller than "
+                f"config.data.crop_size={size}; lower it or prepare the dataset again."
+            )
+        top = rng.integers(image.shape[0] - size + 1)
+        left = rng.integers(image.shape[1] - size + 1)
+        crop = image[top : top + size, left : left + size]
+        if rng.random() < 0.5:
+            crop = crop[::-1]
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        if rng.random() < 0.5:
+            crop = crop.transpose(1, 0, 2)
+        return to_colours(np.ascontiguousarray(crop), self._colours)
+
+
+class _AddLevels(grain.transforms.RandomMap):
+    """Joins the step's levels to its crops and, for host degradations, the degraded crops."""
+
+    def __init__(self, sampler: LevelSampler, degrade: Callable | None):
+        self._sampler, self._degrade = sampler, degrade
+
+    def random_map(self, clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        levels = self._sampler(rng)
+        batch = {"clean": clean, "levels": levels}
+        if self._degrade is not None:
+            batch["degraded"] = np.stack([self._degrade(None, clean, level) for level in levels])
+        return batch
+
+
+def make_pipeline(
+    source,
+    *,
+    seed: int,
+    crops: int,
+    crop_size: int,
+    colours: int,
+    sampler: LevelSampler,
+    degrade: Callable | None = None,
+    threads: int = 2,
+    process: int = 0,
+    processes: int = 1,
+):
+    """An endless, checkpointable iterator over training batches.
+
+    Args:
+      source: random access to {"image": uint8 (H, W, 3)} records.
+      seed: decides everything.
+      crops: clean crops per step (in this process).
+      crop_size: side of a crop.
+      colours: 3, or 1 to convert to grey.
+      sampler: draws the levels of a step.
+      degrade: a host degradation (key, image, level); None if the device does it.
+      threads: reading threads; no effect on what is read.
+      process, processes: this process' share; no record is seen twice in an epoch.
+
+    Yields:
+      {"clean": uint8 (crops, H, W, C), "levels": float32 (K,)} and, with
+      `degrade`, "degraded": uint8 (K, crops, H, W, C).
+    """
+    dataset = (
+        grain.MapDataset.source(source)
+        .seed(seed)
+        .shuffle()
+        .repeat()[process::processes]
+        .random_map(_RandomCrop(crop_size, colours))
+        .batch(crops, drop_remainder=True)
+        .random_map(_AddLevels(sampler, degrade))
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, 2 * threads))
+    return iter(dataset.to_iter_dataset(options))

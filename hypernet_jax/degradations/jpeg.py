@@ -1,0 +1,61 @@
+"""JPEG compression by libjpeg (through Pillow), at any real quality."""
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["jpeg", "quantisation_tables"]
+
+
+@functools.cache
+def _standard_tables() -> tuple[np.ndarray, np.ndarray]:
+    """Luminance and chrominance tables of the JPEG standard, natural order."""
+    # Quality 50 is libjpeg's scale of exactly 100 %.
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=50)
+    tables = Image.open(stream).quantization  # type: ignore[attr-defined]
+    return np.asarray(tables[0], np.float64), np.asarray(tables[1], np.float64)
+
+
+def quantisation_tables(quality: float) -> list[list[int]]:
+    """libjpeg's two tables for a quality from 1 to 100, also between integers.
+
+    At an integer these are the tables libjpeg itself uses.
+    """
+    percent = 5000.0 / quality if quality < 50 else 200.0 - 2.0 * quality
+    # libjpeg truncates the percentage to an integer; between integers we must not.
+    if float(quality).is_integer():
+        percent = np.floor(percent)
+    return [
+        np.clip(np.floor((table * percent + 50.0) / 100.0), 1, 255).astype(int).tolist()
+        for table in _standard_tables()
+    ]
+
+
+def jpeg(key, image, quality) -> np.ndarray:
+    """Compresses and decodes again.
+
+    Args:
+      key: unused; JPEG is deterministic.
+      image: (..., H, W, C), 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1 (grey).
+      quality: 1 to 100, as libjpeg counts it; fractions are allowed.
+
+    Returns:
+      uint8 of the image's shape.
+    """
+    del key
+    image = np.asarray(image, np.uint8)
+    if image.ndim > 3:
+        return np.stack([jpeg(None, one, quality) for one in image])
+    grey = image.shape[-1] == 1
+    tables = quantisation_tables(float(quality))
+    stream = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if grey else image)
+    if grey:
+        picture.save(stream, "JPEG", qtables=tables[:1])
+    else:
+        picture.save(stream, "JPEG", qtables=tables, subsampling="4:2:0")
+    decoded = np.asarray(Image.open(stream))
+    return decoded[..., None] if grey else decoded

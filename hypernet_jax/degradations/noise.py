@@ -1,0 +1,32 @@
+"""Additive white Gaussian noise, on the device."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+__all__ = ["gaussian_noise", "gaussian_noise_float"]
+
+
+def gaussian_noise_float(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
+    """Adds N(0, sigma), neither clipped nor rounded: the "float" protocol.
+
+    Args:
+      key: PRNG key.
+      image: (..., H, W, C), 0 to 255.
+      sigma: standard deviation in 8-bit grey levels, scalar.
+
+    Returns:
+      float32 of the image's shape; values may leave 0..255.
+    """
+    image = jnp.asarray(image, jnp.float32)
+    return image + jnp.asarray(sigma, jnp.float32) * jax.random.normal(key, image.shape)
+
+
+def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
+    """Adds N(0, sigma), then clips to 0..255 and rounds: the "8-bit" protocol.
+
+    This is what a file that a user can save holds. Arguments as in
+    `gaussian_noise_float`; returns float32 with integral values.
+    """
+    noisy = gaussian_noise_float(key, image, sigma)
+    return jnp.round(jnp.clip(noisy, 0.0, 255.0))

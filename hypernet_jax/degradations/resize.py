@@ -1,0 +1,91 @@
+"""Bicubic resampling as the super-resolution literature does it.
+
+Cubic convolution with a = -0.5, antialiased when it shrinks, and symmetric
+continuation at the borders (Keys 1981; MATLAB's `imresize`). Image libraries
+that do not antialias, or that use a = -0.75, give figures about 1 dB away.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+__all__ = ["bicubic_down_up", "bicubic_resize"]
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel, a = -0.5."""
+    x = np.abs(x)
+    inner = 1.5 * x**3 - 2.5 * x**2 + 1.0
+    outer = -0.5 * x**3 + 2.5 * x**2 - 4.0 * x + 2.0
+    return np.where(x <= 1.0, inner, np.where(x < 2.0, outer, 0.0))
+
+
+@functools.lru_cache(maxsize=256)
+def _taps(size_in: int, size_out: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Source indices and weights, each (taps, size_out), for one axis.
+
+    `factor` is output samples per input sample, exactly: the sizes may be rounded.
+    """
+    stretch = max(1.0, 1.0 / factor)
+    centres = (np.arange(size_out) + 0.5) / factor - 0.5
+    taps = math.ceil(4.0 * stretch) + 2
+    first = np.floor(centres - 2.0 * stretch).astype(int)
+    indices = first[None] + np.arange(taps)[:, None]
+    weights = _cubic((centres[None] - indices) / stretch)
+    weights /= weights.sum(axis=0)
+    used = np.any(weights != 0.0, axis=1)
+    # Symmetric continuation: ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
+    folded = np.mod(indices[used], 2 * size_in)
+    folded = np.where(folded < size_in, folded, 2 * size_in - 1 - folded)
+    return folded, weights[used].astype(np.float32)
+
+
+def _resize_axis(image: np.ndarray, axis: int, size_out: int, factor: float) -> np.ndarray:
+    indices, weights = _taps(image.shape[axis], size_out, factor)
+    shape = [1] * image.ndim
+    shape[axis] = size_out
+    # A sum over taps, not a dense matrix: linear memory for photographs of any size.
+    return sum(
+        np.take(image, index, axis=axis) * weight.reshape(shape)
+        for index, weight in zip(indices, weights, strict=True)
+    )
+
+
+def bicubic_resize(image, factor: float, *, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Resizes by a real factor.
+
+    Args:
+      image: (..., H, W, C), 0 to 255, uint8 or float.
+      factor: output samples per input sample; below 1 shrinks, with antialiasing.
+      size: (height, width) of the output; ceil(H * factor), ceil(W * factor) if None.
+
+    Returns:
+      float32, neither rounded nor clipped: cubics overshoot.
+    """
+    image = np.asarray(image, np.float32)
+    height, width = image.shape[-3:-1]
+    if size is None:
+        size = (math.ceil(height * factor - 1e-6), math.ceil(width * factor - 1e-6))
+    rows = _resize_axis(image, image.ndim - 3, size[0], float(factor))
+    return _resize_axis(rows, image.ndim - 2, size[1], float(factor))
+
+
+def bicubic_down_up(key, image, scale) -> np.ndarray:
+    """Shrinks by `scale`, rounds to 8 bits as a file would, enlarges to the same size again.
+
+    Args:
+      key: unused; resampling is deterministic.
+      image: (..., H, W, C), 0 to 255.
+      scale: factor per side, 1 or more, fractions allowed. Height and width need
+        not be multiples of it; the literature's figures crop them to be.
+
+    Returns:
+      uint8 of the image's shape.
+    """
+    del key
+    scale = float(scale)
+    image = np.asarray(image)
+    small = np.clip(np.round(bicubic_resize(image, 1.0 / scale)), 0, 255)
+    large = bicubic_resize(small, scale, size=image.shape[-3:-1])
+    return np.clip(np.round(large), 0, 255).astype(np.uint8)

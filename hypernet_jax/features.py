@@ -1,0 +1,105 @@
+"""Features of the normalised level: z -> phi(z), the coordinates of a kernel bank.
+
+A feature map is a frozen (hashable) object with two pure methods:
+`init(key)` makes its own trainable parameters (an empty dict for the fixed
+maps) and `__call__(params, z)` returns phi, one-dimensional. `z` is a scalar
+or, for a task with several levels, a vector.
+"""
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["Affine", "FeatureMap", "Mlp", "Polynomial", "Proportional", "make_features"]
+
+
+class FeatureMap(Protocol):
+    def init(self, key: jax.Array) -> dict: ...
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """phi = (1, z, z^2, ..., z^degree)."""
+
+    degree: int = 2
+
+    def init(self, key: jax.Array) -> dict:
+        del key
+        return {}
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        z = jnp.atleast_1d(z)
+        powers = [z**d for d in range(1, self.degree + 1)]
+        return jnp.concatenate([jnp.ones(1, z.dtype), *powers])
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine(Polynomial):
+    """phi = (1, z): each parameter is A*z + B, the published method."""
+
+    degree: int = dataclasses.field(default=1, init=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proportional:
+    """phi = (z): the theory taken at its word, theta_i / theta_j = i / j."""
+
+    def init(self, key: jax.Array) -> dict:
+        del key
+        return {}
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        return jnp.atleast_1d(z)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mlp:
+    """phi = (1, tanh MLP of z): a learned curve through parameter space.
+
+    The constant feature stays, so that the network can start well scaled.
+    """
+
+    hidden: int = 16
+    outputs: int = 3
+
+    def init(self, key: jax.Array) -> dict:
+        hidden_key, output_key = jax.random.split(key)
+        return {
+            # Biases spread the tanh knees over the normalised range instead of all at z = 0.
+            "hidden": {
+                "kernel": 3.0 * jax.random.normal(hidden_key, (1, self.hidden)),
+                "bias": jnp.linspace(-2.0, 2.0, self.hidden),
+            },
+            "output": {
+                "kernel": jax.random.normal(output_key, (self.hidden, self.outputs))
+                / jnp.sqrt(self.hidden),
+                "bias": jnp.zeros(self.outputs),
+            },
+        }
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        z = jnp.atleast_1d(z)
+        hidden = jnp.tanh(z @ params["hidden"]["kernel"] + params["hidden"]["bias"])
+        learned = hidden @ params["output"]["kernel"] + params["output"]["bias"]
+        return jnp.concatenate([jnp.ones(1, learned.dtype), learned])
+
+
+def make_features(name: str, **options) -> FeatureMap:
+    """Returns the feature map called `name`: affine, proportional, polynomial or mlp."""
+    kinds = {
+        "affine": Affine,
+        "proportional": Proportional,
+        "polynomial": Polynomial,
+        "mlp": Mlp,
+    }
+    if name not in kinds:
+        raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")
+    return kinds[name](**options)

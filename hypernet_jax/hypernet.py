@@ -1,0 +1,115 @@
+"""The hypernetwork: a level is turned into a parameter pytree.
+
+    level --LevelScale--> z --features--> phi --kernel bank--> params
+
+A *generated* leaf of the restoration network is a bank of coefficients with one
+leading axis, the features: leaf(level) = sum_d phi_d(level) * bank[d]. A
+*shared* leaf does not depend on the level. With affine features this is
+HyperRes (Aharon and Ben-Artzi, ICASSP 2023): each kernel is A*z + B.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.typing import ArrayLike
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.features import Affine, FeatureMap
+from hypernet_jax.levels import LevelScale
+
+__all__ = ["HyperNetwork", "count_parameters", "path_matches"]
+
+Params = Any
+Theta = dict[str, Any]
+
+# How many levels across the range the initial fit of the bank looks at.
+_FIT_POINTS = 33
+
+
+def path_matches(pattern: str) -> Callable[[str], bool]:
+    """A predicate on parameter paths ("block_3/conv_1/kernel"): `re.search` of `pattern`."""
+    return re.compile(pattern).search  # type: ignore[return-value]
+
+
+def count_parameters(tree: Params) -> int:
+    """Number of scalars in all leaves of a pytree of arrays (or of shapes)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperNetwork:
+    """A pure map from a level to the parameters of any restoration network.
+
+    Attributes:
+      scale: the meaning of the level; normalises it.
+      features: z -> phi, see `hypernet_jax.features`.
+      generated: predicate on the "/"-joined path of a parameter: whether it
+        depends on the level. The network itself knows nothing of it.
+
+    Theta, the trainable pytree, is a dict of three trees: "generated" (banks,
+    leading axis = features), "shared" (plain leaves), "features" (the feature
+    map's own parameters, empty for the fixed maps).
+    """
+
+    scale: LevelScale
+    features: FeatureMap = Affine()
+    generated: Callable[[str], Any] = path_matches("")
+
+    def init(self, key: jax.Array, template: Params) -> Theta:
+        """Makes theta such that the network generated at every level is scaled as `template`.
+
+        Args:
+          key: PRNG key, for the feature map's own parameters.
+          template: parameters of a plain, well initialised network.
+
+        The bank is template times the weights w that make sum_d phi_d w_d as
+        near to 1 over the level range as least squares can: (1, 0, ..., 0)
+        wherever there is a constant feature, so that the slopes start at zero.
+        """
+        feature_params = self.features.init(key)
+        levels = jnp.linspace(self.scale.low, self.scale.high, _FIT_POINTS)
+        phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
+        weights, *_ = jnp.linalg.lstsq(phis, jnp.ones(_FIT_POINTS))
+        weights = jnp.where(jnp.abs(weights) < 1e-5, 0.0, weights)
+
+        flat = traverse_util.flatten_dict(template, sep="/")
+        generated = {path: leaf for path, leaf in flat.items() if self.generated(path)}
+        if not generated:
+            raise UserError(
+                "No parameter of the network is generated from the level; "
+                f"change the pattern so that it matches one of: {', '.join(flat)}."
+            )
+        shared = {path: leaf for path, leaf in flat.items() if path not in generated}
+        banks = {
+            path: weights.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.dtype) * leaf[None]
+            for path, leaf in generated.items()
+        }
+        return {"generated": banks, "shared": shared, "features": feature_params}
+
+    def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
+        """Features of one level in people's units; shape (number of features,)."""
+        return self.features(feature_params, self.scale.normalise(level))
+
+    def generate(self, theta: Theta, level: ArrayLike) -> Params:
+        """Returns the parameters of the restoration network for one level.
+
+        Args:
+          theta: what `init` returned, trained or not.
+          level: scalar in people's units. Not range-checked here, since it may
+            be traced: `LevelScale.check` does that at the public boundary.
+
+        Pure and differentiable; the result has exactly the template's tree
+        structure. `jax.vmap` over `level` gives the parameters of many networks.
+        """
+        phi = self.phi(theta["features"], level)
+        generated = {
+            path: jnp.tensordot(phi.astype(bank.dtype), bank, axes=1)
+            for path, bank in theta["generated"].items()
+        }
+        return traverse_util.unflatten_dict({**theta["shared"], **generated}, sep="/")

@@ -1,0 +1,144 @@
+"""A convolution that stays dense when it is vmapped over its kernels.
+
+`vmap` of an ordinary convolution over both images and kernels lowers to a
+grouped convolution, which on CPUs costs 8 to 14 times as much as the same
+arithmetic in dense form. Here the forward product and both of its gradients
+carry their own batching rule: where only images are batched they join the
+batch, and where kernels differ too, one dense convolution per level is
+unrolled. `vmap`, `grad(vmap)`, `vmap(grad)`, `jit` and `remat` all work; the
+meaning is that of `jax.lax.conv_general_dilated`. Forward-mode differentiation
+is not available.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+__all__ = ["conv_general_dilated"]
+
+_Padding = tuple[tuple[int, int], ...]
+
+
+def _dense(x, kernel, strides, padding):
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=lax.ConvDimensionNumbers(*_SPEC)
+    )
+
+
+# NHWC, HWIO, NHWC as lax spells them: (batch, feature, *spatial) and (out, in, *spatial).
+_SPEC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+
+def _dense_image_gradient(g, kernel, image_shape, strides, padding):
+    """Gradient of the convolution with respect to its image, given d/d(output)."""
+    x = jax.ShapeDtypeStruct((g.shape[0], *image_shape), g.dtype)
+    (gradient,) = jax.linear_transpose(lambda x: _dense(x, kernel, strides, padding), x)(g)
+    return gradient
+
+
+def _dense_kernel_gradient(x, g, kernel_shape, strides, padding):
+    """Gradient of the convolution with respect to its kernel, given d/d(output)."""
+    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+    (gradient,) = jax.linear_transpose(lambda k: _dense(x, k, strides, padding), kernel)(g)
+    return gradient
+
+
+def _fold(function: Callable, axis_size: int, x, kernel):
+    """Applies a per-image `function(x, kernel)` with the levels folded into the batch."""
+    folded = function(x.reshape((axis_size * x.shape[1], *x.shape[2:])), kernel)
+    return folded.reshape((axis_size, x.shape[1], *folded.shape[1:]))
+
+
+def _level_parallel(function: Callable, *, foldable: bool) -> Callable:
+    """Gives a two-argument product a batching rule that keeps it dense.
+
+    Args:
+      function: bilinear product of (array with a leading image batch, array).
+      foldable: whether a batched first argument alone may join the image batch.
+    """
+    batched = custom_vmap(function)
+
+    @batched.def_vmap
+    def rule(axis_size, in_batched, a, b):
+        a_batched, b_batched = in_batched
+        # Calling `batched` again, not `function`, serves nested vmaps.
+        if foldable and not b_batched:
+            return _fold(batched, axis_size, a, b), True
+        outputs = [
+            batched(a[i] if a_batched else a, b[i] if b_batched else b)
+            for i in range(axis_size)
+        ]
+        return jnp.stack(outputs), True
+
+    return batched
+
+
+@functools.cache
+def _product(strides: tuple[int, ...], padding: _Padding) -> Callable:
+    """The convolution for one geometry, differentiable and level-parallel."""
+    geometry = {"strides": strides, "padding": padding}
+    forward = _level_parallel(functools.partial(_dense, **geometry), foldable=True)
+
+    @functools.cache
+    def image_gradient(image_shape):
+        product = functools.partial(_dense_image_gradient, image_shape=image_shape, **geometry)
+        return _level_parallel(product, foldable=True)
+
+    @functools.cache
+    def kernel_gradient(kernel_shape):
+        product = functools.partial(_dense_kernel_gradient, kernel_shape=kernel_shape, **geometry)
+        return _level_parallel(product, foldable=False)
+
+    conv = jax.custom_vjp(lambda x, kernel: forward(x, kernel))
+
+    def forward_rule(x, kernel):
+        return forward(x, kernel), (x, kernel)
+
+    def backward_rule(residuals, g):
+        x, kernel = residuals
+        return (
+            image_gradient(x.shape[1:])(g, kernel),
+            kernel_gradient(kernel.shape)(x, g),
+        )
+
+    conv.defvjp(forward_rule, backward_rule)
+    return conv
+
+
+def conv_general_dilated(
+    lhs,
+    rhs,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    *,
+    lhs_dilation=None,
+    rhs_dilation=None,
+    dimension_numbers=None,
+    feature_group_count: int = 1,
+    precision=None,
+):
+    """Two-dimensional convolution, to be passed to `flax.linen.Conv(conv_general_dilated=...)`.
+
+    Args:
+      lhs: images, (batch, height, width, channels).
+      rhs: kernel, (height, width, channels in, channels out).
+      window_strides: two integers.
+      padding: pairs (low, high) of zeros, one per spatial axis.
+      others: accepted only in the form that an undilated, ungrouped `nn.Conv` gives them.
+    """
+    if feature_group_count != 1 or any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()))):
+        raise NotImplementedError("Level-parallel convolutions are neither grouped nor dilated.")
+    if dimension_numbers is not None:
+        numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+        if tuple(numbers) != _SPEC:
+            raise NotImplementedError("Level-parallel convolutions are NHWC with HWIO kernels.")
+    if precision is not None:
+        raise NotImplementedError("Set jax_default_matmul_precision instead of `precision`.")
+    if isinstance(padding, str):
+        raise NotImplementedError("Give the padding as pairs of integers.")
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return _product(tuple(window_strides), pads)(lhs, rhs)

@@ -1,0 +1,105 @@
+"""What a degradation level is, per task: range, unit, direction, normalisation.
+
+Levels are in people's units everywhere else (sigma in 0-255 grey levels, JPEG
+quality, scale factor). This module alone turns them into the dimensionless `z`
+that the hypernetwork's features are made of.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR", "LevelScale", "NORMALISATIONS"]
+
+
+def _published(level):
+    """level / 255 for every task, as the published code does."""
+    return level / 255.0
+
+
+def _per_hundred(level):
+    return level / 100.0
+
+
+def _jpeg_error(level):
+    """Square root of libjpeg's quantiser scale, 1 at quality 50.
+
+    The standard tables are multiplied by 50/q below quality 50 and by
+    (100 - q)/50 above it, and the error of a decoded image grows about as the
+    square root of that factor: so restoration strength is close to linear in
+    this z where it is far from linear in the quality. 0 at quality 100.
+    """
+    quality = jnp.clip(level, 1.0, 100.0)
+    factor = jnp.where(quality < 50.0, 50.0 / quality, (100.0 - quality) / 50.0)
+    return jnp.sqrt(factor)
+
+
+def _scale_loss(level):
+    """1 - 1/scale: the fraction of each axis' bandwidth that was lost; 0 at scale 1."""
+    return 1.0 - 1.0 / level
+
+
+NORMALISATIONS = {
+    "published": _published,
+    "per_hundred": _per_hundred,
+    "jpeg_error": _jpeg_error,
+    "scale_loss": _scale_loss,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelScale:
+    """The meaning of one task's level.
+
+    Attributes:
+      quantity: what the level measures, as it stands in messages and on axes.
+      unit: its unit, may be empty.
+      low: the smallest level that makes sense (inclusive).
+      high: the largest level that is accepted (inclusive).
+      normalisation: key of `NORMALISATIONS`, level -> z.
+      higher_is_worse: whether a higher level means a stronger degradation.
+    """
+
+    quantity: str
+    unit: str
+    low: float
+    high: float
+    normalisation: str
+    higher_is_worse: bool = True
+
+    def normalise(self, level: ArrayLike):
+        """Maps levels in people's units to z, elementwise; any shape, float32."""
+        return NORMALISATIONS[self.normalisation](jnp.asarray(level, jnp.float32))
+
+    def check(self, level) -> np.float32:
+        """Returns `level` as a float32 scalar, or raises `UserError` with the range.
+
+        The one place where a level from outside is coerced: 25, 25.0, "25" and a
+        numpy scalar become the same type, so that they share one compiled trace.
+        """
+        try:
+            value = float(level)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"The level {level!r} is not a number; give a {self.describe()}."
+            ) from None
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
+        return np.float32(value)
+
+    def describe(self) -> str:
+        """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
+
+
+NOISE_SIGMA = LevelScale("noise sigma", "8-bit grey levels", 0.0, 100.0, "per_hundred")
+JPEG_QUALITY = LevelScale(
+    "JPEG quality", "as libjpeg counts it", 1.0, 100.0, "jpeg_error", higher_is_worse=False
+)
+SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss")

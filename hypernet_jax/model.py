@@ -1,0 +1,100 @@
+"""A model: network, hypernetwork and task, built from one plain dict.
+
+The same dict stands in a training config, in a checkpoint and in the metadata
+of shipped weights, so that each of them can be turned back into functions.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.typing import ArrayLike
+
+from hypernet_jax.features import make_features
+from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
+from hypernet_jax.networks import apply_network, init_network, make_network
+from hypernet_jax.tasks import Task, get_task
+
+__all__ = ["Model", "make_model", "model_config"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Everything about a model but its trained numbers. All methods are pure."""
+
+    task: Task
+    network: nn.Module
+    hypernet: HyperNetwork
+
+    def init(self, key: jax.Array) -> Theta:
+        """Fresh theta."""
+        template_key, hypernet_key = jax.random.split(key)
+        template = init_network(template_key, self.network)
+        return self.hypernet.init(hypernet_key, template)
+
+    def generate(self, theta: Theta, level: ArrayLike) -> dict:
+        """Parameters of the restoration network for one level in people's units."""
+        return self.hypernet.generate(theta, level)
+
+    def apply(self, params: dict, image: jax.Array) -> jax.Array:
+        """Restores (N, H, W, C) images in [0, 1] with generated parameters."""
+        return apply_network(self.network, params, image)
+
+    def restore_levels(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
+        """Restores images at many levels at once.
+
+        Args:
+          theta: the hypernetwork's parameters.
+          levels: (K,) in people's units.
+          images: (K, N, H, W, C) in [0, 1], N images degraded to each level.
+
+        Returns:
+          (K, N, H, W, C).
+        """
+
+        def restore(level, image):
+            return self.apply(self.generate(theta, level), image)
+
+        return jax.vmap(restore)(levels, images)
+
+    @property
+    def colours(self) -> int:
+        """Channels of the images that the network restores."""
+        return getattr(self.network, "colours", 3)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Sizes of the network generated for one level and of theta."""
+        theta = jax.eval_shape(self.init, jax.random.key(0))
+        params = jax.eval_shape(lambda t: self.generate(t, self.task.scale.high), theta)
+        return {
+            "generated_parameters": count_parameters(params),
+            "level_dependent_parameters": count_parameters(params)
+            - count_parameters(theta["shared"]),
+            "trainable_parameters": count_parameters(theta),
+        }
+
+
+def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a training config that defines the model, as plain JSON-able values."""
+    return {
+        "task": config["task"],
+        "normalisation": config["levels"]["normalisation"],
+        "network": dict(config["network"]),
+        "features": dict(config["features"]),
+        "generated": config["generated"],
+    }
+
+
+def make_model(config: Mapping[str, Any]) -> Model:
+    """Builds a model from what `model_config` returns."""
+    task = get_task(config["task"])
+    scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
+    task = dataclasses.replace(task, scale=scale)
+    hypernet = HyperNetwork(
+        scale=scale,
+        features=make_features(**config["features"]),
+        generated=path_matches(config["generated"]),
+    )
+    return Model(task=task, network=make_network(**config["network"]), hypernet=hypernet)

@@ -1,0 +1,6 @@
+"""Restoration networks: ordinary Flax modules, unaware of levels."""
+
+from hypernet_jax.networks.registry import apply_network, init_network, make_network
+from hypernet_jax.networks.residual import ResidualNetwork
+
+__all__ = ["ResidualNetwork", "apply_network", "init_network", "make_network"]

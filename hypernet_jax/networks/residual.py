@@ -1,0 +1,100 @@
+"""The residual restoration network of HyperRes, and its lighter variant."""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hypernet_jax.level_conv import conv_general_dilated
+
+__all__ = ["Conv3x3", "ResidualNetwork", "pixel_shuffle"]
+
+# Kernel (3, 3), zero padding 1, dense under vmap over kernels.
+Conv3x3 = functools.partial(
+    nn.Conv, kernel_size=(3, 3), padding=1, conv_general_dilated=conv_general_dilated
+)
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """(N, H, W, C f f) -> (N, H f, W f, C), channels ordered (C, f, f) as in PyTorch."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h, w, c // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(n, h * factor, w * factor, c // factor**2)
+
+
+class ResidualBlock(nn.Module):
+    """conv, ReLU, conv, + input."""
+
+    channels: int
+    kernel_init: Callable
+    exit_init: Callable
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = nn.relu(Conv3x3(self.channels, kernel_init=self.kernel_init, name="conv_1")(x))
+        return x + Conv3x3(self.channels, kernel_init=self.exit_init, name="conv_2")(y)
+
+
+class ResidualNetwork(nn.Module):
+    """Stride-2 convolution, residual blocks under a long skip, pixel shuffle back.
+
+    With the defaults this is the network of HyperRes (Aharon and Ben-Artzi,
+    ICASSP 2023): 1,406,787 parameters in colour, 1,404,481 in grey.
+
+    Attributes:
+      colours: channels of the image, 3 or 1.
+      channels: width of the body.
+      blocks: number of residual blocks.
+      light_tail: go straight from the body to the image by one pixel shuffle,
+        without the two full-resolution convolutions of the published tail.
+      residual_output: add the degraded image to the output, so that the
+        network predicts the correction; published: False.
+      init_gain: factor on every kernel's He initialisation; published: 0.1.
+
+    Images are (N, H, W, colours), float, H and W multiples of `stride`.
+    """
+
+    colours: int = 3
+    channels: int = 64
+    blocks: int = 16
+    light_tail: bool = False
+    residual_output: bool = False
+    init_gain: float = 0.1
+
+    stride = 2
+
+    @property
+    def receptive_field(self) -> int:
+        """Pixels on each side of an output pixel that can influence it, at most."""
+        at_half_resolution = 2 * self.blocks + 2
+        tail = 0 if self.light_tail else 2
+        return 2 * at_half_resolution + 1 + tail + self.stride
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        kernel_init = nn.initializers.variance_scaling(
+            2.0 * self.init_gain**2, "fan_in", "truncated_normal"
+        )
+        # Branches that end in a sum start small, so that depth does not raise the variance.
+        exit_init = nn.initializers.variance_scaling(
+            2.0 * min(self.init_gain, 0.1) ** 2, "fan_in", "truncated_normal"
+        )
+        conv = functools.partial(Conv3x3, kernel_init=kernel_init)
+
+        head = conv(self.channels, strides=self.stride, name="head")(image)
+        x = head
+        for index in range(self.blocks):
+            x = ResidualBlock(self.channels, kernel_init, exit_init, name=f"block_{index}")(x)
+        x = head + conv(self.channels, kernel_init=exit_init, name="body_end")(x)
+        output_init = exit_init if self.residual_output else kernel_init
+        if self.light_tail:
+            x = conv(self.colours * self.stride**2, kernel_init=output_init, name="output")(x)
+            x = pixel_shuffle(x, self.stride)
+        else:
+            x = conv(self.channels * self.stride**2, name="upsample")(x)
+            x = nn.relu(pixel_shuffle(x, self.stride))
+            x = nn.relu(conv(self.channels, name="refine")(x))
+            x = conv(self.colours, kernel_init=output_init, name="output")(x)
+        return image + x if self.residual_output else x

@@ -1,0 +1,172 @@
+"""The restoration tasks: each a degradation, a level scale and how it is measured."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hypernet_jax import degradations
+from hypernet_jax.errors import UserError
+from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
+from hypernet_jax.metrics import rgb_to_y
+
+__all__ = ["TASKS", "Protocol", "Task", "get_task"]
+
+Degrade = Callable[[Any, Any, Any], Any]
+
+
+def _same(image: np.ndarray, level: float) -> np.ndarray:
+    del level
+    return image
+
+
+def _no_shave(level: float) -> int:
+    del level
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a task's figures are made.
+
+    Attributes:
+      description: one line for the tables.
+      degrade: (key, reference, level) -> degraded, 8-bit range.
+      reference: (clean uint8 HWC, level) -> reference uint8 HWC.
+      luma: measure on the Y channel instead of RGB.
+      shave: level -> border pixels left out of the measurement.
+      blocking: report PSNR-B as well.
+    """
+
+    description: str
+    degrade: Degrade
+    reference: Callable[[np.ndarray, float], np.ndarray] = _same
+    luma: bool = False
+    shave: Callable[[float], int] = _no_shave
+    blocking: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A kind of restoration.
+
+    Attributes:
+      name: its name on the command line and in configs.
+      title: its name in tables and figures.
+      scale: the meaning of its level.
+      degrade: (key, image, level) -> degraded, 8-bit range, used in training.
+      on_device: whether `degrade` is traceable by JAX; if not it runs in the
+        input pipeline, on the host.
+      enlarges: the level is a factor by which the image is enlarged (bicubic)
+        before the network sees it.
+      protocols: ways to measure; the first is the default.
+      levels: levels that tables show unless told otherwise.
+    """
+
+    name: str
+    title: str
+    scale: LevelScale
+    degrade: Degrade
+    on_device: bool
+    protocols: dict[str, Protocol]
+    levels: tuple[float, ...]
+    enlarges: bool = False
+
+    def network_input(self, image: np.ndarray, level: float) -> np.ndarray:
+        """What the network is given for a user's image (HWC, 8-bit range); float32 or as it is."""
+        if not self.enlarges:
+            return image
+        height, width = image.shape[:2]
+        size = (max(1, round(height * level)), max(1, round(width * level)))
+        return np.clip(np.round(degradations.bicubic_resize(image, level, size=size)), 0, 255)
+
+    def protocol(self, name: str | None) -> tuple[str, Protocol]:
+        """Returns (name, protocol); the default one if `name` is empty."""
+        name = name or next(iter(self.protocols))
+        if name not in self.protocols:
+            raise UserError(
+                f"The task {self.name} has no protocol {name!r}; "
+                f"choose one of {', '.join(self.protocols)}."
+            )
+        return name, self.protocols[name]
+
+
+def _luma_plane(image: np.ndarray, level: float) -> np.ndarray:
+    """The Y plane as an 8-bit grey image."""
+    del level
+    return image if image.shape[-1] == 1 else rgb_to_y(image).astype(np.uint8)
+
+
+def _crop_to_multiple(image: np.ndarray, level: float) -> np.ndarray:
+    """Crops to a multiple of an integer scale, as the literature does; fractional: as it is."""
+    if not float(level).is_integer():
+        return image
+    height, width = image.shape[:2]
+    return image[: height - height % int(level), : width - width % int(level)]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="denoise",
+            title="Gaussian denoising",
+            scale=NOISE_SIGMA,
+            degrade=degradations.gaussian_noise,
+            on_device=True,
+            protocols={
+                "8-bit": Protocol(
+                    "noise added, clipped to 0..255 and rounded; RGB", degradations.gaussian_noise
+                ),
+                "float": Protocol(
+                    "noise added, neither clipped nor rounded; RGB",
+                    degradations.gaussian_noise_float,
+                ),
+            },
+            levels=(5, 15, 25, 35, 50, 75),
+        ),
+        Task(
+            name="dejpeg",
+            title="JPEG artefact removal",
+            scale=JPEG_QUALITY,
+            degrade=degradations.jpeg,
+            on_device=False,
+            protocols={
+                "colour": Protocol("libjpeg, 4:2:0; RGB", degradations.jpeg, blocking=True),
+                "grey": Protocol(
+                    "BT.601 Y plane compressed as a grey image",
+                    degradations.jpeg,
+                    reference=_luma_plane,
+                    blocking=True,
+                ),
+            },
+            levels=(10, 20, 30, 40),
+        ),
+        Task(
+            name="sr",
+            title="Super-resolution",
+            scale=SCALE_FACTOR,
+            degrade=degradations.bicubic_down_up,
+            on_device=False,
+            protocols={
+                "y": Protocol(
+                    "antialiased bicubic down; Y channel, border of the scale shaved",
+                    degradations.bicubic_down_up,
+                    reference=_crop_to_multiple,
+                    luma=True,
+                    shave=lambda level: int(np.ceil(level)),
+                ),
+            },
+            levels=(2, 3, 4),
+            enlarges=True,
+        ),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """Returns the task called `name`, or raises `UserError` naming those there are."""
+    if name not in TASKS:
+        raise UserError(f"Unknown task {name!r}; choose one of {', '.join(TASKS)}.")
+    return TASKS[name]

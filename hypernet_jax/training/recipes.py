@@ -1,0 +1,114 @@
+"""The three recipes that every task's config starts from.
+
+`configs/*.py` take one of these and set what belongs to the task: its name,
+levels and data. Where a value departs from the published recipe (HyperRes,
+Aharon and Ben-Artzi, ICASSP 2023) its comment names the published one.
+Sequences are tuples, since lists cannot be overridden on the command line.
+"""
+
+from ml_collections import ConfigDict
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["VARIANTS", "recipe"]
+
+
+def _base() -> ConfigDict:
+    """Ours: the published size, trained on a GPU or TPU."""
+    return ConfigDict(
+        {
+            "task": "",  # denoise, dejpeg or sr; set by the config file
+            "seed": 0,
+            "steps": 300_000,  # published: 1,000,000
+            "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
+            "log_every": 100,
+            "network": {
+                "name": "residual",
+                "colours": 3,  # 3 RGB, 1 grey
+                "channels": 64,
+                "blocks": 16,
+                "light_tail": True,  # published: False (two more full-resolution convolutions)
+                "residual_output": True,  # published: False
+                "init_gain": 1.0,  # published: 0.1
+            },
+            "features": {"name": "affine"},  # affine, proportional, polynomial, mlp
+            # Regular expression on parameter paths; published: "block_" (the residual blocks)
+            "generated": "",
+            "levels": {
+                "count": 4,  # networks per step; the same crops are degraded to each level
+                "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
+                "low": 0.0,  # range of drawn levels, set by the task
+                "high": 0.0,
+                "normalisation": "",  # level -> z, set by the task; published: level / 255
+            },
+            "data": {
+                "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default
+                "crop_size": 96,
+                "crops": 16,
+                "threads": 4,
+            },
+            "optimizer": {
+                "learning_rate": 5e-4,  # published: 1e-4
+                "schedule": "cosine",  # cosine, halfway or constant; published: halfway
+                "warmup_steps": 500,  # published: 0
+                "final_fraction": 0.01,  # of the learning rate, at the end of the cosine
+                "clip_norm": 1.0,  # global gradient norm; published: none (0)
+                "b1": 0.9,
+                "b2": 0.999,
+            },
+            "validation": {
+                "every": 2_000,
+                "levels": (),  # set by the task
+                "images": 8,
+                "crop_size": 256,
+            },
+            "checkpoint": {"every": 2_000, "keep": 3},
+        }
+    )
+
+
+def _published() -> ConfigDict:
+    """The published recipe. It departs only in that its network starts well scaled at every
+    level (published: kernels A*z + B that start at A*z)."""
+    config = _base()
+    config.steps = 1_000_000
+    config.ema_decay = 0.0
+    config.network.light_tail = False
+    config.network.residual_output = False
+    config.network.init_gain = 0.1
+    config.generated = "block_"
+    config.levels.normalisation = "published"
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.schedule = "halfway"
+    config.optimizer.warmup_steps = 0
+    config.optimizer.clip_norm = 0.0
+    return config
+
+
+def _compact() -> ConfigDict:
+    """Ours for two CPU cores: about 0.4 s per step."""
+    config = _base()
+    config.steps = 6_000  # published: 1,000,000
+    config.network.channels = 32  # published: 64
+    config.network.blocks = 8  # published: 16
+    config.data.crop_size = 64  # published: 96
+    config.data.crops = 4  # published: 16
+    config.data.threads = 2
+    config.optimizer.learning_rate = 2e-3  # published: 1e-4
+    config.optimizer.warmup_steps = 200  # published: 0
+    config.validation.every = 1_000
+    config.validation.crop_size = 128
+    config.checkpoint.every = 500
+    return config
+
+
+_RECIPES = {"base": _base, "compact": _compact, "published": _published}
+VARIANTS = tuple(_RECIPES)
+
+
+def recipe(variant: str) -> ConfigDict:
+    """Returns the recipe called `variant`: base (also for ""), compact or published."""
+    variant = variant or "base"
+    if variant not in _RECIPES:
+        raise UserError(f"Unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}.")
+    return _RECIPES[variant]()

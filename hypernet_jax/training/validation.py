@@ -1,0 +1,54 @@
+"""Validation during training: PSNR per level on held-out photographs."""
+
+import jax
+import numpy as np
+
+from hypernet_jax.data.pipeline import to_colours
+from hypernet_jax.metrics import psnr
+from hypernet_jax.model import Model
+
+__all__ = ["Validation"]
+
+
+class Validation:
+    """PSNR of fixed centre crops, degraded once, at fixed levels.
+
+    Args:
+      model: what to validate.
+      source: records of held-out sub-images.
+      config: `config.validation` with `levels`, `images` and `crop_size`.
+    """
+
+    def __init__(self, model: Model, source, config):
+        self._levels = np.asarray(config.levels, np.float32)
+        crops = []
+        for index in range(min(config.images, len(source))):
+            # Spread over the split, so that few crops still show many photographs.
+            image = source[index * len(source) // min(config.images, len(source))]["image"]
+            size = min(config.crop_size, *image.shape[:2])
+            top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+            crops.append(to_colours(image[top : top + size, left : left + size], model.colours))
+        smallest = min(min(crop.shape[:2]) for crop in crops)
+        self._clean = np.stack([crop[:smallest, :smallest] for crop in crops])
+        key = jax.random.key(0)
+        self._degraded = [
+            np.asarray(model.task.degrade(jax.random.fold_in(key, i), self._clean, level))
+            for i, level in enumerate(self._levels)
+        ]
+
+        def restore(theta, level, degraded):
+            images = degraded.astype(np.float32) / 255.0
+            return model.apply(model.generate(theta, level), images)
+
+        self._restore = jax.jit(restore)
+
+    def __call__(self, theta) -> dict[str, float]:
+        """Returns {"validation/psnr_LEVEL": dB, ..., "validation/psnr": their mean}."""
+        values = {}
+        for level, degraded in zip(self._levels, self._degraded, strict=True):
+            restored = np.asarray(self._restore(theta, level, degraded))
+            restored = np.clip(np.round(255.0 * restored), 0, 255)
+            figures = [psnr(r, c) for r, c in zip(restored, self._clean, strict=True)]
+            values[f"validation/psnr_{level:g}"] = float(np.mean(figures))
+        values["validation/psnr"] = float(np.mean(list(values.values())))
+        return values
