@@ -1,22 +1,25 @@
 """Trains a hypernetwork: python train.py --config=configs/denoise.py:compact --workdir=DIR."""
 
-from absl import app, flags
+from absl import flags, logging
 from ml_collections import config_flags
 
-from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.cli.scripts import run_script
+from hypernet_jax.errors import UserError
 from hypernet_jax.training.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="File with get_config(variant).")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints and metrics.")
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE.py or FILE.py:VARIANT.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metrics.")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    with exit_with_sentence():
-        train(_CONFIG.value, _WORKDIR.value)
+    del argv  # flags alone
+    if _CONFIG.value is None or not _WORKDIR.value:
+        raise UserError("Give --config=configs/denoise.py:compact (or another) and --workdir=DIR.")
+    if flags.FLAGS["verbosity"].using_default_value:
+        # Orbax tells every file it writes; the progress bar is what people want to see.
+        logging.set_verbosity(logging.WARNING)
+    train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_script(main)

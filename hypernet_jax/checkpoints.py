@@ -9,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.model import make_model, model_config
 
 __all__ = ["Checkpoints", "load_ema"]
 
@@ -94,8 +95,6 @@ def load_ema(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise UserError(f"There is no complete checkpoint in {workdir}; train for longer.")
         config = checkpoints.config()
     with ocp.CheckpointManager(folder) as manager:
-        from hypernet_jax.model import make_model, model_config
-
         model = make_model(model_config(config))
         abstract = {"ema": jax.eval_shape(model.init, jax.random.key(0))}
         abstract = jax.tree.map(

@@ -7,6 +7,7 @@ or, for a task with several levels, a vector.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -94,7 +95,7 @@ class Mlp:
 
 def make_features(name: str, **options) -> FeatureMap:
     """Returns the feature map called `name`: affine, proportional, polynomial or mlp."""
-    kinds = {
+    kinds: dict[str, Callable[..., FeatureMap]] = {
         "affine": Affine,
         "proportional": Proportional,
         "polynomial": Polynomial,
@@ -102,4 +103,7 @@ def make_features(name: str, **options) -> FeatureMap:
     }
     if name not in kinds:
         raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")
-    return kinds[name](**options)
+    try:
+        return kinds[name](**options)
+    except TypeError as error:
+        raise UserError(f"The features {name!r} do not take these options: {error}.") from None

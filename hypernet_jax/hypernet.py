@@ -37,6 +37,11 @@ def path_matches(pattern: str) -> Callable[[str], bool]:
     return re.compile(pattern).search  # type: ignore[return-value]
 
 
+def _everything(path: str) -> bool:
+    del path
+    return True
+
+
 def count_parameters(tree: Params) -> int:
     """Number of scalars in all leaves of a pytree of arrays (or of shapes)."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
@@ -58,8 +63,8 @@ class HyperNetwork:
     """
 
     scale: LevelScale
-    features: FeatureMap = Affine()
-    generated: Callable[[str], Any] = path_matches("")
+    features: FeatureMap = dataclasses.field(default_factory=Affine)
+    generated: Callable[[str], Any] = _everything
 
     def init(self, key: jax.Array, template: Params) -> Theta:
         """Makes theta such that the network generated at every level is scaled as `template`.

@@ -69,8 +69,7 @@ def _level_parallel(function: Callable, *, foldable: bool) -> Callable:
         if foldable and not b_batched:
             return _fold(batched, axis_size, a, b), True
         outputs = [
-            batched(a[i] if a_batched else a, b[i] if b_batched else b)
-            for i in range(axis_size)
+            batched(a[i] if a_batched else a, b[i] if b_batched else b) for i in range(axis_size)
         ]
         return jnp.stack(outputs), True
 
@@ -130,7 +129,9 @@ def conv_general_dilated(
       padding: pairs (low, high) of zeros, one per spatial axis.
       others: accepted only in the form that an undilated, ungrouped `nn.Conv` gives them.
     """
-    if feature_group_count != 1 or any(d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()))):
+    if feature_group_count != 1 or any(
+        d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()))
+    ):
         raise NotImplementedError("Level-parallel convolutions are neither grouped nor dilated.")
     if dimension_numbers is not None:
         numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR", "LevelScale", "NORMALISATIONS"]
+__all__ = ["JPEG_QUALITY", "NOISE_SIGMA", "NORMALISATIONS", "SCALE_FACTOR", "LevelScale"]
 
 
 def _published(level):
@@ -71,6 +71,13 @@ class LevelScale:
     high: float
     normalisation: str
     higher_is_worse: bool = True
+
+    def __post_init__(self):
+        if self.normalisation not in NORMALISATIONS:
+            raise UserError(
+                f"Unknown normalisation {self.normalisation!r} of levels; "
+                f"choose one of {', '.join(NORMALISATIONS)}."
+            )
 
     def normalise(self, level: ArrayLike):
         """Maps levels in people's units to z, elementwise; any shape, float32."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
@@ -28,25 +28,16 @@ def find_images(folder: str | Path) -> list[Path]:
     return found
 
 
-def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
-    """Reads an image whole.
-
-    Args:
-      path: an image file.
-      colours: 3 or 1 to convert to RGB or grey; None keeps grey images grey.
-
-    Returns:
-      uint8 (H, W, 3), or (H, W, 1) for grey.
+def open_image(path: str | Path) -> Image.Image:
+    """Opens and fully decodes an image.
 
     Raises:
       UserError: one sentence that names the file, if it is missing, no image or damaged.
     """
     path = Path(path)
     try:
-        with Image.open(path) as picture:
-            grey = picture.mode in ("1", "L", "LA", "I;16", "I", "F")
-            mode = "L" if (grey if colours is None else colours == 1) else "RGB"
-            image = np.asarray(picture.convert(mode))
+        picture = Image.open(path)
+        picture.load()
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; check the path.") from None
     except IsADirectoryError:
@@ -54,7 +45,39 @@ def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
     except PermissionError:
         raise UserError(f"The file {path} may not be read; check its permissions.") from None
     except UnidentifiedImageError:
-        raise UserError(f"The file {path} is not an image that can be read.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} is damaged and cannot be read ({error}).") from None
+        raise UserError(
+            f"The file {path} is not an image that can be read; give a PNG, JPEG, WebP or the like."
+        ) from None
+    except Image.DecompressionBombError:
+        raise UserError(f"The image {path} has too many pixels to be opened safely.") from None
+    # Pillow's decoders raise whatever their parsers stumble over in a damaged file.
+    except Exception as error:
+        raise UserError(
+            f"The image {path} is damaged and cannot be read ({error}); use an intact copy."
+        ) from None
+    return picture
+
+
+def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
+    """Reads an image as 8-bit pixels, turned upright as its EXIF orientation says.
+
+    Args:
+      path: an image file.
+      colours: 3 or 1 to convert to RGB or grey; None keeps grey images grey.
+
+    Returns:
+      uint8 (H, W, 3), or (H, W, 1) for grey. Transparency is dropped.
+
+    Raises:
+      UserError: as `open_image`.
+    """
+    picture = ImageOps.exif_transpose(open_image(path))
+    grey = picture.mode in ("1", "L", "LA", "I;16", "I;16B", "I", "F")
+    if picture.mode.startswith(("I", "F")):
+        # Pillow would clip 16-bit samples to 255 instead of scaling them.
+        wide = np.asarray(picture, np.float64)
+        unit = 257.0 if picture.mode.startswith("I") else 1.0
+        picture = Image.fromarray(np.clip(np.round(wide / unit), 0, 255).astype(np.uint8))
+    mode = "L" if (grey if colours is None else colours == 1) else "RGB"
+    image = np.asarray(picture.convert(mode))
     return image[..., None] if image.ndim == 2 else image

@@ -71,11 +71,13 @@ def prepare_dataset(
 
     def skip(sentence: str) -> None:
         if strict:
-            raise UserError(f"{sentence} (refused because of --strict)")
+            raise UserError(f"{sentence.rstrip('.')}; refused because of --strict.")
         report(f"Skipped: {sentence}")
 
     def bar(paths):
-        return tqdm.tqdm(paths, desc="photographs", unit="photo", disable=not progress)
+        return tqdm.tqdm(
+            paths, desc="photographs", unit="photo", disable=None if progress else True
+        )
 
     tfds.disable_progress_bar()
     builder_class = Photographs if layout == "folder" else Div2kHr

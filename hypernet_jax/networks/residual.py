@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from hypernet_jax.level_conv import conv_general_dilated
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,12 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         stop = stack.enter_context(_stop_on_signal())
         bar = stack.enter_context(
             tqdm.tqdm(
-                total=config.steps, initial=start, desc=model.task.name, disable=not progress
+                total=config.steps,
+                initial=start,
+                desc=model.task.name,
+                disable=not progress,
+                # In a log file, where every refresh is a line, refresh seldom.
+                mininterval=0.1 if sys.stderr.isatty() else 30.0,
             )
         )
         since, since_step, images = time.perf_counter(), step, 0
@@ -131,7 +137,8 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                 if not np.isfinite(values["loss"]):
                     raise UserError(
                         f"The loss became {values['loss']} before step {step}; lower "
-                        "config.optimizer.learning_rate and start again: the last checkpoint is kept."
+                        "config.optimizer.learning_rate and start again; "
+                        "the last checkpoint is kept."
                     )
                 writer.write(step, values)
                 bar.set_postfix_str(

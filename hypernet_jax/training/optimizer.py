@@ -44,5 +44,5 @@ def make_optimizer(config, steps: int) -> optax.GradientTransformation:
 
 
 def ema_decay(step: jax.Array, decay: float) -> jax.Array:
-    """Decay of the parameter average, shorter at the start so that it forgets the initial values."""
+    """Decay of the parameter average, shorter at the start to forget the initial values."""
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))

@@ -88,7 +88,7 @@ def make_train_step(
         metrics = {
             "loss": loss,
             "psnr": jnp.mean(-10.0 * jnp.log10(mse + 1e-10)),
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
         }
         return new_state, metrics
 

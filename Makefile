@@ -1,0 +1,39 @@
+# Everything here installs what it needs into .venv, and again when that is stale.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One constraints file per series of jax: Python 3.11 stays at jax 0.10.
+SERIES := $(shell $(PYTHON) -c 'import sys; print("3.11" if sys.version_info[:2] == (3, 11) else "3.12")')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(SERIES).txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/hypernet-jax demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is %d.%d; run: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints/$(SERIES).txt
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) -e '.[test,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,58 @@
+"""Evaluates a hypernetwork on a folder of images:
+
+python evaluate.py --weights=denoise --dataset=FOLDER --levels=15,25,50 --output=DIR
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from hypernet_jax.cli.scripts import run_script
+from hypernet_jax.errors import UserError
+from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.report import markdown_table, write_report
+from hypernet_jax.restoration.restorer import Restorer
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Optional: the config that the weights must belong to (its task)."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")
+_DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
+_LEVELS = flags.DEFINE_list("levels", [], "Levels in people's units; default: the task's own.")
+_PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
+
+
+def _restorer() -> Restorer:
+    workdir, weights = _WORKDIR.value, _WEIGHTS.value
+    if workdir is not None and weights is None:
+        return Restorer.from_workdir(workdir)
+    if weights is not None and workdir is None:
+        return Restorer.from_pretrained(weights)
+    raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
+
+
+def main(argv):
+    del argv  # flags alone
+    if not _DATASET.value:
+        raise UserError("Give --dataset=FOLDER, a folder of clean images.")
+    restorer = _restorer()
+    task = restorer.model.task.name
+    if _CONFIG.value is not None and _CONFIG.value.task != task:
+        raise UserError(f"The config is for {_CONFIG.value.task}, but the weights are for {task}.")
+    results = evaluate(
+        restorer,
+        _DATASET.value,
+        levels=_LEVELS.value,
+        protocol=_PROTOCOL.value,
+        seed=_SEED.value,
+    )
+    print(markdown_table(results))
+    if _OUTPUT.value is not None:
+        for path in write_report(results, _OUTPUT.value):
+            print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run_script(main)

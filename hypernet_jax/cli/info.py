@@ -1,0 +1,53 @@
+"""`hypernet-jax info`: parameter counts of a config or of weights, as JSON."""
+
+import argparse
+import importlib.util
+import json
+from pathlib import Path
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.model import Model, make_model, model_config
+from hypernet_jax.weights import load_weights
+
+__all__ = ["info"]
+
+
+def _load_config(name: str):
+    """Runs get_config(variant) of "FILE.py:variant"."""
+    file, _, variant = name.partition(":")
+    if not Path(file).is_file():
+        raise UserError(f"There is no config file {file}; check the path.")
+    spec = importlib.util.spec_from_file_location("config", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"The config {file} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return module.get_config(variant) if variant else module.get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"The config {file} cannot be run ({error}).") from None
+
+
+def _model(args: argparse.Namespace) -> Model:
+    if args.config is not None:
+        return make_model(model_config(_load_config(args.config)))
+    return load_weights(args.weights)[0]
+
+
+def info(args: argparse.Namespace) -> int:
+    """Prints one JSON object."""
+    model = _model(args)
+    print(
+        json.dumps(
+            {
+                "source": args.config or args.weights,
+                "task": model.task.name,
+                "level": model.task.scale.describe(),
+                **model.parameter_counts(),
+            },
+            indent=2,
+        )
+    )
+    return 0

@@ -1,0 +1,127 @@
+"""The `hypernet-jax` command: arguments, and which function they go to.
+
+The work is imported only by the subcommand that does it, so that `--help` and
+mistakes answer at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.version import __version__
+
+__all__ = ["main"]
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.restore import restore
+
+    return restore(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.demo import demo
+
+    return demo(args.output)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.info import info
+
+    return info(args)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from hypernet_jax.data.prepare import prepare_dataset
+
+    counts = prepare_dataset(
+        args.folder,
+        args.output,
+        layout=args.layout,
+        size=args.size,
+        stride=args.stride,
+        held_out=args.held_out,
+        strict=args.strict,
+        overwrite=args.overwrite,
+        report=lambda sentence: print(sentence, file=sys.stderr),
+    )
+    told = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"wrote {args.output}: {told} sub-images")
+    return 0
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from hypernet_jax.checkpoints import load_ema
+    from hypernet_jax.model import model_config
+    from hypernet_jax.weights import save_weights
+
+    config, theta = load_ema(args.workdir)
+    save_weights(args.output, theta, model_config(config), overwrite=args.overwrite)
+    print(f"wrote {args.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hypernet-jax",
+        description="Adaptive image restoration: one network for every noise level, "
+        "JPEG quality or scale.",
+    )
+    parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    restore = commands.add_parser("restore", help="restore image files")
+    restore.add_argument("images", nargs="+", metavar="IMAGE")
+    restore.add_argument("--task", help="denoise, dejpeg or sr")
+    restore.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
+    restore.add_argument("--level", help="noise sigma (0-100) or JPEG quality (1-100)")
+    restore.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
+    restore.add_argument(
+        "-o", "--output", required=True, help="output file, or a folder for several images"
+    )
+    restore.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    restore.set_defaults(run=_restore)
+
+    demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
+    demo.add_argument("-o", "--output", default="demo-output", help="folder for the pictures")
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser("info", help="parameter counts as JSON")
+    which = info.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", help="FILE.py or FILE.py:VARIANT")
+    which.add_argument("--weights", help="shipped weights by name, or a .safetensors file")
+    info.set_defaults(run=_info)
+
+    prepare = commands.add_parser("prepare", help="make a training dataset from photographs")
+    prepare.add_argument("folder", help="folder of photographs, or the one with DIV2K's HR folders")
+    prepare.add_argument("-o", "--output", required=True, help="folder to make")
+    prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
+    prepare.add_argument("--size", type=int, default=256, help="side of the stored sub-images")
+    prepare.add_argument("--stride", type=int, default=192, help="distance between sub-images")
+    prepare.add_argument(
+        "--held-out", type=int, default=8, help="photographs kept for validation (layout folder)"
+    )
+    prepare.add_argument(
+        "--strict", action="store_true", help="refuse unreadable or too small images"
+    )
+    prepare.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
+    prepare.set_defaults(run=_prepare)
+
+    weights = commands.add_parser("weights", help="write a training run's weights to one file")
+    weights.add_argument("workdir")
+    weights.add_argument("-o", "--output", required=True, help="a .safetensors file")
+    weights.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    weights.set_defaults(run=_weights)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status (mistakes exit with status 2)."""
+    args = _parser().parse_args(argv)
+    with exit_with_sentence():
+        return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

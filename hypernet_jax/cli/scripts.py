@@ -1,0 +1,44 @@
+"""Running `train.py` and `evaluate.py`: absl flags, but mistakes told in one sentence."""
+
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.errors import UserError
+
+__all__ = ["run_script"]
+
+
+def _sentence(error: Exception) -> str:
+    """What absl and ml_collections mean, without their tracebacks."""
+    text = str(error)
+    told, found, sentence = text.rpartition("UserError: ")
+    del told
+    if found:  # a mistake of ours, raised while the config file ran
+        return sentence.splitlines()[0]
+    if isinstance(error, AttributeError):  # an override of a field that is not there
+        text = text.strip("'\"").replace("\\n", " ").replace("\\'", "'").replace("\n", " ")
+        text = text.replace(" Did you", "; did you")
+        return f"The config has no field {text.rstrip('?.')}? The config file tells its fields."
+    if isinstance(error, OSError):
+        return "The config file given by --config does not exist or cannot be read; check the path."
+    return f"{text.strip().splitlines()[0].rstrip('.')}; see --help."
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        arguments = flags.FLAGS(argv)
+        # A config file that cannot be loaded is noticed only when it is looked at.
+        getattr(flags.FLAGS.config, "task", None)
+    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
+        raise UserError(_sentence(error)) from None
+    if len(arguments) > 1:
+        raise UserError(f"Unexpected argument {arguments[1]!r}; options start with --, see --help.")
+    return arguments
+
+
+def run_script(main: Callable[[list[str]], None]) -> None:
+    """`app.run` with every mistake told as a sentence and exit status 2."""
+    with exit_with_sentence():
+        app.run(main, flags_parser=_parse)

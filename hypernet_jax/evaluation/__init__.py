@@ -1,0 +1,1 @@
+"""Measuring a restorer on a folder of images: figures, tables, curves."""

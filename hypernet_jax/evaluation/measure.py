@@ -1,0 +1,119 @@
+"""Figures of a restorer on a folder of images, under a named protocol."""
+
+import platform
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from hypernet_jax.data.images import find_images, read_image
+from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
+from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.tasks import Protocol
+
+__all__ = ["evaluate", "measure", "measured_area", "noise_key"]
+
+
+def noise_key(seed: int, name: str) -> jax.Array:
+    """The key of one image's noise: it hangs on the name alone, not on the order."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+def _restore(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarray:
+    """Restores an HWC image of 8-bit range, which may leave that range, to integral values."""
+    image = np.asarray(degraded, np.float32)[None] / 255.0
+    restored = restorer.apply(image, level=level)[0]
+    return np.clip(np.round(255.0 * restored), 0.0, 255.0)
+
+
+def measured_area(
+    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plane and the pixels that the protocol compares (HWC, 8-bit range)."""
+    if protocol.luma and reference.shape[-1] == 3:
+        image, reference = rgb_to_y(image), rgb_to_y(reference)
+    shave = protocol.shave(level)
+    if shave and min(reference.shape[:2]) > 2 * shave:
+        image, reference = (a[shave:-shave, shave:-shave] for a in (image, reference))
+    return image, reference
+
+
+def measure(
+    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: float
+) -> dict[str, float]:
+    """psnr, ssim and, for blocking protocols, psnr_b of one image (HWC, 8-bit range)."""
+    image, reference = measured_area(image, reference, protocol, level)
+    figures = {"psnr": psnr(image, reference), "ssim": ssim(image, reference)}
+    if protocol.blocking:
+        figures["psnr_b"] = psnr_b(image, reference)
+    return figures
+
+
+def _figures(
+    restorer: Restorer, paths: Sequence[Path], folder: Path, protocol: Protocol, level, seed
+) -> Iterator[dict[str, float]]:
+    for path in paths:
+        clean = read_image(path)
+        reference = protocol.reference(clean, level)
+        key = noise_key(seed, path.relative_to(folder).as_posix())
+        degraded = np.asarray(protocol.degrade(key, reference, level))
+        restored = _restore(restorer, degraded, level)
+        before = measure(degraded, reference, protocol, level)
+        yield {f"{name}_input": value for name, value in before.items()} | measure(
+            restored, reference, protocol, level
+        )
+
+
+def evaluate(
+    restorer: Restorer,
+    dataset: str | Path,
+    *,
+    levels: Sequence[float | str] = (),
+    protocol: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Degrades, restores and measures every image of a folder at every level.
+
+    Args:
+      restorer: what is measured.
+      dataset: a folder of clean images of any size, colour or grey.
+      levels: in people's units; the task's own if empty.
+      protocol: a name of the task's protocols; the first if None.
+      seed: of the noise.
+      progress: draw a progress bar.
+
+    Returns:
+      What results.json holds. Each row is the mean over images of one level.
+    """
+    task = restorer.model.task
+    name, rule = task.protocol(protocol)
+    checked = [float(task.scale.check(level)) for level in (levels or task.levels)]
+    folder = Path(dataset)
+    paths = find_images(folder)
+    rows = []
+    total = len(checked) * len(paths)
+    # None: a bar on a terminal only.
+    with tqdm.tqdm(total=total, unit="image", disable=None if progress else True) as bar:
+        for level in checked:
+            figures = []
+            for one in _figures(restorer, paths, folder, rule, level, seed):
+                figures.append(one)
+                bar.update()
+            means = {key: float(np.mean([one[key] for one in figures])) for key in figures[0]}
+            rows.append({"level": level, "images": len(figures), **means})
+    return {
+        "dataset": folder.resolve().name,
+        "task": task.name,
+        "protocol": name,
+        "protocol_description": rule.description,
+        "level": f"{task.scale.quantity}, {task.scale.unit}",
+        "seed": seed,
+        "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "rows": rows,
+    }

@@ -1,0 +1,46 @@
+"""Writing files: beside first, then one move, and never over the user's own unasked."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["ensure_folder", "write_atomically"]
+
+
+def ensure_folder(path: str | Path) -> Path:
+    """Makes a folder with its parents if it is not there."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {path} cannot be made ({error.strerror}).") from None
+    return path
+
+
+def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Writes a file that appears only when it is complete.
+
+    Raises:
+      UserError: if it exists and `overwrite` is false, or it cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"The output {path} is a folder; give a file name.")
+    if path.exists() and not overwrite:
+        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(
+            f"The output {path} cannot be written ({error.strerror}); "
+            "choose a folder that exists, may be written to and has room."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Restoring people's images: arrays and files."""

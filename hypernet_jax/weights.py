@@ -1,0 +1,78 @@
+"""Weights in one safetensors file: theta, and in the metadata what rebuilds its model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import write_atomically
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.model import Model, make_model
+
+__all__ = ["load_weights", "pretrained_names", "save_weights"]
+
+_FORMAT = "hypernet_jax/1"
+_PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def pretrained_names() -> list[str]:
+    """Names of the weights that the package carries."""
+    return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))
+
+
+def save_weights(
+    path: str | Path, theta: Theta, config: dict[str, Any], *, overwrite: bool = False
+) -> None:
+    """Writes weights; the file appears only when it is complete.
+
+    Args:
+      path: a file name ending in .safetensors.
+      theta: the hypernetwork's parameters.
+      config: what `model_config` returns.
+      overwrite: replace an existing file.
+    """
+    # Paths inside "generated" and "shared" hold slashes already; "|" parts the levels of theta.
+    flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, theta), sep="|")
+    metadata = {"format": _FORMAT, "model": json.dumps(config, sort_keys=True)}
+    write_atomically(path, save(flat, metadata=metadata), overwrite=overwrite)
+
+
+def load_weights(name: str | Path) -> tuple[Model, Theta]:
+    """Reads weights.
+
+    Args:
+      name: the name of weights that the package carries ("denoise") or a file.
+
+    Returns:
+      The model and its theta.
+
+    Raises:
+      UserError: if there are no such weights or the file is not ours or damaged.
+    """
+    path = _PRETRAINED / f"{name}.safetensors" if str(name) in pretrained_names() else Path(name)
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights {str(name)!r}; give a .safetensors file or one of: "
+            f"{', '.join(pretrained_names())}."
+        )
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            flat = {key: jnp.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"The weights {path} are damaged and cannot be read ({error}).") from None
+    if metadata.get("format") != _FORMAT:
+        raise UserError(f"{path} holds no hypernet_jax weights ({_FORMAT} expected).")
+    model = make_model(json.loads(metadata["model"]))
+    expected = jax.eval_shape(model.init, jax.random.key(0))
+    theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
+    if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):
+        raise UserError(f"The weights {path} do not fit the model that they name.")
+    return model, theta

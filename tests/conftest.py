@@ -1,0 +1,54 @@
+"""Fixtures: real photographs, small models, a prepared dataset."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small CPU programs are compiled faster than they are optimised.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_sets() -> Path:
+    """The published test sets, where this machine has them."""
+    folder = Path(
+        os.environ.get("HYPERNET_JAX_TEST_SETS", REPOSITORY.parent / "shared" / "data" / "test")
+    )
+    if not folder.is_dir():
+        pytest.skip("the test sets are not on this machine; set HYPERNET_JAX_TEST_SETS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """A folder of real photographs that an installed package carries."""
+    import skimage
+
+    return Path(skimage.__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def photograph(photographs):
+    """A real colour photograph, uint8 (400, 600, 3)."""
+    from hypernet_jax.data.images import read_image
+
+    return read_image(photographs / "coffee.png")
+
+
+@pytest.fixture(scope="session")
+def default_data(tmp_path_factory):
+    """The default dataset, in a cache of the test session's own."""
+    from hypernet_jax.data.prepare import default_dataset
+
+    previous = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    try:
+        return default_dataset()
+    finally:
+        if previous is None:
+            del os.environ["XDG_CACHE_HOME"]
+        else:
+            os.environ["XDG_CACHE_HOME"] = previous

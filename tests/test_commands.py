@@ -1,0 +1,279 @@
+"""The commands as people type them: what they print, write and refuse."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.report import markdown_table, write_report
+from hypernet_jax.weights import pretrained_names
+
+from .conftest import REPOSITORY
+from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+
+
+@pytest.fixture
+def weights(tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(file, tiny_theta(tiny_config()), tiny_config())
+    return str(file)
+
+
+@pytest.fixture
+def image(tmp_path, photographs):
+    file = tmp_path / "photograph.png"
+    Image.open(photographs / "coffee.png").crop((0, 0, 61, 40)).save(file)
+    return file
+
+
+def refuse(capsys, *arguments) -> str:
+    """Runs a command that must end with one sentence and status 2."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("error: ") and "\n" not in told and told.endswith(".")
+    return told
+
+
+def test_restore_one_file(weights, image, tmp_path, capsys):
+    output = tmp_path / "out.png"
+    assert (
+        main(["restore", str(image), "--weights", weights, "--level", "25", "-o", str(output)]) == 0
+    )
+    assert Image.open(output).size == (61, 40)
+    assert "61x40" in capsys.readouterr().out
+
+
+def test_restore_several_files_into_a_folder(weights, image, tmp_path):
+    second = tmp_path / "second.webp"
+    Image.open(image).save(second)
+    folder = tmp_path / "restored"
+    main(
+        [
+            "restore",
+            str(image),
+            str(second),
+            "--weights",
+            weights,
+            "--level",
+            "9",
+            "-o",
+            str(folder),
+        ]
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["photograph.png", "second.png"]
+
+
+def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
+    output = tmp_path / "out.png"
+    text = tmp_path / "text.png"
+    text.write_text("not an image")
+    truncated = tmp_path / "truncated.jpg"
+    Image.open(image).save(truncated)
+    truncated.write_bytes(truncated.read_bytes()[:700])
+    taken = tmp_path / "taken.png"
+    taken.write_text("precious")
+
+    def told(source=image, *options, output=output, level="25"):
+        return refuse(
+            capsys,
+            "restore",
+            source,
+            "--weights",
+            weights,
+            "--level",
+            level,
+            "-o",
+            output,
+            *options,
+        )
+
+    assert "no file" in told(tmp_path / "missing.png")
+    assert "not an image" in told(text)
+    assert "damaged" in told(truncated)
+    assert "is a folder" in told(tmp_path)
+    assert "from 0 to 100 (8-bit grey levels)" in told(level="101")
+    assert "from 0 to 100 (8-bit grey levels)" in told(level="-3")
+    assert "not a number" in told(level="strong")
+    assert "not a number" in told(level="")
+    assert "no known ending" in told(output=tmp_path / "out.xyz")
+    assert "cannot be written" in told(output=tmp_path / "nowhere" / "out.png")
+    assert "already exists" in told(output=taken)
+    assert taken.read_text() == "precious"
+    assert "takes --level" in told(image, "--scale", "2")
+    assert "are for denoise" in told(image, "--task", "sr")
+    assert not output.exists()
+    assert "denoise, dejpeg, sr" in refuse(
+        capsys, "restore", image, "--task", "dehaze", "--level", "5", "-o", output
+    )
+    assert "Give --task" in refuse(capsys, "restore", image, "--level", "5", "-o", output)
+    assert "Give --level" in refuse(capsys, "restore", image, "--weights", weights, "-o", output)
+
+
+def test_info_of_a_config_and_of_weights(weights, capsys):
+    main(["info", "--config", f"{REPOSITORY}/configs/denoise.py:published"])
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["generated_parameters"] == 1406787
+    assert counts["trainable_parameters"] == 2588483
+    main(["info", "--config", f"{REPOSITORY}/configs/denoise.py:published_grey"])
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["generated_parameters"] == 1404481
+    assert counts["trainable_parameters"] == 2586177
+    main(["info", "--weights", weights])
+    assert json.loads(capsys.readouterr().out)["trainable_parameters"] > 0
+
+
+def test_info_refuses_with_a_sentence(tmp_path, capsys):
+    assert "base, compact, published" in refuse(
+        capsys, "info", "--config", f"{REPOSITORY}/configs/denoise.py:huge"
+    )
+    assert "no config file" in refuse(capsys, "info", "--config", tmp_path / "none.py")
+    (tmp_path / "bad.py").write_text("import nothing_like_this")
+    assert "cannot be run" in refuse(capsys, "info", "--config", tmp_path / "bad.py")
+    assert "no weights" in refuse(capsys, "info", "--weights", "nothing")
+
+
+@pytest.mark.parametrize(
+    "config", sorted((REPOSITORY / "configs").glob("*.py")), ids=lambda p: p.stem
+)
+@pytest.mark.parametrize("variant", ["base", "compact", "published", "compact_grey"])
+def test_every_config_builds(config, variant, capsys):
+    main(["info", "--config", f"{config}:{variant}"])
+    assert json.loads(capsys.readouterr().out)["generated_parameters"] > 1e5
+
+
+def test_prepare_and_its_mistakes(tmp_path, photographs, capsys):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    assert "holds no image" in refuse(capsys, "prepare", folder, "-o", tmp_path / "ds")
+    shutil.copy(photographs / "coffee.png", folder)
+    shutil.copy(photographs / "chelsea.png", folder)
+    main(["prepare", str(folder), "-o", str(tmp_path / "ds")])
+    assert "train" in capsys.readouterr().out
+    assert "already exists" in refuse(capsys, "prepare", folder, "-o", tmp_path / "ds")
+    (folder / "notes.png").write_text("not an image")
+    assert "--strict" in refuse(capsys, "prepare", folder, "-o", tmp_path / "other", "--strict")
+
+
+@pytest.fixture
+def folder_of_images(tmp_path, photograph):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(photograph[:37, :51]).save(folder / "odd.png")
+    Image.fromarray(photograph[50:90, 60:100, 1]).save(folder / "grey.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol", "columns"),
+    [
+        ("denoise", "8-bit", set()),
+        ("denoise", "float", set()),
+        ("dejpeg", "colour", {"psnr_b", "psnr_b_input"}),
+        ("dejpeg", "grey", {"psnr_b", "psnr_b_input"}),
+        ("sr", "y", set()),
+    ],
+)
+def test_evaluation_results(task, protocol, columns, folder_of_images):
+    restorer = tiny_restorer(task)
+    levels = (2, 3.5) if task == "sr" else (20, "60")
+    results = evaluate(restorer, folder_of_images, levels=levels, protocol=protocol, progress=False)
+    assert results["task"] == task and results["protocol"] == protocol
+    assert results["dataset"] == "images"
+    assert [row["level"] for row in results["rows"]] == [float(level) for level in levels]
+    for row in results["rows"]:
+        assert row["images"] == 2
+        assert {"psnr", "psnr_input", "ssim", "ssim_input"} | columns <= row.keys()
+        assert all(np.isfinite(value) for value in row.values())
+    again = evaluate(
+        restorer, folder_of_images, levels=levels[:1], protocol=protocol, progress=False
+    )
+    assert again["rows"] == results["rows"][:1]
+
+
+def test_report_files(folder_of_images, tmp_path):
+    results = evaluate(RESTORER, folder_of_images, levels=(10, 30), progress=False)
+    files = write_report(results, tmp_path / "report")
+    assert [file.name for file in files] == ["results.json", "results.md", "curve.png"]
+    assert json.loads(files[0].read_text()) == json.loads(json.dumps(results))
+    assert files[1].read_text() == markdown_table(results)
+    assert "| 10 | 2 |" in files[1].read_text() and "8-bit protocol" in files[1].read_text()
+    curve = np.asarray(Image.open(files[2]).convert("L"))
+    assert curve.min() < 100 < curve.max()
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("evaluate.py", ["--weights=nothing", "--dataset=."], "no weights 'nothing'"),
+        ("evaluate.py", ["--dataset=."], "either --workdir=DIR or --weights=NAME"),
+        ("evaluate.py", ["--weights=denoise"], "--dataset=FOLDER"),
+        ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:huge", "--workdir=x"], "compact"),
+        ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:compact"], "--workdir=DIR"),
+    ],
+)
+def test_scripts_refuse_with_a_sentence(script, arguments, message):
+    process = run(script, *arguments)
+    assert process.returncode == 2, process.stderr
+    last = process.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert "Traceback" not in process.stderr
+
+
+def test_evaluate_script(weights, folder_of_images, tmp_path):
+    process = run(
+        "evaluate.py",
+        f"--config={REPOSITORY}/configs/denoise.py",
+        f"--weights={weights}",
+        f"--dataset={folder_of_images}",
+        "--levels=15,25.5",
+        f"--output={tmp_path / 'report'}",
+    )
+    assert process.returncode == 0, process.stderr
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert [row["level"] for row in results["rows"]] == [15.0, 25.5]
+    assert "| 25.5 | 2 |" in process.stdout
+
+
+@pytest.mark.skipif(
+    set(pretrained_names()) != {"denoise", "dejpeg", "sr"}, reason="weights are not built in"
+)
+def test_demo(tmp_path, capsys):
+    main(["demo", "-o", str(tmp_path)])
+    told = capsys.readouterr().out
+    lines = [line.split() for line in told.splitlines() if "dB" not in line and "wrote" not in line]
+    gains = [float(line[-1]) for line in lines]
+    assert len(gains) == 9 and all(gain > 0 for gain in gains)
+    for task in ("denoise", "dejpeg", "sr"):
+        assert Image.open(tmp_path / f"{task}.png").size > (800, 800)
+
+
+def test_the_package_needs_no_heavy_imports_to_answer():
+    """`--help` must not wait for TFDS, Orbax or Grain."""
+    code = (
+        "import sys, hypernet_jax.cli.main, hypernet_jax; "
+        "heavy = ('tensorflow_datasets', 'orbax', 'grain', 'matplotlib'); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert process.stdout.strip() == "[]"

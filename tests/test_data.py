@@ -1,0 +1,202 @@
+"""From a folder of photographs to training batches."""
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hypernet_jax import UserError
+from hypernet_jax.data.builders import sub_images
+from hypernet_jax.data.images import read_image
+from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
+from hypernet_jax.data.prepare import default_dataset, open_split, prepare_dataset
+from hypernet_jax.degradations import jpeg
+
+SAMPLER = LevelSampler(0.0, 100.0, 4)
+
+
+@pytest.fixture
+def folder(tmp_path, photographs):
+    """Three good photographs, one of them in a subfolder."""
+    folder = tmp_path / "photographs"
+    (folder / "more").mkdir(parents=True)
+    for name in ("coffee.png", "chelsea.png"):
+        shutil.copy(photographs / name, folder)
+    shutil.copy(photographs / "rocket.jpg", folder / "more")
+    return folder
+
+
+def pipeline(source, **options):
+    defaults = {"seed": 3, "crops": 2, "crop_size": 24, "colours": 3, "sampler": SAMPLER}
+    return make_pipeline(source, **(defaults | options))
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def assert_same(batches, others):
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+def test_a_folder_becomes_a_dataset(folder, tmp_path):
+    counts = prepare_dataset(
+        folder, tmp_path / "ds", size=128, stride=96, held_out=1, progress=False
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
+    source = open_split(tmp_path / "ds", "train")
+    assert len(source) == counts["train"]
+    validation = open_split(tmp_path / "ds", "validation")
+    names = {record["photograph"].decode() for record in source}
+    held_out = {record["photograph"].decode() for record in validation}
+    assert names | held_out == {"coffee.png", "chelsea.png", "more/rocket.jpg"}
+    assert len(held_out) == 1 and not names & held_out
+    original = read_image(folder / next(iter(held_out)))
+    parts = list(sub_images(original, 128, 96))
+    stored = [record["image"] for record in validation]
+    assert len(parts) == len(stored)
+    assert {part.tobytes() for part in parts} == {image.tobytes() for image in stored}
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(16, 64), st.data())
+def test_sub_images_cover_every_pixel(height, width, size, data):
+    stride = data.draw(st.integers(1, size).filter(lambda s: s > 8))
+    index = np.arange(height * width).reshape(height, width, 1)
+    parts = list(sub_images(index, size, stride))
+    assert set(np.concatenate([part.ravel() for part in parts])) == set(index.ravel())
+    assert {part.shape[0] for part in parts} == {min(size, height)}
+    assert {part.shape[1] for part in parts} == {min(size, width)}
+
+
+def test_div2k_layout(tmp_path, photographs):
+    for split in ("train", "valid"):
+        folder = tmp_path / f"DIV2K_{split}_HR"
+        folder.mkdir()
+        for index, name in enumerate(["coffee.png", "chelsea.png"][: 2 if split == "train" else 1]):
+            shutil.copy(photographs / name, folder / f"{index + 1:04d}.png")
+    prepare_dataset(tmp_path, tmp_path / "ds", layout="div2k", progress=False)
+    assert {r["photograph"].decode() for r in open_split(tmp_path / "ds", "train")} == {
+        "DIV2K_train_HR/0001.png", "DIV2K_train_HR/0002.png",
+    }  # fmt: skip
+    assert {r["photograph"].decode() for r in open_split(tmp_path / "ds", "validation")} == {
+        "DIV2K_valid_HR/0001.png"
+    }
+    with pytest.raises(UserError, match="DIV2K_train_HR"):
+        prepare_dataset(tmp_path / "ds", tmp_path / "other", layout="div2k", progress=False)
+
+
+def test_bad_images_are_named_and_skipped_or_refused(folder, tmp_path):
+    (folder / "notes.png").write_text("not an image")
+    (folder / "broken.jpg").write_bytes((folder / "more/rocket.jpg").read_bytes()[:20_000])
+    Image.new("RGB", (400, 30)).save(folder / "small.png")
+    told = []
+    counts = prepare_dataset(
+        folder, tmp_path / "ds", held_out=0, report=told.append, progress=False
+    )
+    assert counts["train"] > 0 and len(told) == 3
+    for name in ("notes.png", "broken.jpg", "small.png"):
+        assert sum(name in sentence for sentence in told) == 1
+    with pytest.raises(UserError, match=r"--strict"):
+        prepare_dataset(folder, tmp_path / "strict", strict=True, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
+
+
+def test_mistakes_are_told(tmp_path, folder):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        prepare_dataset(empty, tmp_path / "ds", progress=False)
+    with pytest.raises(UserError, match="There is no folder"):
+        prepare_dataset(tmp_path / "nowhere", tmp_path / "ds", progress=False)
+    with pytest.raises(UserError, match="folder, div2k"):
+        prepare_dataset(folder, tmp_path / "ds", layout="zip", progress=False)
+    with pytest.raises(UserError, match="stride"):
+        prepare_dataset(folder, tmp_path / "ds", size=64, stride=65, progress=False)
+    (empty / "notes.png").write_text("not an image")
+    with pytest.raises(UserError, match="None of the 1 images"):
+        prepare_dataset(empty, tmp_path / "ds", report=lambda _: None, progress=False)
+    with pytest.raises(UserError, match="hypernet-jax prepare"):
+        open_split(folder, "train")
+    with pytest.raises(UserError, match="no dataset"):
+        open_split(tmp_path / "nowhere", "train")
+
+
+def test_an_existing_dataset_is_kept_unless_asked(folder, tmp_path):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match="--overwrite"):
+        prepare_dataset(folder, tmp_path / "ds", progress=False)
+    assert (tmp_path / "ds" / "mine.txt").read_text() == "precious"
+    prepare_dataset(folder, tmp_path / "ds", overwrite=True, progress=False)
+    assert not (tmp_path / "ds" / "mine.txt").exists()
+
+
+def test_default_dataset_is_made_once(default_data, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(default_data.parent.parent))
+    before = default_data.stat().st_mtime_ns
+    assert default_dataset() == default_data
+    assert default_data.stat().st_mtime_ns == before
+    assert len(open_split(default_data, "train")) > 20
+    assert len(open_split(default_data, "validation")) > 4
+
+
+def test_batches_do_not_hang_on_threads(default_data):
+    source = open_split(default_data, "train")
+    assert_same(take(pipeline(source, threads=1), 6), take(pipeline(source, threads=4), 6))
+    other = take(pipeline(source, seed=4), 1)[0]
+    assert (other["clean"] != take(pipeline(source), 1)[0]["clean"]).any()
+
+
+def test_batches_go_on_where_they_stopped(default_data):
+    source = open_split(default_data, "train")
+    whole = take(pipeline(source), 7)
+    first = pipeline(source)
+    take(first, 3)
+    resumed = pipeline(source)
+    resumed.set_state(first.get_state())
+    assert_same(take(resumed, 4), whole[3:])
+
+
+def test_batch_contents(default_data):
+    source = open_split(default_data, "train")
+    batch = take(pipeline(source, degrade=jpeg, sampler=LevelSampler(5, 95, 3)), 1)[0]
+    assert batch["clean"].shape == (2, 24, 24, 3) and batch["clean"].dtype == np.uint8
+    assert batch["levels"].shape == (3,) and batch["levels"].dtype == np.float32
+    assert batch["degraded"].shape == (3, 2, 24, 24, 3)
+    for level, degraded in zip(batch["levels"], batch["degraded"], strict=True):
+        np.testing.assert_array_equal(degraded, jpeg(None, batch["clean"], level))
+    grey = take(pipeline(source, colours=1), 1)[0]
+    assert grey["clean"].shape == (2, 24, 24, 1)
+
+
+def test_processes_share_without_overlap(default_data):
+    source = open_split(default_data, "train")
+    source = [{"image": np.full((24, 24, 3), i, np.uint8)} for i in range(len(source) // 4 * 4)]
+    seen = [
+        batch["clean"][:, 0, 0, 0]
+        for process in range(2)
+        for batch in take(pipeline(source, process=process, processes=2), len(source) // 4)
+    ]
+    assert sorted(np.concatenate(seen)) == list(range(len(source)))
+
+
+def test_levels_are_stratified_or_fixed():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        levels = SAMPLER(rng)
+        assert [int(level // 25) for level in levels] == [0, 1, 2, 3]
+    fixed = LevelSampler(0, 1, 9, fixed=(15.0, 35.0))
+    np.testing.assert_array_equal(fixed(rng), np.float32([15, 35]))
+
+
+def test_a_crop_larger_than_the_sub_images_is_told(default_data):
+    source = open_split(default_data, "train")
+    with pytest.raises(UserError, match="crop_size=999"):
+        next(pipeline(source, crop_size=999))

@@ -1,0 +1,170 @@
+"""Degradations and metrics reproduce the literature's figures and other libraries' results."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+import skimage.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hypernet_jax.data.images import find_images, read_image
+from hypernet_jax.degradations import (
+    bicubic_down_up,
+    bicubic_resize,
+    gaussian_noise,
+    gaussian_noise_float,
+    jpeg,
+)
+from hypernet_jax.degradations.jpeg import quantisation_tables
+from hypernet_jax.evaluation.measure import measured_area, noise_key
+from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
+from hypernet_jax.tasks import TASKS
+
+# Input PSNR of the test sets under each protocol, as the literature has it.
+CHECK_VALUES = {
+    ("denoise", "8-bit", "CBSD68"): {
+        5: 34.25, 15: 24.83, 25: 20.53, 35: 17.78, 50: 15.00, 75: 12.11, 90: 10.97,
+    },
+    ("denoise", "float", "CBSD68"): {
+        5: 34.15, 15: 24.61, 25: 20.17, 35: 17.25, 50: 14.15, 75: 10.63, 90: 9.05,
+    },
+    ("dejpeg", "grey", "LIVE1"): {10: 27.77, 20: 30.07, 30: 31.41, 40: 32.35},
+    ("dejpeg", "colour", "LIVE1"): {10: 25.69, 20: 28.06, 30: 29.37, 40: 30.28},
+    ("sr", "y", "Set5"): {2: 33.66, 3: 30.39, 4: 28.42, 5: 26.99},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", CHECK_VALUES, ids="-".join)
+def test_check_values(setting, test_sets):
+    task, protocol_name, dataset = setting
+    protocol = TASKS[task].protocols[protocol_name]
+    images = {path.name: read_image(path) for path in find_images(test_sets / dataset)}
+    for level, expected in CHECK_VALUES[setting].items():
+        figures = []
+        for name, clean in images.items():
+            reference = protocol.reference(clean, level)
+            degraded = protocol.degrade(noise_key(0, name), reference, level)
+            area = measured_area(np.asarray(degraded), reference, protocol, level)
+            figures.append(psnr(*area))
+        assert np.mean(figures) == pytest.approx(expected, abs=0.02), level
+
+
+def test_noise_protocols(photograph):
+    key = jax.random.key(0)
+    floating = np.asarray(gaussian_noise_float(key, photograph, 25))
+    assert floating.min() < 0 and floating.max() > 255
+    noise = floating - photograph
+    assert abs(noise.mean()) < 0.1 and noise.std() == pytest.approx(25, rel=0.01)
+    np.testing.assert_array_equal(
+        gaussian_noise(key, photograph, 25), np.round(np.clip(floating, 0, 255))
+    )
+    np.testing.assert_array_equal(gaussian_noise(key, photograph, 0), photograph)
+
+
+def test_noise_hangs_on_the_name_not_on_the_order():
+    draw = {name: jax.random.normal(noise_key(0, name)) for name in ("a.png", "b.png")}
+    assert draw["a.png"] != draw["b.png"]
+    assert draw["a.png"] == jax.random.normal(noise_key(0, "a.png"))
+    assert draw["a.png"] != jax.random.normal(noise_key(1, "a.png"))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_jpeg_at_integer_qualities_is_pillows(photograph, grey):
+    image = photograph[:64, :96, :1] if grey else photograph[:64, :96]
+    for quality in range(1, 101):
+        stream = io.BytesIO()
+        picture = Image.fromarray(image[..., 0] if grey else image)
+        picture.save(stream, "JPEG", quality=quality, subsampling=-1 if grey else "4:2:0")
+        decoded = np.asarray(Image.open(stream)).reshape(image.shape)
+        np.testing.assert_array_equal(jpeg(None, image, quality), decoded, err_msg=str(quality))
+
+
+def test_jpeg_between_integer_qualities(photograph):
+    tables = [np.array(quantisation_tables(quality)) for quality in (10, 10.5, 11)]
+    assert (tables[0] >= tables[1]).all() and (tables[1] >= tables[2]).all()
+    assert (tables[0] != tables[1]).any() and (tables[1] != tables[2]).any()
+    figures = [psnr(jpeg(None, photograph, q), photograph) for q in (10, 10.5, 11)]
+    assert figures == sorted(figures)
+
+
+def test_jpeg_of_a_batch_is_that_of_each_image(photograph):
+    batch = np.stack([photograph[:32, :32], photograph[100:132, 50:82]])
+    for one, together in zip(batch, jpeg(None, batch, 20), strict=True):
+        np.testing.assert_array_equal(jpeg(None, one, 20), together)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(5, 40), st.integers(5, 40), st.integers(1, 12), st.integers(1, 12))
+def test_bicubic_is_jaxs_inside(height, width, rows, columns):
+    """jax.image.resize has the same cubic but drops out-of-image taps at the borders."""
+    image = np.random.default_rng(0).uniform(0, 255, (height, height, 2)).astype(np.float32)
+    size = (max(1, height * rows // columns), max(1, height * rows // columns))
+    factor = size[0] / height
+    margin = int(np.ceil(3 * max(1.0, factor)))
+    got = bicubic_resize(image, factor, size=size)
+    expected = np.asarray(jax.image.resize(image, (*size, 2), "cubic", antialias=True))
+    inside = (slice(margin, -margin), slice(margin, -margin))
+    np.testing.assert_allclose(got[inside], expected[inside], atol=0.02)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(1.0, 5.0), st.sampled_from([1, 3]))
+def test_down_up_keeps_shape_and_constants(height, width, scale, channels):
+    image = np.full((height, width, channels), 137, np.uint8)
+    np.testing.assert_array_equal(bicubic_down_up(None, image, scale), image)
+
+
+def test_scale_one_is_the_identity(photograph):
+    np.testing.assert_array_equal(bicubic_down_up(None, photograph, 1.0), photograph)
+
+
+def test_metrics_against_scikit_image(photograph):
+    noisy = np.clip(
+        photograph + np.random.default_rng(0).normal(0, 20, photograph.shape), 0, 255
+    ).astype(np.uint8)
+    assert psnr(noisy, photograph) == pytest.approx(
+        skimage.metrics.peak_signal_noise_ratio(photograph, noisy, data_range=255), abs=1e-9
+    )
+    each = [
+        skimage.metrics.structural_similarity(
+            noisy[..., c],
+            photograph[..., c],
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for c in range(3)
+    ]
+    assert ssim(noisy, photograph) == pytest.approx(np.mean(each), abs=1e-9)
+    assert psnr(photograph, photograph) == np.inf
+    assert ssim(photograph, photograph) == 1.0
+
+
+def test_luma_is_bt601_studio_range():
+    corners = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    np.testing.assert_array_equal(rgb_to_y(corners)[:, 0], [16, 235, 81, 145, 41])
+
+
+def test_psnr_b_penalises_blocks_only():
+    plane = np.full((32, 32, 1), 100.0)
+    blocky = plane.copy()
+    blocky[:, 8:16] += 10.0  # two vertical edges, both on the 8x8 grid
+    # 64 squared steps of 100 across 96 + 96 border pairs; none elsewhere.
+    excess = (2 * 32 * 100.0) / (32 * 3 + 32 * 3)
+    error = np.mean((blocky - plane) ** 2) + np.log2(8) / np.log2(32) * excess
+    assert psnr_b(blocky, plane) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
+    off_grid = plane.copy()
+    off_grid[:, 4:12] += 10.0
+    assert psnr_b(off_grid, plane) == psnr(off_grid, plane)
+
+
+def test_psnr_b_of_jpeg_matches_the_literature(test_sets):
+    figures = []
+    for path in find_images(test_sets / "LIVE1"):
+        reference = TASKS["dejpeg"].protocols["grey"].reference(read_image(path), 10)
+        figures.append(psnr_b(jpeg(None, reference, 10), reference))
+    assert np.mean(figures) == pytest.approx(25.33, abs=0.02)

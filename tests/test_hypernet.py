@@ -1,0 +1,235 @@
+"""The core: a level becomes a parameter pytree, for any network and any features."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypernet_jax import (
+    NOISE_SIGMA,
+    Affine,
+    HyperNetwork,
+    Mlp,
+    Polynomial,
+    Proportional,
+    UserError,
+    count_parameters,
+    path_matches,
+)
+from hypernet_jax.features import make_features
+from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
+
+LEVELS = (5.0, 25.0, 50.0, 75.0)
+NETWORK = ResidualNetwork(channels=8, blocks=2)
+FEATURES = {
+    "affine": Affine(),
+    "proportional": Proportional(),
+    "polynomial": Polynomial(3),
+    "mlp": Mlp(),
+}
+
+
+class UNet(nn.Module):
+    """A network that knows nothing of this package: plain convolutions, norm, a skip."""
+
+    @nn.compact
+    def __call__(self, image):
+        top = nn.relu(nn.Conv(8, (3, 3))(image))
+        down = nn.relu(nn.GroupNorm(4)(nn.Conv(16, (3, 3), strides=2)(top)))
+        up = nn.relu(nn.ConvTranspose(8, (2, 2), strides=(2, 2))(down))
+        return nn.Conv(3, (3, 3))(jnp.concatenate([top, up], axis=-1))
+
+
+def make(network=NETWORK, features=None, pattern=""):
+    template = init_network(jax.random.key(0), network)
+    hypernet = HyperNetwork(NOISE_SIGMA, features or Affine(), path_matches(pattern))
+    return hypernet, hypernet.init(jax.random.key(1), template), template
+
+
+def perturbed(theta):
+    """Theta with every number moved: slopes start at zero, and zeros would hide mistakes."""
+    leaves, tree = jax.tree.flatten(theta)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    moved = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+class HyperNetworkTest(chex.TestCase):
+    @parameterized.parameters(*FEATURES)
+    def test_generated_tree_has_the_networks_structure(self, name):
+        hypernet, theta, template = make(features=FEATURES[name])
+        params = hypernet.generate(theta, 25)
+        chex.assert_trees_all_equal_shapes_and_dtypes(params, template)
+        chex.assert_trees_all_equal_structs(params, template)
+
+    @parameterized.parameters(*FEATURES)
+    def test_starts_as_the_template_in_scale(self, name):
+        hypernet, theta, template = make(features=FEATURES[name])
+        if name == "proportional":
+            # Without a constant it cannot hold at every level; over the range it does.
+            scales = [
+                params["head"]["kernel"].std() / template["head"]["kernel"].std()
+                for params in (hypernet.generate(theta, level) for level in range(101))
+            ]
+            assert 0.6 < np.mean(scales) < 1.4
+        else:
+            for level in LEVELS:
+                params = hypernet.generate(theta, level)
+                chex.assert_trees_all_close(params, template, rtol=1e-5, atol=1e-7)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*FEATURES)
+    def test_vmap_over_levels_equals_separate_applies(self, name):
+        hypernet, theta, _ = make(features=FEATURES[name])
+        theta = perturbed(theta)
+        images = jax.random.uniform(jax.random.key(3), (len(LEVELS), 2, 10, 12, 3))
+
+        def restore(level, image):
+            return apply_network(NETWORK, hypernet.generate(theta, level), image)
+
+        together = self.variant(jax.vmap(restore))(jnp.array(LEVELS), images)
+        apart = jnp.stack([restore(lv, im) for lv, im in zip(LEVELS, images, strict=True)])
+        chex.assert_trees_all_close(together, apart, rtol=1e-5, atol=1e-5)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_gradient_of_the_loss_over_levels_is_the_mean_of_gradients(self):
+        hypernet, theta, _ = make(pattern="block_")
+        theta = perturbed(theta)
+        images = jax.random.uniform(jax.random.key(3), (len(LEVELS), 1, 8, 8, 3))
+
+        def loss(theta, level, image):
+            restored = apply_network(NETWORK, hypernet.generate(theta, level), image)
+            return jnp.mean(jnp.square(restored - 0.5))
+
+        def mean_loss(theta):
+            return jnp.mean(jax.vmap(loss, in_axes=(None, 0, 0))(theta, jnp.array(LEVELS), images))
+
+        together = self.variant(jax.grad(mean_loss))(theta)
+        apart = [jax.grad(loss)(theta, lv, im) for lv, im in zip(LEVELS, images, strict=True)]
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *apart)
+        chex.assert_trees_all_close(together, mean, rtol=1e-4, atol=1e-6)
+
+    def test_one_trace_serves_any_form_of_level(self):
+        hypernet, theta, _ = make()
+
+        @jax.jit
+        @chex.assert_max_traces(n=1)
+        def generate(level):
+            return hypernet.generate(theta, level)
+
+        forms = (25, 25.0, np.float64(25), np.int32(25), jnp.array(25.0), "25")
+        results = [generate(NOISE_SIGMA.check(form)) for form in forms]
+        for result in results[1:]:
+            chex.assert_trees_all_equal(result, results[0])
+
+    def test_a_single_parameter_can_be_shared_or_generated(self):
+        _, theta, template = make(pattern="block_1/conv_2/kernel$")
+        assert list(theta["generated"]) == ["block_1/conv_2/kernel"]
+        assert len(theta["shared"]) == len(jax.tree.leaves(template)) - 1
+
+    def test_an_unrelated_network_becomes_adaptive(self):
+        network = UNet()
+        hypernet, theta, template = make(network, pattern="Conv_|GroupNorm")
+        theta = perturbed(theta)
+        image = jax.random.uniform(jax.random.key(3), (1, 16, 16, 3))
+        params = hypernet.generate(theta, 30.0)
+        chex.assert_trees_all_equal_structs(params, template)
+        restored = jax.vmap(
+            lambda lv: network.apply({"params": hypernet.generate(theta, lv)}, image)
+        )(jnp.array([10.0, 30.0]))
+        chex.assert_trees_all_close(
+            restored[1], network.apply({"params": params}, image), rtol=1e-4, atol=1e-5
+        )
+        assert float(jnp.abs(restored[0] - restored[1]).max()) > 1e-3
+        chex.assert_trees_all_equal(
+            params["ConvTranspose_0"]["kernel"], theta["shared"]["ConvTranspose_0/kernel"]
+        )
+
+    def test_a_pattern_that_matches_nothing_is_refused(self):
+        with pytest.raises(UserError, match="head/kernel"):
+            make(pattern="no_such_layer")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.5, 100.0), st.floats(0.5, 100.0))
+def test_proportional_parameters_have_the_ratio_of_their_levels(i, j):
+    hypernet, theta, _ = make(features=Proportional())
+    at_i, at_j = hypernet.generate(theta, i), hypernet.generate(theta, j)
+    scaled = jax.tree.map(lambda leaf: leaf * np.float32(i / j), at_j)
+    chex.assert_trees_all_close(at_i, scaled, rtol=2e-6, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.0, 100.0), st.floats(0.0, 100.0), st.floats(0.0, 1.0))
+def test_affine_parameters_are_collinear(a, b, t):
+    hypernet, theta, _ = make()
+    theta = perturbed(theta)
+    between = hypernet.generate(theta, (1 - t) * a + t * b)
+    line = jax.tree.map(
+        lambda x, y: (1 - t) * x + t * y, hypernet.generate(theta, a), hypernet.generate(theta, b)
+    )
+    chex.assert_trees_all_close(between, line, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("colours", "generated", "trainable"), [(3, 1406787, 2588483), (1, 1404481, 2586177)]
+)
+def test_published_network_to_the_parameter(colours, generated, trainable):
+    network = ResidualNetwork(colours=colours)
+    template = jax.eval_shape(lambda: init_network(jax.random.key(0), network))
+    hypernet = HyperNetwork(NOISE_SIGMA, Affine(), path_matches("block_"))
+    theta = jax.eval_shape(
+        lambda: hypernet.init(jax.random.key(1), init_network(jax.random.key(0), network))
+    )
+    assert count_parameters(template) == generated
+    assert count_parameters(theta) == trainable
+    assert count_parameters(theta["generated"]) == 2 * 1_181_696
+
+
+def test_features_of_several_levels_at_once():
+    z = jnp.array([0.2, 0.7])
+    chex.assert_trees_all_close(Affine()({}, z), jnp.array([1.0, 0.2, 0.7]))
+    chex.assert_trees_all_close(Polynomial(2)({}, z), jnp.array([1.0, 0.2, 0.7, 0.04, 0.49]))
+
+
+def test_unknown_features_are_refused():
+    with pytest.raises(UserError, match="affine, proportional, polynomial, mlp"):
+        make_features("fourier")
+    with pytest.raises(UserError, match="do not take these options"):
+        make_features("affine", width=3)
+
+
+def test_odd_sizes_are_padded_not_cropped():
+    params = init_network(jax.random.key(0), NETWORK)
+    image = jax.random.uniform(jax.random.key(1), (1, 11, 7, 3))
+    assert apply_network(NETWORK, params, image).shape == image.shape
+    padded = jnp.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="symmetric")
+    chex.assert_trees_all_close(
+        apply_network(NETWORK, params, image),
+        apply_network(NETWORK, params, padded)[:, :11, :7],
+        rtol=1e-6,
+    )
+
+
+def test_receptive_field_bounds_what_a_pixel_sees():
+    for network in (NETWORK, ResidualNetwork(channels=4, blocks=1, light_tail=True)):
+        # Non-zero biases and positive kernels keep every ReLU open, so nothing is hidden.
+        params = jax.tree.map(
+            lambda leaf: jnp.abs(leaf) + 0.01, init_network(jax.random.key(0), network)
+        )
+        size = 2 * (2 * network.receptive_field // 2 + 6)
+        centre = size // 2
+
+        def one_pixel(x, network=network, params=params, centre=centre):
+            return network.apply({"params": params}, x)[0, centre, centre].sum()
+
+        gradient = jax.grad(one_pixel)(jnp.ones((1, size, size, 3)))
+        rows = np.flatnonzero(np.abs(np.asarray(gradient)).sum(axis=(0, 2, 3)))
+        reach = max(centre - rows.min(), rows.max() - centre)
+        assert reach <= network.receptive_field
+        assert reach >= network.receptive_field - 6, "the bound should be tight"

@@ -1,0 +1,239 @@
+"""Restoring arrays and files, weights included."""
+
+import io
+
+import chex
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
+from hypernet_jax.degradations import bicubic_resize
+from hypernet_jax.files import write_atomically
+from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.weights import pretrained_names
+
+
+def tiny_config(task="denoise", colours=3):
+    normalisation = {"denoise": "per_hundred", "dejpeg": "jpeg_error", "sr": "scale_loss"}[task]
+    return {
+        "task": task,
+        "normalisation": normalisation,
+        "network": {
+            "name": "residual", "channels": 4, "blocks": 1, "colours": colours,
+            "light_tail": True, "residual_output": True, "init_gain": 1.0,
+        },
+        "features": {"name": "affine"},
+        "generated": "",
+    }  # fmt: skip
+
+
+def tiny_theta(config):
+    theta = make_model(config).init(jax.random.key(0))
+    # Away from the start, where all levels give the same network.
+    return jax.tree.map(
+        lambda x: x + 0.05 * np.float32(np.cos(np.arange(x.size))).reshape(x.shape), theta
+    )
+
+
+def tiny_restorer(task="denoise", colours=3):
+    config = tiny_config(task, colours)
+    return Restorer(make_model(config), tiny_theta(config))
+
+
+RESTORER = tiny_restorer()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.sampled_from([None, 1, 3]),
+    st.sampled_from([np.uint8, np.float32, np.float64]),
+)
+def test_layout_and_type_are_kept(size, channels, dtype):
+    shape = size if channels is None else (*size, channels)
+    image = np.random.default_rng(0).random(shape)
+    image = (255 * image).astype(np.uint8) if dtype is np.uint8 else image.astype(dtype)
+    restored = RESTORER.restore(image, level=30)
+    assert restored.shape == image.shape and restored.dtype == dtype
+    assert restored.min() >= 0 and restored.max() <= (255 if dtype is np.uint8 else 1)
+
+
+def test_restoring_is_generating_then_applying(photograph):
+    image = photograph[:20, :30]
+    model, theta = RESTORER.model, tiny_theta(tiny_config())
+    params = model.generate(theta, 40.0)
+    expected = model.apply(params, np.float32(image[None]) / 255)[0]
+    expected = np.round(255 * np.clip(expected, 0, 1)).astype(int)
+    got = RESTORER.restore(image, level=40).astype(int)
+    assert np.abs(got - expected).max() <= 1 and (got != expected).mean() < 0.001
+    assert (RESTORER.restore(image, level=5) != RESTORER.restore(image, level=90)).any()
+
+
+def test_one_compilation_serves_all_levels(photograph):
+    restorer = tiny_restorer()
+    for level in (5, 5.0, np.float64(5), 25, "50"):
+        restorer.restore(photograph[:16, :16], level=level)
+    assert restorer._apply._cache_size() == 1
+    assert restorer._generate.cache_info().currsize == 3
+
+
+def test_grey_goes_through_colour_and_colour_through_grey(photograph):
+    grey = photograph[:12, :14, 1]
+    through = RESTORER.apply(np.float32(grey[None, ..., None]) / 255, level=30)
+    rgb = np.repeat(np.float32(grey[None, ..., None]) / 255, 3, axis=-1)
+    np.testing.assert_allclose(
+        through[..., 0], RESTORER.apply(rgb, level=30).mean(axis=-1), atol=1e-6
+    )
+    restorer = tiny_restorer(colours=1)
+    colour = np.float32(photograph[None, :12, :14]) / 255
+    each = [restorer.apply(colour[..., c : c + 1], level=30) for c in range(3)]
+    np.testing.assert_allclose(
+        restorer.apply(colour, level=30), np.concatenate(each, axis=-1), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("scale", "size"), [(2, (20, 28)), (2.5, (25, 35)), (1, (10, 14))])
+def test_super_resolution_enlarges(scale, size, photograph):
+    assert tiny_restorer("sr").restore(photograph[:10, :14], level=scale).shape == (*size, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.int32), "uint8 or float"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "of shape"),
+        (np.zeros((4, 4, 4), np.uint8), "of shape"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (np.full((4, 4, 3), 2.0), r"\[0, 1\]"),
+        (np.full((4, 4, 3), np.nan), r"\[0, 1\]"),
+    ],
+)
+def test_unfit_arrays_are_refused(image, message):
+    with pytest.raises(UserError, match=message):
+        RESTORER.restore(image, level=5)
+
+
+@pytest.mark.parametrize("level", [-1, 100.5, float("nan"), float("inf"), "strong", None])
+def test_a_level_out_of_range_names_range_and_unit(level):
+    with pytest.raises(ValueError, match=r"from 0 to 100 \(8-bit grey levels\)"):
+        RESTORER.restore(np.zeros((4, 4), np.uint8), level=level)
+
+
+def test_weights_survive_the_file(tmp_path):
+    config = tiny_config()
+    theta = tiny_theta(config)
+    save_weights(tmp_path / "w.safetensors", theta, config)
+    model, loaded = load_weights(tmp_path / "w.safetensors")
+    chex.assert_trees_all_equal(loaded, theta)
+    assert model.parameter_counts() == make_model(config).parameter_counts()
+    with pytest.raises(UserError, match="--overwrite"):
+        save_weights(tmp_path / "w.safetensors", theta, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_damaged_weights_are_told(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_weights(file, tiny_theta(tiny_config()), tiny_config())
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match="damaged"):
+        load_weights(file)
+    with pytest.raises(UserError, match="no weights 'deblur'"):
+        load_weights("deblur")
+    other = tiny_config() | {"network": tiny_config()["network"] | {"channels": 6}}
+    save_weights(tmp_path / "v.safetensors", tiny_theta(tiny_config()), other)
+    with pytest.raises(UserError, match="do not fit"):
+        load_weights(tmp_path / "v.safetensors")
+
+
+@pytest.mark.parametrize("name", pretrained_names())
+def test_shipped_weights_improve_a_real_photograph(name, photograph):
+    from hypernet_jax.metrics import psnr
+
+    restorer = Restorer.from_pretrained(name)
+    task = restorer.model.task
+    clean = photograph[100:228, 200:328]
+    for level in {"denoise": (10, 25, 50, 90), "dejpeg": (10, 30, 60), "sr": (2, 2.5, 4)}[name]:
+        degraded = np.asarray(task.degrade(jax.random.key(0), clean, level))
+        restored = 255 * restorer.apply(degraded[None] / np.float32(255), level=level)[0]
+        assert psnr(restored, clean) > psnr(degraded, clean) + 0.2, level
+
+
+def picture(mode, size=(21, 14)):
+    gradient = np.linspace(0, 255, size[0] * size[1]).reshape(size[::-1]).astype(np.uint8)
+    rgba = np.stack([gradient, gradient.T.reshape(gradient.shape), 255 - gradient, gradient], -1)
+    opaque = mode in ("RGB", "P", "L", "1")
+    return Image.fromarray(rgba[..., :3] if opaque else rgba).convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [("RGB", "RGB"), ("L", "L"), ("RGBA", "RGBA"), ("LA", "LA"), ("P", "RGB"), ("1", "L")],
+)
+def test_files_keep_their_kind(mode, kept, tmp_path):
+    picture(mode).save(tmp_path / "in.png")
+    size = restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.png", level=20)
+    out = Image.open(tmp_path / "out.png")
+    assert size == out.size == (21, 14) and out.mode == kept
+    if "A" in mode:
+        np.testing.assert_array_equal(np.asarray(out)[..., -1], np.asarray(picture(mode))[..., -1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+def test_transparency_is_enlarged_too(tmp_path):
+    picture("RGBA").save(tmp_path / "in.png")
+    restore_file(tiny_restorer("sr"), tmp_path / "in.png", tmp_path / "out.png", level=1.5)
+    out = np.asarray(Image.open(tmp_path / "out.png"))
+    alpha = np.asarray(picture("RGBA"))[..., 3:]
+    expected = np.clip(np.round(bicubic_resize(alpha, 1.5, size=out.shape[:2])), 0, 255)
+    np.testing.assert_array_equal(out[..., 3:], expected)
+    with pytest.raises(UserError, match="transparent"):
+        restore_file(tiny_restorer("sr"), tmp_path / "in.png", tmp_path / "out.jpg", level=1.5)
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_profile_and_orientation_are_kept(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture("RGB").save(tmp_path / "in.jpg", icc_profile=profile, exif=exif)
+    restore_file(RESTORER, tmp_path / "in.jpg", tmp_path / "out.png", level=20)
+    out = Image.open(tmp_path / "out.png")
+    assert out.size == (14, 21) and out.info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
+def test_output_format_is_that_of_the_name(suffix, tmp_path):
+    picture("RGB").save(tmp_path / "in.png")
+    restore_file(RESTORER, tmp_path / "in.png", tmp_path / f"out.{suffix}", level=20)
+    formats = {"jpg": "JPEG", "tif": "TIFF"}
+    assert Image.open(tmp_path / f"out.{suffix}").format == formats.get(suffix, suffix.upper())
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "file.bin"
+    write_atomically(target, b"first")
+    with pytest.raises(UserError, match="--overwrite"):
+        write_atomically(target, b"second")
+    assert target.read_bytes() == b"first"
+    write_atomically(target, b"second", overwrite=True)
+    assert target.read_bytes() == b"second"
+    with pytest.raises(UserError, match="is a folder"):
+        write_atomically(tmp_path, b"x", overwrite=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        write_atomically(tmp_path / "nowhere" / "file.bin", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_truncated_files_of_every_length_are_told(tmp_path):
+    stream = io.BytesIO()
+    picture("RGB", (40, 40)).save(stream, "PNG")
+    whole = stream.getvalue()
+    for length in range(0, len(whole) - 20, 37):
+        (tmp_path / "in.png").write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"in\.png"):
+            restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.png", level=20)
+    assert not (tmp_path / "out.png").exists()

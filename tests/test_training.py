@@ -1,0 +1,229 @@
+"""Training: the step, the loop, and a run that is stopped and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hypernet_jax import UserError
+from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.model import make_model, model_config
+from hypernet_jax.training.config import config_difference
+from hypernet_jax.training.loop import train
+from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
+from hypernet_jax.training.recipes import recipe
+from hypernet_jax.training.step import init_state, make_train_step
+
+from .conftest import REPOSITORY
+
+
+def tiny_config(dataset, task="denoise"):
+    """The real recipe on a tiny network and tiny crops."""
+    config = recipe("compact")
+    config.task = task
+    config.steps = 6
+    config.log_every = 2
+    config.network.channels, config.network.blocks = 4, 1
+    config.levels.low, config.levels.high, config.levels.count = 5.0, 90.0, 2
+    config.levels.normalisation = "per_hundred"
+    if task == "sr":
+        config.levels.low, config.levels.high = 1.5, 5.0
+    config.validation.update({"every": 3, "images": 2, "crop_size": 32})
+    config.validation.levels = (4.0,) if task == "sr" else (10.0, 50.0)
+    config.data.update({"dataset": str(dataset), "crop_size": 16, "crops": 2})
+    config.checkpoint.every = 3
+    return config
+
+
+def metrics(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("task", ["denoise", "dejpeg", "sr"])
+def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
+    config = tiny_config(default_data, task)
+    state = train(config, tmp_path, progress=False)
+    assert int(state["step"]) == 6
+    lines = metrics(tmp_path)
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert sorted(losses) == [2, 4, 6] and all(0 < loss < 1 for loss in losses.values())
+    names = {f"validation/psnr_{level:g}" for level in config.validation.levels}
+    assert all(names <= line.keys() for line in lines if "validation/psnr" in line)
+    assert list((tmp_path / "tensorboard").iterdir())
+    saved, ema = load_ema(tmp_path)
+    assert model_config(saved) == json.loads(json.dumps(model_config(config.to_dict())))
+    chex.assert_trees_all_equal(ema, state["ema"])
+
+
+def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps = 9
+    whole = train(config, tmp_path / "whole", progress=False)
+
+    # Stopped after 4 steps, by the signal that a machine sends when it is taken away.
+    class Stopper:
+        steps = 0
+
+    from hypernet_jax.training import loop
+
+    make = loop.make_train_step
+
+    def counting(**options):
+        step = make(**options)
+
+        def counted(state, batch):
+            Stopper.steps += 1
+            if Stopper.steps == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(state, batch)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_train_step", counting)
+        partial = train(config, tmp_path / "parts", progress=False)
+    assert int(partial["step"]) == 4
+    resumed = train(config, tmp_path / "parts", progress=False)
+    chex.assert_trees_all_equal(resumed, whole)
+    last = [
+        [line["loss"] for line in metrics(tmp_path / run) if "loss" in line][-1]
+        for run in ("whole", "parts")
+    ]
+    assert last[0] == last[1]
+    steps = [line["step"] for line in metrics(tmp_path / "parts") if "loss" in line]
+    assert steps == sorted(set(steps))
+
+
+def test_a_killed_command_resumes(default_data, tmp_path):
+    """SIGKILL at a moment of no one's choosing, between two runs of the real command."""
+
+    def command(workdir):
+        return [
+            sys.executable,
+            str(REPOSITORY / "train.py"),
+            f"--config={REPOSITORY / 'configs/denoise.py'}:compact",
+            f"--workdir={tmp_path / workdir}",
+            "--config.steps=60",
+            "--config.network.channels=4",
+            "--config.network.blocks=1",
+            "--config.data.crop_size=16",
+            "--config.validation.crop_size=32",
+            "--config.checkpoint.every=10",
+            "--config.log_every=10",
+            f"--config.data.dataset={default_data}",
+        ]
+
+    subprocess.run(command("whole"), check=True, capture_output=True, timeout=200)
+    process = subprocess.Popen(
+        command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "killed/checkpoints/10").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    subprocess.run(command("killed"), check=True, capture_output=True, timeout=200)
+    chex.assert_trees_all_equal(load_ema(tmp_path / "killed")[1], load_ema(tmp_path / "whole")[1])
+    assert metrics(tmp_path / "killed")[-2]["loss"] == metrics(tmp_path / "whole")[-2]["loss"]
+
+
+def test_another_config_is_refused_and_nothing_is_lost(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps = 3
+    train(config, tmp_path, progress=False)
+    before = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("checkpoints/*"))
+    config.network.channels = 8
+    with pytest.raises(UserError, match=r"config\.network\.channels was 4 and is now 8"):
+        train(config, tmp_path, progress=False)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("checkpoints/*")) == before
+
+
+def test_fields_that_do_not_touch_the_result_may_change():
+    saved = {"log_every": 1, "seed": 0, "checkpoint": {"keep": 3}, "data": {"threads": 2}}
+    given = {"log_every": 9, "seed": 1, "checkpoint": {"keep": 4}, "data": {"threads": 8}}
+    assert config_difference(saved, given) == ["config.seed was 0 and is now 1"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.optimizer.learning_rate = 1e30
+    config.optimizer.clip_norm = 0.0
+    with pytest.raises(UserError, match=r"lower config\.optimizer\.learning_rate"):
+        train(config, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("task", "dehaze", "denoise, dejpeg, sr"),
+        ("steps", 0, "at least 1"),
+        ("levels.high", 300.0, "from 0 to 100"),
+        ("levels.low", 95.0, "not be above"),
+        ("optimizer.schedule", "linear", "cosine, halfway, constant"),
+        ("network.name", "resnet", "choose one of residual"),
+        ("data.dataset", "nowhere", "no dataset"),
+        ("levels.normalisation", "unit", "per_hundred"),
+    ],
+)
+def test_mistakes_in_a_config_are_told(field, value, message, default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        train(config, tmp_path, progress=False)
+
+
+def test_the_step_traces_once_and_learns(default_data):
+    config = tiny_config(default_data)
+    model = make_model(model_config(config))
+    config.optimizer.update({"warmup_steps": 0, "learning_rate": 1e-2})
+    optimizer = make_optimizer(config.optimizer, 100)
+    chex.clear_trace_counter()
+    step = make_train_step(model=model, optimizer=optimizer, seed=0, decay=0.9)
+    state = init_state(jax.random.key(0), model, optimizer)
+    clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
+    clean = np.broadcast_to(clean, (2, 16, 16, 3))
+    losses = []
+    for index in range(80):
+        batch = {"clean": clean, "levels": np.float32([20 + index / 20, 60])}
+        state, values = step(state, batch)
+        losses.append(float(values["loss"]))
+    assert step._cache_size() == 1
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_schedules():
+    config = recipe("compact").optimizer
+    config.warmup_steps = 10
+    cosine = make_schedule(config, 100)
+    assert float(cosine(0)) == pytest.approx(config.learning_rate / 10)
+    assert float(cosine(9)) == pytest.approx(config.learning_rate)
+    assert float(cosine(100)) == pytest.approx(config.learning_rate * config.final_fraction)
+    published = make_schedule(recipe("published").optimizer, 1000)
+    assert float(published(499)) == pytest.approx(1e-4)
+    assert float(published(501)) == pytest.approx(1e-5)
+
+
+def test_parameter_average():
+    assert float(ema_decay(jnp.array(0), 0.999)) == pytest.approx(0.1)
+    assert float(ema_decay(jnp.array(10**6), 0.999)) == pytest.approx(0.999)
+    assert float(ema_decay(jnp.array(5), 0.0)) == 0.0
+    chex.assert_trees_all_close(
+        optax.incremental_update(jnp.ones(2), jnp.zeros(2), 1.0), jnp.ones(2)
+    )
+
+
+def test_load_ema_without_a_run(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_ema(tmp_path)
