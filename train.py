@@ -1,6 +1,6 @@
 """Trains a hypernetwork: python train.py --config=configs/denoise.py:compact --workdir=DIR."""
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from hypernet_jax.cli.scripts import run_script
@@ -15,9 +15,6 @@ def main(argv):
     del argv  # flags alone
     if _CONFIG.value is None or not _WORKDIR.value:
         raise UserError("Give --config=configs/denoise.py:compact (or another) and --workdir=DIR.")
-    if flags.FLAGS["verbosity"].using_default_value:
-        # Orbax tells every file it writes; the progress bar is what people want to see.
-        logging.set_verbosity(logging.WARNING)
     train(_CONFIG.value, _WORKDIR.value)
 
 

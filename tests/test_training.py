@@ -186,8 +186,9 @@ def test_mistakes_in_a_config_are_told(field, value, message, default_data, tmp_
 
 def test_the_step_traces_once_and_learns(default_data):
     config = tiny_config(default_data)
+    config.network.channels = 16
     model = make_model(model_config(config))
-    config.optimizer.update({"warmup_steps": 0, "learning_rate": 1e-2})
+    config.optimizer.update({"warmup_steps": 0, "learning_rate": 5e-3})
     optimizer = make_optimizer(config.optimizer, 100)
     chex.clear_trace_counter()
     step = make_train_step(model=model, optimizer=optimizer, seed=0, decay=0.9)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.errors import UserError
@@ -41,4 +41,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def run_script(main: Callable[[list[str]], None]) -> None:
     """`app.run` with every mistake told as a sentence and exit status 2."""
     with exit_with_sentence():
+        # Orbax and XLA tell every file and backend; --verbosity=0 shows it again.
+        logging.set_verbosity(logging.WARNING)
         app.run(main, flags_parser=_parse)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ def _curve_png(results: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
+def _finite(tree: Any) -> Any:
+    """JSON knows no infinity: the PSNR of an undegraded input becomes null."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
 def write_report(results: dict[str, Any], output: str | Path) -> list[Path]:
     """Writes results.json, results.md and curve.png into a folder; returns their paths.
 
@@ -73,7 +83,7 @@ def write_report(results: dict[str, Any], output: str | Path) -> list[Path]:
     """
     folder = ensure_folder(output)
     contents = {
-        "results.json": (json.dumps(results, indent=2) + "\n").encode(),
+        "results.json": (json.dumps(_finite(results), indent=2, allow_nan=False) + "\n").encode(),
         "results.md": markdown_table(results).encode(),
         "curve.png": _curve_png(results),
     }
