@@ -1,8 +1,10 @@
 """Checkpoints of a training run. The only home of Orbax."""
 
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grain
 import jax
@@ -13,6 +15,8 @@ from hypernet_jax.model import make_model, model_config
 
 __all__ = ["Checkpoints", "load_ema"]
 
+T = TypeVar("T")
+
 
 class Checkpoints:
     """State, data position and config of a run, under WORKDIR/checkpoints.
@@ -22,8 +26,9 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 3):
+        self._folder = Path(workdir).absolute() / "checkpoints"
         self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / "checkpoints",
+            self._folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                 enable_async_checkpointing=True,
@@ -34,12 +39,10 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
-
-    def latest_step(self) -> int | None:
-        """Step of the newest complete checkpoint, or None."""
-        return self._manager.latest_step()
+        try:
+            self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
 
     def save(self, state: dict[str, Any], data_iterator, config_json: str) -> None:
         """Saves at the state's own step; does nothing if that step is saved already."""
@@ -55,62 +58,116 @@ class Checkpoints:
             ),
         )
 
-    def restore(self, state: dict[str, Any], data_iterator) -> dict[str, Any]:
-        """Returns the newest saved state and puts `data_iterator` at its position.
+    def restore(
+        self, state: dict[str, Any], data_iterator, check: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Returns the newest readable state and puts `data_iterator` at its position.
 
         Args:
-          state: a state of the same structure, for shapes, types and placement.
+          state: a state of the same structure, for shapes, types and placement;
+            returned as it is when there is no checkpoint yet.
           data_iterator: the pipeline's iterator; changed in place.
+          check: is given the config that was trained with, and raises `UserError`
+            if the run must not go on from it.
+
+        A damaged checkpoint is told, moved out of the way to WORKDIR/damaged, and
+        the one before it is taken.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        restored = self._manager.restore(
-            self.latest_step(),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract),
-                data=grain.checkpoint.CheckpointRestore(data_iterator),
-            ),
-        )
-        return restored["state"]
 
-    def config(self) -> dict[str, Any]:
-        """The config that the newest checkpoint was trained with."""
+        def read(step: int) -> dict[str, Any]:
+            check(self._config(step))
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract),
+                    data=grain.checkpoint.CheckpointRestore(data_iterator),
+                ),
+            )
+            return restored["state"]
+
+        if not self._manager.all_steps():
+            return state
+        return self._newest_readable(read, self._set_aside)
+
+    def read_ema(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns (config, averaged theta) of the newest readable checkpoint."""
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def read(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+            config = self._config(step)
+            model = make_model(model_config(config))
+            theta = jax.eval_shape(model.init, jax.random.key(0))
+            abstract = {
+                "ema": jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                    theta,
+                )
+            }
+            # A manager that has not restored whole states may restore a part of one.
+            with ocp.CheckpointManager(self._folder) as manager:
+                restored = manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.PyTreeRestore(
+                            abstract,
+                            restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                            partial_restore=True,
+                        )
+                    ),
+                )
+            return config, restored["state"]["ema"]
+
+        return self._newest_readable(read, lambda step: None)
+
+    def _config(self, step: int) -> dict[str, Any]:
         restored = self._manager.restore(
-            self.latest_step(), args=ocp.args.Composite(config=ocp.args.JsonRestore())
+            step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
         )
         return dict(restored["config"])
+
+    def _newest_readable(self, read: Callable[[int], T], pass_over: Callable[[int], None]) -> T:
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return read(step)
+            except UserError:
+                raise
+            # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
+            except Exception as error:
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else error
+                warnings.warn(
+                    f"The checkpoint {self._folder / str(step)} is damaged and passed over "
+                    f"({type(error).__name__}: {reason}).",
+                    stacklevel=3,
+                )
+                pass_over(step)
+        raise UserError(
+            f"No checkpoint in {self._folder} can be read; restore the folder from a copy, "
+            "or start again in another workdir."
+        )
+
+    def _set_aside(self, step: int) -> None:
+        """Keeps a damaged checkpoint, but where it no longer counts as the newest."""
+        aside = self._folder.parent / "damaged"
+        aside.mkdir(exist_ok=True)
+        target, number = aside / str(step), 1
+        while target.exists():
+            number += 1
+            target = aside / f"{step}-{number}"
+        (self._folder / str(step)).rename(target)
+        self._manager.reload()
 
 
 def load_ema(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads (config, averaged theta) of the newest checkpoint of a run.
 
     Raises:
-      UserError: if there is none.
+      UserError: if there is none, or none can be read.
     """
     folder = Path(workdir).absolute() / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"There is no checkpoint in {workdir}; give the workdir of a training run.")
+    if not folder.is_dir() or not any(path.name.isdigit() for path in folder.iterdir()):
+        raise UserError(
+            f"There is no complete checkpoint in {workdir}; give the workdir of a training run."
+        )
     with Checkpoints(workdir) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise UserError(f"There is no complete checkpoint in {workdir}; train for longer.")
-        config = checkpoints.config()
-    with ocp.CheckpointManager(folder) as manager:
-        model = make_model(model_config(config))
-        abstract = {"ema": jax.eval_shape(model.init, jax.random.key(0))}
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            ),
-            abstract,
-        )
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeRestore(
-                    abstract,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
-                    partial_restore=True,
-                )
-            ),
-        )
-    return config, restored["state"]["ema"]
+        return checkpoints.read_ema()

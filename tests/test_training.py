@@ -150,6 +150,35 @@ def test_another_config_is_refused_and_nothing_is_lost(default_data, tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("checkpoints/*")) == before
 
 
+@pytest.mark.parametrize("part", ["state", "data", "config"])
+def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
+    config = tiny_config(default_data)
+    whole = train(config, tmp_path / "whole", progress=False)
+    config.steps = 6
+    train(config, tmp_path / "run", progress=False)
+    files = [p for p in (tmp_path / "run/checkpoints/6" / part).rglob("*") if p.is_file()]
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=r"checkpoints/6 is damaged and passed over"):
+        resumed = train(config, tmp_path / "run", progress=False)
+    chex.assert_trees_all_equal(resumed, whole)
+    assert (tmp_path / "run/damaged/6").is_dir()
+    chex.assert_trees_all_equal(load_ema(tmp_path / "run")[1], whole["ema"])
+
+
+def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps = 3
+    train(config, tmp_path, progress=False)
+    for file in (tmp_path / "checkpoints/3/state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
+        load_ema(tmp_path)
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
+        train(config, tmp_path, progress=False)
+
+
 def test_fields_that_do_not_touch_the_result_may_change():
     saved = {"log_every": 1, "seed": 0, "checkpoint": {"keep": 3}, "data": {"threads": 2}}
     given = {"log_every": 9, "seed": 1, "checkpoint": {"keep": 4}, "data": {"threads": 8}}
@@ -226,5 +255,5 @@ def test_parameter_average():
 
 
 def test_load_ema_without_a_run(tmp_path):
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="no complete checkpoint"):
         load_ema(tmp_path)

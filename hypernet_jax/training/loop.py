@@ -102,9 +102,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
-        if checkpoints.latest_step() is not None:
-            _check_same_run(config, checkpoints.config(), workdir)
-            state = checkpoints.restore(state, iterator)
+        state = checkpoints.restore(
+            state, iterator, lambda saved: _check_same_run(config, saved, workdir)
+        )
         start = step = int(state["step"])
         writer = stack.enter_context(MetricsWriter(workdir, resume_step=start))
         stop = stack.enter_context(_stop_on_signal())
