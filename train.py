@@ -6,15 +6,24 @@ from ml_collections import config_flags
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.mesh import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metrics.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "With several processes: HOST:PORT of process 0, or auto on a cluster."
+)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "How many processes train together.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Which of them this is, from 0.")
 
 
 def main(argv):
     del argv  # flags alone
     if _CONFIG.value is None or not _WORKDIR.value:
         raise UserError("Give --config=configs/denoise.py:compact (or another) and --workdir=DIR.")
+    join_processes(
+        coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value
+    )
     train(_CONFIG.value, _WORKDIR.value)
 
 

@@ -44,6 +44,13 @@ class Checkpoints:
         finally:
             self._manager.close()
 
+    def asked_to_stop(self, step: int) -> bool:
+        """Whether one of several processes was told to stop (SIGTERM); all agree on the step.
+
+        Only after `jax.distributed.initialize`; a process by itself listens for the signal.
+        """
+        return self._manager.reached_preemption(step)
+
     def save(self, state: dict[str, Any], data_iterator, config_json: str) -> None:
         """Saves at the state's own step; does nothing if that step is saved already."""
         step = int(state["step"])

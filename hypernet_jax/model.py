@@ -87,8 +87,13 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def make_model(config: Mapping[str, Any]) -> Model:
-    """Builds a model from what `model_config` returns."""
+def make_model(config: Mapping[str, Any], *, compute_dtype: str = "float32") -> Model:
+    """Builds a model.
+
+    Args:
+      config: what `model_config` returns.
+      compute_dtype: what the network computes in; its parameters stay float32.
+    """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
     task = dataclasses.replace(task, scale=scale)
@@ -97,4 +102,5 @@ def make_model(config: Mapping[str, Any]) -> Model:
         features=make_features(**config["features"]),
         generated=path_matches(config["generated"]),
     )
-    return Model(task=task, network=make_network(**config["network"]), hypernet=hypernet)
+    network = make_network(**config["network"], dtype=compute_dtype)
+    return Model(task=task, network=network, hypernet=hypernet)

@@ -179,12 +179,18 @@ def test_batch_contents(default_data):
 def test_processes_share_without_overlap(default_data):
     source = open_split(default_data, "train")
     source = [{"image": np.full((24, 24, 3), i, np.uint8)} for i in range(len(source) // 4 * 4)]
-    seen = [
-        batch["clean"][:, 0, 0, 0]
+    whole = take(pipeline(source, crops=4), len(source) // 4)
+    shares = [
+        take(pipeline(source, process=process, processes=2), len(source) // 4)
         for process in range(2)
-        for batch in take(pipeline(source, process=process, processes=2), len(source) // 4)
     ]
+    seen = [batch["clean"][:, 0, 0, 0] for share in shares for batch in share]
     assert sorted(np.concatenate(seen)) == list(range(len(source)))
+    # Step by step the processes together see what one process would, at the same levels.
+    for one, *parts in zip(whole, *shares, strict=True):
+        assert sorted(np.concatenate([part["ids"] for part in parts])) == sorted(one["ids"])
+        for part in parts:
+            np.testing.assert_array_equal(part["levels"], one["levels"])
 
 
 def test_levels_are_stratified_or_fixed():

@@ -19,6 +19,7 @@ from hypernet_jax.checkpoints import load_ema
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.mesh import make_mesh, place_batch, replicate
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import init_state, make_train_step
@@ -200,6 +201,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("steps", 0, "at least 1"),
         ("levels.high", 300.0, "from 0 to 100"),
         ("levels.low", 95.0, "not be above"),
+        ("compute_dtype", "float16", "bfloat16"),
+        ("level_devices", 2, "level_devices is 2"),
+        ("levels.fixed", (15.0, 101.0), "from 0 to 100"),
         ("optimizer.schedule", "linear", "cosine, halfway, constant"),
         ("network.name", "resnet", "choose one of residual"),
         ("data.dataset", "nowhere", "no dataset"),
@@ -220,13 +224,16 @@ def test_the_step_traces_once_and_learns(default_data):
     config.optimizer.update({"warmup_steps": 0, "learning_rate": 5e-3})
     optimizer = make_optimizer(config.optimizer, 100)
     chex.clear_trace_counter()
-    step = make_train_step(model=model, optimizer=optimizer, seed=0, decay=0.9)
-    state = init_state(jax.random.key(0), model, optimizer)
+    mesh = make_mesh(level_devices=1, levels=2, crops=2)
+    step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
+    state = replicate(mesh, init_state(jax.random.key(0), model, optimizer))
     clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
     clean = np.broadcast_to(clean, (2, 16, 16, 3))
     losses = []
     for index in range(80):
-        batch = {"clean": clean, "levels": np.float32([20 + index / 20, 60])}
+        levels = np.float32([20 + index / 20, 60])
+        ids = np.arange(2 * index, 2 * index + 2, dtype=np.int32)
+        batch = place_batch(mesh, {"clean": clean, "ids": ids, "levels": levels})
         state, values = step(state, batch)
         losses.append(float(values["loss"]))
     assert step._cache_size() == 1

@@ -23,7 +23,7 @@ class LevelSampler:
 
     Attributes:
       low, high: range that levels are drawn from, in people's units.
-      count: how many levels a step has.
+      count: how many levels are drawn for a step.
       fixed: if not empty, the levels of every step (the published recipe).
     """
 
@@ -31,6 +31,11 @@ class LevelSampler:
     high: float
     count: int
     fixed: tuple[float, ...] = ()
+
+    @property
+    def levels(self) -> int:
+        """How many levels a step has, fixed or drawn."""
+        return len(self.fixed) or self.count
 
     def __call__(self, rng: np.random.Generator) -> np.ndarray:
         """One float32 level per stratum: `count` equal parts of the range, one draw from each.
@@ -78,16 +83,25 @@ class _RandomCrop(grain.transforms.RandomMap):
         return to_colours(np.ascontiguousarray(crop), self._colours)
 
 
+def _with_id(position: int, crop: np.ndarray) -> dict[str, Any]:
+    """Names a crop by its position in the whole stream, the same in any split of it."""
+    return {"clean": crop, "ids": np.int32(position % 2**31)}
+
+
 class _AddLevels(grain.transforms.RandomMap):
     """Joins the step's levels to its crops and, for host degradations, the degraded crops."""
 
     def __init__(self, sampler: LevelSampler, degrade: Callable | None):
         self._sampler, self._degrade = sampler, degrade
 
-    def random_map(self, clean: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def random_map(
+        self, element: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        # Every process draws from the same generator: all have the same levels.
         levels = self._sampler(rng)
-        batch = {"clean": clean, "levels": levels}
+        batch = {**element, "levels": levels}
         if self._degrade is not None:
+            clean = element["clean"]
             batch["degraded"] = np.stack([self._degrade(None, clean, level) for level in levels])
         return batch
 
@@ -119,15 +133,16 @@ def make_pipeline(
       process, processes: this process' share; no record is seen twice in an epoch.
 
     Yields:
-      {"clean": uint8 (crops, H, W, C), "levels": float32 (K,)} and, with
-      `degrade`, "degraded": uint8 (K, crops, H, W, C).
+      {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K,)}
+      and, with `degrade`, "degraded": uint8 (K, crops, H, W, C).
     """
     dataset = (
         grain.MapDataset.source(source)
         .seed(seed)
         .shuffle()
-        .repeat()[process::processes]
+        .repeat()
         .random_map(_RandomCrop(crop_size, colours))
+        .map_with_index(_with_id)[process::processes]
         .batch(crops, drop_remainder=True)
         .random_map(_AddLevels(sampler, degrade))
     )

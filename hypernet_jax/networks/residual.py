@@ -29,11 +29,13 @@ class ResidualBlock(nn.Module):
     channels: int
     kernel_init: Callable
     exit_init: Callable
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = nn.relu(Conv3x3(self.channels, kernel_init=self.kernel_init, name="conv_1")(x))
-        return x + Conv3x3(self.channels, kernel_init=self.exit_init, name="conv_2")(y)
+        conv = functools.partial(Conv3x3, self.channels, dtype=self.dtype)
+        y = nn.relu(conv(kernel_init=self.kernel_init, name="conv_1")(x))
+        return x + conv(kernel_init=self.exit_init, name="conv_2")(y)
 
 
 class ResidualNetwork(nn.Module):
@@ -51,6 +53,7 @@ class ResidualNetwork(nn.Module):
       residual_output: add the degraded image to the output, so that the
         network predicts the correction; published: False.
       init_gain: factor on every kernel's He initialisation; published: 0.1.
+      dtype: what the convolutions compute in; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of `stride`.
     """
@@ -61,6 +64,7 @@ class ResidualNetwork(nn.Module):
     light_tail: bool = False
     residual_output: bool = False
     init_gain: float = 0.1
+    dtype: str = "float32"
 
     stride = 2
 
@@ -80,12 +84,14 @@ class ResidualNetwork(nn.Module):
         exit_init = nn.initializers.variance_scaling(
             2.0 * min(self.init_gain, 0.1) ** 2, "fan_in", "truncated_normal"
         )
-        conv = functools.partial(Conv3x3, kernel_init=kernel_init)
+        conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
         head = conv(self.channels, strides=self.stride, name="head")(image)
         x = head
         for index in range(self.blocks):
-            x = ResidualBlock(self.channels, kernel_init, exit_init, name=f"block_{index}")(x)
+            x = ResidualBlock(
+                self.channels, kernel_init, exit_init, self.dtype, name=f"block_{index}"
+            )(x)
         x = head + conv(self.channels, kernel_init=exit_init, name="body_end")(x)
         output_init = exit_init if self.residual_output else kernel_init
         if self.light_tail:
@@ -96,4 +102,5 @@ class ResidualNetwork(nn.Module):
             x = nn.relu(pixel_shuffle(x, self.stride))
             x = nn.relu(conv(self.channels, name="refine")(x))
             x = conv(self.colours, kernel_init=output_init, name="output")(x)
+        x = x.astype(image.dtype)
         return image + x if self.residual_output else x

@@ -8,8 +8,8 @@ from hypernet_jax.tasks import get_task
 __all__ = ["check_config", "config_difference"]
 
 # Fields that may change between a run and its continuation: they do not touch
-# the numbers that are trained.
-_FREE_FIELDS = ("checkpoint", "log_every", "data.threads", "validation")
+# the numbers that are trained, but for the order of sums.
+_FREE_FIELDS = ("checkpoint", "data.threads", "level_devices", "log_every", "remat", "validation")
 
 
 def check_config(config) -> None:
@@ -20,6 +20,10 @@ def check_config(config) -> None:
         scale.check(level)
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")
+    if config.compute_dtype not in ("float32", "bfloat16"):
+        raise UserError(
+            f"config.compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16."
+        )
     positive = {
         "steps": config.steps,
         "log_every": config.log_every,

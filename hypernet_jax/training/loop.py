@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +17,53 @@ from hypernet_jax.data.prepare import default_dataset, open_split
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.training.config import check_config, config_difference
+from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, replicate
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
-from hypernet_jax.training.reports import MetricsWriter
+from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
 __all__ = ["train"]
 
 
-def _make_iterator(config, model: Model, dataset: Path):
-    sampler = LevelSampler(
+def _make_sampler(config) -> LevelSampler:
+    return LevelSampler(
         low=config.levels.low,
         high=config.levels.high,
         count=config.levels.count,
         fixed=tuple(config.levels.fixed),
     )
+
+
+def _make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
     return make_pipeline(
         open_split(dataset, "train"),
         seed=config.seed,
-        crops=config.data.crops,
+        crops=config.data.crops // jax.process_count(),
         crop_size=config.data.crop_size,
         colours=model.colours,
         sampler=sampler,
         degrade=None if model.task.on_device else model.task.degrade,
         threads=config.data.threads,
+        process=jax.process_index(),
+        processes=jax.process_count(),
     )
 
 
 @contextlib.contextmanager
-def _stop_on_signal():
-    """Yields a function that tells whether SIGTERM or Ctrl-C has asked for a stop."""
-    asked = []
+def _stop_on_signal(checkpoints: Checkpoints):
+    """Yields a function of the step that tells whether SIGTERM or Ctrl-C has asked for a stop."""
+    if jax.process_count() > 1:
+        # JAX listens itself, and makes the processes agree on the step.
+        yield checkpoints.asked_to_stop
+        return
+    asked: list[bool] = []
     previous = {}
     with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
         for number in (signal.SIGTERM, signal.SIGINT):
             previous[number] = signal.signal(number, lambda *_: asked.append(True))
     try:
-        yield lambda: bool(asked)
+        yield lambda step: bool(asked)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -66,6 +75,15 @@ def _check_same_run(config, saved: dict[str, Any], workdir: Path) -> None:
         raise UserError(
             f"The workdir {workdir} holds a checkpoint of another config "
             f"({'; '.join(difference)}); give another --workdir or the same values."
+        )
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+    if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
+        raise UserError(
+            f"The loss or its gradient is not finite at step {step} (loss {values['loss']}); "
+            "lower config.optimizer.learning_rate and start again in another workdir; "
+            "the last checkpoint is kept."
         )
 
 
@@ -89,14 +107,23 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         raise UserError(f"The workdir {workdir} cannot be made ({error.strerror}).") from None
     config_json = config.to_json()
 
-    model = make_model(model_config(config))
+    model = make_model(model_config(config), compute_dtype=config.compute_dtype)
+    sampler = _make_sampler(config)
+    mesh = make_mesh(
+        level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
+    )
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
-    iterator = _make_iterator(config, model, dataset)
+    iterator = _make_iterator(config, model, dataset, sampler)
     optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
-    state = init_state(jax.random.key(config.seed), model, optimizer)
+    state = replicate(mesh, init_state(jax.random.key(config.seed), model, optimizer))
     train_step = make_train_step(
-        model=model, optimizer=optimizer, seed=config.seed, decay=config.ema_decay
+        model=model,
+        optimizer=optimizer,
+        mesh=mesh,
+        seed=config.seed,
+        decay=config.ema_decay,
+        remat=config.remat,
     )
     validation = Validation(model, open_split(dataset, "validation"), config.validation)
 
@@ -106,51 +133,49 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             state, iterator, lambda saved: _check_same_run(config, saved, workdir)
         )
         start = step = int(state["step"])
-        writer = stack.enter_context(MetricsWriter(workdir, resume_step=start))
-        stop = stack.enter_context(_stop_on_signal())
+        # Of several processes, the first one writes and validates.
+        first = jax.process_index() == 0
+        writer = stack.enter_context(MetricsWriter(workdir, resume_step=start)) if first else None
+        stop = stack.enter_context(_stop_on_signal(checkpoints))
         bar = stack.enter_context(
             tqdm.tqdm(
                 total=config.steps,
                 initial=start,
                 desc=model.task.name,
-                disable=not progress,
+                disable=not progress or not first,
                 # In a log file, where every refresh is a line, refresh seldom.
                 mininterval=0.1 if sys.stderr.isatty() else 30.0,
             )
         )
-        since, since_step, images = time.perf_counter(), step, 0
-        while step < config.steps and not stop():
-            batch = next(iterator)
-            state, metrics = train_step(state, batch)
+        meter = Meter()
+        while step < config.steps and not stop(step):
+            with meter.waiting():
+                batch = next(iterator)
+            placed = place_batch(mesh, batch)
+            # Nothing may stop for the host between here and the next log step.
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, placed)
             step += 1
-            images += config.data.crops * len(batch["levels"])
+            meter.count(images=config.data.crops * sampler.levels)
             bar.update()
             last = step == config.steps
-            if step % config.log_every == 0 or last:
-                values = {name: float(value) for name, value in metrics.items()}
-                elapsed = time.perf_counter() - since
-                values |= {
-                    "learning_rate": float(schedule(step - 1)),
-                    "images_per_second": images / elapsed,
-                    "steps_per_second": (step - since_step) / elapsed,
-                }
-                if not np.isfinite(values["loss"]):
-                    raise UserError(
-                        f"The loss became {values['loss']} before step {step}; lower "
-                        "config.optimizer.learning_rate and start again; "
-                        "the last checkpoint is kept."
-                    )
-                writer.write(step, values)
+            saving = last or step % config.checkpoint.every == 0
+            if saving or step % config.log_every == 0:
+                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+                _check_finite(values, step)
+            if last or step % config.log_every == 0:
+                values |= {"learning_rate": float(schedule(step - 1)), **meter.rates()}
+                if writer is not None:
+                    writer.write(step, values)
                 bar.set_postfix_str(
                     f"loss {values['loss']:.4f}, {values['psnr']:.2f} dB, "
                     f"{values['images_per_second']:.0f} images/s"
                 )
-                since, since_step, images = time.perf_counter(), step, 0
-            if step % config.validation.every == 0 or last:
-                pause = time.perf_counter()
-                writer.write(step, validation(state["ema"]))
-                since += time.perf_counter() - pause
-            if step % config.checkpoint.every == 0 or last:
+                meter = Meter()
+            if writer is not None and (last or step % config.validation.every == 0):
+                with meter.paused():
+                    writer.write(step, validation(local_copy(state["ema"])))
+            if saving:
                 checkpoints.save(state, iterator, config_json)
         checkpoints.save(state, iterator, config_json)
     return state

@@ -1,12 +1,51 @@
 """Where the numbers of a run go: metrics.jsonl and TensorBoard."""
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 
 import tensorboardX
 
-__all__ = ["MetricsWriter"]
+__all__ = ["Meter", "MetricsWriter"]
+
+
+class Meter:
+    """Rates since it was made: steps, images, and the share of time spent waiting for data."""
+
+    def __init__(self):
+        self._start = time.perf_counter()
+        self._steps = self._images = 0
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """Counts the time inside as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Leaves the time inside out."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def count(self, *, images: int) -> None:
+        """Counts one step that restored so many images."""
+        self._steps += 1
+        self._images += images
+
+    def rates(self) -> dict[str, float]:
+        """images_per_second, steps_per_second and data_wait, a fraction of the time."""
+        elapsed = time.perf_counter() - self._start
+        return {
+            "images_per_second": self._images / elapsed,
+            "steps_per_second": self._steps / elapsed,
+            "data_wait": self._waited / elapsed,
+        }
 
 
 class MetricsWriter:

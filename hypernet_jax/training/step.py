@@ -6,8 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, PartitionSpec
 
 from hypernet_jax.model import Model
+from hypernet_jax.training.mesh import AXES, BATCH_SPECS
 from hypernet_jax.training.optimizer import ema_decay
 
 __all__ = ["TrainState", "degrade_batch", "init_state", "make_train_step"]
@@ -28,12 +32,17 @@ def init_state(key: jax.Array, model: Model, optimizer: optax.GradientTransforma
     }
 
 
-def degrade_batch(key: jax.Array, model: Model, batch: dict) -> tuple[jax.Array, jax.Array]:
+def degrade_batch(
+    key: jax.Array, model: Model, batch: dict, *, first_level: int | jax.Array = 0
+) -> tuple[jax.Array, jax.Array]:
     """Degrades every clean crop to every level.
 
     Args:
-      key: PRNG key; each level gets its own share of it.
-      batch: as `make_pipeline` yields it.
+      key: PRNG key of the run. What a crop gets hangs on it, on the crop's id and on
+        the number of its level alone, wherever in whatever batch the crop stands.
+      model: its task says how.
+      batch: as `make_pipeline` yields it, or a device's share of it.
+      first_level: number of the share's first level.
 
     Returns:
       clean (N, H, W, C) and degraded (K, N, H, W, C), float32, in [0, 1] but for noise
@@ -43,39 +52,76 @@ def degrade_batch(key: jax.Array, model: Model, batch: dict) -> tuple[jax.Array,
     if "degraded" in batch:
         degraded = batch["degraded"]
     else:
-        keys = jax.random.split(key, levels.shape[0])
-        degrade = jax.vmap(model.task.degrade, in_axes=(0, None, 0))
-        degraded = degrade(keys, clean, levels)
+
+        def degrade(number, level, crop_id, image):
+            crop_key = jax.random.fold_in(jax.random.fold_in(key, number), crop_id)
+            return model.task.degrade(crop_key, image, level)
+
+        over_crops = jax.vmap(degrade, in_axes=(None, None, 0, 0))
+        over_levels = jax.vmap(over_crops, in_axes=(0, 0, None, None))
+        numbers = first_level + jnp.arange(levels.shape[0])
+        degraded = over_levels(numbers, levels, batch["ids"], clean)
     return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
 
 
-def level_loss(model: Model, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
+def _level_loss(restore: Callable, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
     """L1 averaged over levels, crops and pixels; also the mean squared error per level."""
-    restored = model.restore_levels(theta, levels, degraded)
+    restored = restore(theta, levels, degraded)
     error = restored - clean[None]
     mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean[None]), axis=(1, 2, 3, 4))
     return jnp.mean(jnp.abs(error)), mse
 
 
 def make_train_step(
-    *, model: Model, optimizer: optax.GradientTransformation, seed: int, decay: float
+    *,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    seed: int,
+    decay: float,
+    remat: bool = False,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
 
-    The noise of a step depends on (seed, step) alone, so that a resumed run
-    repeats what an uninterrupted one does. Metrics: loss, psnr (mean over
-    levels, of this batch), gradient_norm.
-    """
-    base_key = jax.random.key(seed)
+    Args:
+      model: what is trained.
+      optimizer: an Optax transformation.
+      mesh: devices; the state is replicated, batches are placed by `place_batch`.
+      seed: of the degradations.
+      decay: of the parameter average.
+      remat: compute activations again in the backward pass instead of keeping them.
 
-    def step(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(base_key, state["step"])
-        clean, degraded = degrade_batch(key, model, batch)
+    The devices exchange one vector per step: the mean of gradients and metrics.
+    Metrics: loss, psnr (mean over levels, of this batch), gradient_norm.
+    """
+    key = jax.random.key(seed)
+    restore = jax.checkpoint(model.restore_levels) if remat else model.restore_levels
+    level_shares = mesh.shape["level"]
+
+    def gradient_of_share(theta, batch):
+        count = batch["levels"].shape[0]
+        first = lax.axis_index("level") * count
+        clean, degraded = degrade_batch(key, model, batch, first_level=first)
 
         def loss_fn(theta):
-            return level_loss(model, theta, batch["levels"], clean, degraded)
+            return _level_loss(restore, theta, batch["levels"], clean, degraded)
 
-        (loss, mse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state["theta"])
+        (loss, mse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(theta)
+        # Every share writes its own levels and the mean puts them together.
+        all_mse = jnp.zeros(level_shares * count).at[first + jnp.arange(count)].set(mse)
+        vector, unravel = ravel_pytree((gradient, loss, all_mse * level_shares))
+        return unravel(lax.pmean(vector, AXES))
+
+    def step(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
+        # Without the check of varying axes the gradient stays local until our one mean.
+        sharded = jax.shard_map(
+            gradient_of_share,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), {name: BATCH_SPECS[name] for name in batch}),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )
+        gradient, loss, mse = sharded(state["theta"], batch)
         updates, opt_state = optimizer.update(gradient, state["opt_state"], state["theta"])
         theta = optax.apply_updates(state["theta"], updates)
         rate = 1.0 - ema_decay(state["step"], decay)

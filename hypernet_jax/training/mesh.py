@@ -1,0 +1,113 @@
+"""Devices: a mesh with a data axis and a level axis, and what goes where on it.
+
+Crops are split over the data axis and levels over the level axis; the state is
+on every device. Each device restores its own crops at its own levels, so that
+no image ever travels: a step exchanges one vector of gradients.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from hypernet_jax.errors import UserError
+
+__all__ = [
+    "AXES",
+    "BATCH_SPECS",
+    "join_processes",
+    "local_copy",
+    "make_mesh",
+    "place_batch",
+    "replicate",
+]
+
+AXES = ("data", "level")
+
+# By entry of a batch; see `make_pipeline` for shapes.
+BATCH_SPECS = {
+    "clean": PartitionSpec("data"),
+    "ids": PartitionSpec("data"),
+    "levels": PartitionSpec("level"),
+    "degraded": PartitionSpec("level", "data"),
+}
+
+
+def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
+    """All devices of all processes, `level_devices` of them along the level axis.
+
+    Args:
+      level_devices: how many ways the levels are split.
+      levels: levels per step.
+      crops: crops per step, over all processes.
+
+    Raises:
+      UserError: if devices, levels or crops do not divide evenly.
+    """
+    devices = jax.device_count()
+    if level_devices < 1 or jax.local_device_count() % level_devices:
+        raise UserError(
+            f"config.level_devices is {level_devices}, but it must divide the number of devices "
+            f"of a process, {jax.local_device_count()}."
+        )
+    if levels % level_devices:
+        raise UserError(
+            f"The {levels} levels of a step cannot be split {level_devices} ways; "
+            "change config.levels.count or config.level_devices."
+        )
+    data_devices = devices // level_devices
+    if crops % data_devices or crops % jax.process_count():
+        raise UserError(
+            f"The {crops} crops of a step cannot be split over {data_devices} devices; "
+            "change config.data.crops."
+        )
+    return jax.make_mesh(
+        (data_devices, level_devices), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+    )
+
+
+def join_processes(*, coordinator: str, processes: int, process: int) -> None:
+    """Makes this process one of several that train together; nothing for one process.
+
+    Args:
+      coordinator: HOST:PORT of process 0, or "auto" where a cluster (SLURM, TPU pods and
+        the like) tells JAX everything by itself.
+      processes, process: how many there are, and which one this is, from 0.
+    """
+    if not coordinator:
+        if processes > 1:
+            raise UserError("Give --coordinator=HOST:PORT, the address of process 0.")
+        return
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            if not 0 <= process < processes:
+                raise UserError(f"--process is {process}; it must lie in 0 to {processes - 1}.")
+            jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"The processes could not join through {coordinator} "
+            f"({str(error).splitlines()[0]}); check --coordinator, --processes and --process."
+        ) from None
+
+
+def local_copy(tree: Any) -> Any:
+    """This process' own copy of a replicated pytree, for work that only it does."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Puts a pytree on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def place_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts a process' share of a batch on its devices."""
+    return {
+        name: jax.make_array_from_process_local_data(NamedSharding(mesh, BATCH_SPECS[name]), value)
+        for name, value in batch.items()
+    }
