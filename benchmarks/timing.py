@@ -1,0 +1,54 @@
+"""Timing side by side: contenders take turns, so that a busy machine slows all alike."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["environment", "interleave", "matmul_gflops", "print_table"]
+
+
+def interleave(contenders: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
+    """Median seconds of each contender over `rounds` turns, after one turn to compile."""
+    for run in contenders.values():
+        jax.block_until_ready(run())
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def matmul_gflops(*, size: int = 2048, dtype: str = "float32") -> float:
+    """The measured ceiling: GFLOP/s of a large matrix product."""
+    matrix = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.dot)
+    seconds = interleave({"matmul": lambda: product(matrix, matrix)}, rounds=5)["matmul"]
+    return 2 * size**3 / seconds / 1e9
+
+
+def environment() -> dict[str, str]:
+    """Device and versions, for the JSON line."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def print_table(header: list[str], rows: list[list[Any]], summary: dict[str, Any]) -> None:
+    """A Markdown table, and as the last line one line of JSON."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + " ---: |" * len(header))
+    for row in rows:
+        cells = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row]
+        print("| " + " | ".join(cells) + " |", flush=True)
+    print(json.dumps(summary | environment()))
