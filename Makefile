@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/hypernet-jax demo
+	$(BIN)/hypernet-jax demo $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """Checkpoints of a training run. The only home of Orbax."""
 
+import contextlib
 import json
 import warnings
 from collections.abc import Callable
@@ -40,9 +41,24 @@ class Checkpoints:
 
     def __exit__(self, *exception) -> None:
         try:
-            self._manager.wait_until_finished()
+            with self._told():
+                self._manager.wait_until_finished()
         finally:
             self._manager.close()
+
+    @contextlib.contextmanager
+    def _told(self):
+        """Turns a failed save, this one or an earlier one that ended meanwhile, into a sentence."""
+        try:
+            yield
+        # TensorStore reports a full disk as ValueError or RuntimeError, Python as OSError.
+        except Exception as error:
+            complete = self._manager.all_steps(read=True)
+            kept = f"the checkpoint of step {max(complete)} is kept" if complete else "none is kept"
+            raise UserError(
+                f"A checkpoint could not be written to {self._folder} ({_reason(error)}); "
+                f"make room or give access and start again: {kept}."
+            ) from None
 
     def asked_to_stop(self, step: int) -> bool:
         """Whether one of several processes was told to stop (SIGTERM); all agree on the step.
@@ -56,14 +72,15 @@ class Checkpoints:
         step = int(state["step"])
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=grain.checkpoint.CheckpointSave(data_iterator),
-                config=ocp.args.JsonSave(json.loads(config_json)),
-            ),
-        )
+        with self._told():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    data=grain.checkpoint.CheckpointSave(data_iterator),
+                    config=ocp.args.JsonSave(json.loads(config_json)),
+                ),
+            )
 
     def restore(
         self, state: dict[str, Any], data_iterator, check: Callable[[dict[str, Any]], None]
@@ -141,10 +158,9 @@ class Checkpoints:
                 raise
             # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
             except Exception as error:
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else error
                 warnings.warn(
                     f"The checkpoint {self._folder / str(step)} is damaged and passed over "
-                    f"({type(error).__name__}: {reason}).",
+                    f"({_reason(error)}).",
                     stacklevel=3,
                 )
                 pass_over(step)
@@ -163,6 +179,11 @@ class Checkpoints:
             target = aside / f"{step}-{number}"
         (self._folder / str(step)).rename(target)
         self._manager.reload()
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:300]
 
 
 def load_ema(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -167,6 +167,39 @@ def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
     chex.assert_trees_all_equal(load_ema(tmp_path / "run")[1], whole["ema"])
 
 
+def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
+    """A file-size limit stands in for the full disk: writing fails in the same place."""
+    config = tiny_config(default_data)
+    config.steps = 3
+    train(config, tmp_path, progress=False)
+    program = (
+        "import resource, signal, sys\n"
+        "from hypernet_jax.cli.errors import exit_with_sentence\n"
+        "from hypernet_jax.checkpoints import Checkpoints\n"
+        "import jax.numpy as jnp\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "with exit_with_sentence(), Checkpoints(sys.argv[1]) as checkpoints:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "    import grain\n"
+        "    data = iter(grain.MapDataset.range(3).to_iter_dataset())\n"
+        "    state = {'step': jnp.array(6), 'theta': jnp.arange(100_000.0) ** 0.5}\n"
+        "    checkpoints.save(state, data, '{}')\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert process.returncode == 2, process.stderr
+    told = process.stderr.strip().splitlines()[-1]
+    assert told.startswith("error: A checkpoint could not be written")
+    assert "step 3 is kept" in told
+    load_ema(tmp_path)
+
+
 def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     config = tiny_config(default_data)
     config.steps = 3

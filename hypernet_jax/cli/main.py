@@ -13,6 +13,8 @@ from hypernet_jax.version import __version__
 
 __all__ = ["main"]
 
+_TASKS = ("denoise", "dejpeg", "sr")
+
 
 def _restore(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.restore import restore
@@ -23,7 +25,8 @@ def _restore(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
 
-    return demo(args.output)
+    chosen = {task: getattr(args, task).split(",") for task in _TASKS if getattr(args, task)}
+    return demo(args.output, chosen)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -73,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     restore = commands.add_parser("restore", help="restore image files")
     restore.add_argument("images", nargs="+", metavar="IMAGE")
-    restore.add_argument("--task", help="denoise, dejpeg or sr")
+    restore.add_argument("--task", help=", ".join(_TASKS))
     restore.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
     restore.add_argument("--level", help="noise sigma (0-100) or JPEG quality (1-100)")
     restore.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
@@ -85,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
     demo.add_argument("-o", "--output", default="demo-output", help="folder for the pictures")
+    for task in _TASKS:
+        demo.add_argument(f"--{task}", metavar="LEVELS", help=f"levels for {task}, e.g. 5,20,40.5")
     demo.set_defaults(run=_demo)
 
     info = commands.add_parser("info", help="parameter counts as JSON")
