@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from preemption import train_command
 
 from .conftest import REPOSITORY
 
@@ -84,31 +85,15 @@ def test_eight_devices_train_as_one(level_devices, one_device):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def train_command(workdir, dataset, *options):
-    return [
-        sys.executable,
-        "train.py",
-        "--config=configs/denoise.py:compact",
-        f"--workdir={workdir}",
-        f"--config.data.dataset={dataset}",
-        "--config.steps=20",
-        "--config.log_every=1",
-        "--config.network.channels=4",
-        "--config.network.blocks=1",
-        "--config.data.crop_size=16",
-        "--config.validation.crop_size=32",
-        *options,
-    ]
-
-
 def test_two_processes_train_as_one(default_data, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = ["--processes=2", f"--coordinator=localhost:{port}"]
+    options = {"steps": 20, "dataset": str(default_data), "log_every": 1}
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     commands = [
-        train_command(tmp_path / "two", default_data, *together, f"--process={process}")
+        [*train_command(tmp_path / "two", **options), *together, f"--process={process}"]
         for process in range(2)
     ]
     processes = [
@@ -124,7 +109,7 @@ def test_two_processes_train_as_one(default_data, tmp_path):
     finally:
         for process in processes:
             process.kill()
-    command = train_command(tmp_path / "one", default_data)
+    command = train_command(tmp_path / "one", **options)
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
 
     def losses(run):

@@ -1,0 +1,118 @@
+"""Kills a training run at random moments and compares its end with an uninterrupted run.
+
+    python benchmarks/preemption.py [--kills 20] [--terms 3] [--steps 300] [--seed 0]
+
+Trains a small network by the real command, once undisturbed and once killed by
+SIGKILL and SIGTERM and started again each time. Last line: JSON with
+`bit_identical`, the comparison of all final parameters.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hypernet_jax.checkpoints import load_ema
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def train_command(
+    workdir: Path, *, steps: int, dataset: str = "", log_every: int = 10
+) -> list[str]:
+    """The real command on a network small enough that its steps take milliseconds."""
+    return [
+        sys.executable,
+        str(REPOSITORY / "train.py"),
+        f"--config={REPOSITORY / 'configs/denoise.py'}:compact",
+        f"--workdir={workdir}",
+        f"--config.steps={steps}",
+        f"--config.data.dataset={dataset}",
+        "--config.network.channels=4",
+        "--config.network.blocks=1",
+        "--config.data.crop_size=16",
+        "--config.validation.crop_size=32",
+        "--config.checkpoint.every=10",
+        f"--config.log_every={log_every}",
+    ]
+
+
+def run_with_kills(
+    command: list[str], workdir: Path, *, signals: list[int], rng: random.Random
+) -> int:
+    """Starts the command again and again, ending it by the next signal at a random moment.
+
+    The moment is drawn after the first step that this start saved or, at the latest, after
+    the time that a start takes; with no signal left the run may finish. Returns how many
+    signals hit a living process.
+    """
+    hits, startup = 0, 60.0
+    for number in signals:
+        before = _newest(workdir)
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and time.monotonic() - start < startup:
+            if _newest(workdir) != before:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.4))
+        if process.poll() is None:
+            process.send_signal(number)
+            hits += 1
+        status = process.wait()
+        if number == signal.SIGTERM and status not in (0, -signal.SIGTERM):
+            raise SystemExit(f"SIGTERM ended the run with status {status}, not 0.")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return hits
+
+
+def _newest(workdir: Path) -> int:
+    steps = (path.name for path in (workdir / "checkpoints").glob("*"))
+    return max((int(name) for name in steps if name.isdigit()), default=-1)
+
+
+def identical(one: Path, other: Path) -> bool:
+    """Whether two runs ended at the same averaged parameters, bit for bit."""
+    import jax
+
+    left, right = (jax.tree.leaves(load_ema(workdir)[1]) for workdir in (one, other))
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--terms", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    rng = random.Random(args.seed)
+    signals = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.terms
+    rng.shuffle(signals)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        subprocess.run(
+            train_command(whole, steps=args.steps),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        hits = run_with_kills(
+            train_command(killed, steps=args.steps), killed, signals=signals, rng=rng
+        )
+        same = identical(whole, killed)
+    print(json.dumps({"signals": len(signals), "hit_a_living_run": hits, "bit_identical": same}))
+    if not same:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
