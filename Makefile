@@ -1,9 +1,10 @@
 # Everything here installs what it needs into .venv, and again when that is stale.
+# For another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One constraints file per series of jax: Python 3.11 stays at jax 0.10.
-SERIES := $(shell $(PYTHON) -c 'import sys; print("3.11" if sys.version_info[:2] == (3, 11) else "3.12")')
+SERIES := $(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); $$p -c 'import sys; print("3.11" if sys.version_info[:2] == (3, 11) else "3.12")')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(SERIES).txt
 
 .PHONY: demo test lint clean

@@ -10,6 +10,7 @@ from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import markdown_table, write_report
+from hypernet_jax.files import ensure_folder
 from hypernet_jax.restoration.restorer import Restorer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -20,7 +21,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .
 _DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
 _LEVELS = flags.DEFINE_list("levels", [], "Levels in people's units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
 
 
@@ -37,6 +38,8 @@ def main(argv):
     del argv  # flags alone
     if not _DATASET.value:
         raise UserError("Give --dataset=FOLDER, a folder of clean images.")
+    if _OUTPUT.value is not None:
+        ensure_folder(_OUTPUT.value)  # told before the measuring, not after it
     restorer = _restorer()
     task = restorer.model.task.name
     if _CONFIG.value is not None and _CONFIG.value.task != task:

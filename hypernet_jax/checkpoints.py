@@ -112,7 +112,11 @@ class Checkpoints:
 
         if not self._manager.all_steps():
             return state
-        return self._newest_readable(read, self._set_aside)
+        restored, damaged = self._newest_readable(read)
+        # Only now: a file system that fails for a moment must not cost the whole run.
+        for step in damaged:
+            self._set_aside(step)
+        return restored
 
     def read_ema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns (config, averaged theta) of the newest readable checkpoint."""
@@ -142,7 +146,7 @@ class Checkpoints:
                 )
             return config, restored["state"]["ema"]
 
-        return self._newest_readable(read, lambda step: None)
+        return self._newest_readable(read)[0]
 
     def _config(self, step: int) -> dict[str, Any]:
         restored = self._manager.restore(
@@ -150,10 +154,12 @@ class Checkpoints:
         )
         return dict(restored["config"])
 
-    def _newest_readable(self, read: Callable[[int], T], pass_over: Callable[[int], None]) -> T:
+    def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
+        """What `read` makes of the newest step that it can read, and the steps passed over."""
+        damaged: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return read(step)
+                return read(step), damaged
             except UserError:
                 raise
             # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
@@ -163,10 +169,10 @@ class Checkpoints:
                     f"({_reason(error)}).",
                     stacklevel=3,
                 )
-                pass_over(step)
+                damaged.append(step)
         raise UserError(
-            f"No checkpoint in {self._folder} can be read; restore the folder from a copy, "
-            "or start again in another workdir."
+            f"No checkpoint in {self._folder} can be read (steps {damaged}); look at the disk, "
+            "restore the folder from a copy, or start again in another workdir."
         )
 
     def _set_aside(self, step: int) -> None:

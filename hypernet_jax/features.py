@@ -7,7 +7,6 @@ or, for a task with several levels, a vector.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -29,6 +28,10 @@ class Polynomial:
     """phi = (1, z, z^2, ..., z^degree)."""
 
     degree: int = 2
+
+    def __post_init__(self):
+        if self.degree < 1:
+            raise UserError(f"The degree of polynomial features is {self.degree}; give 1 or more.")
 
     def init(self, key: jax.Array) -> dict:
         del key
@@ -71,6 +74,10 @@ class Mlp:
     hidden: int = 16
     outputs: int = 3
 
+    def __post_init__(self):
+        if self.hidden < 1 or self.outputs < 1:
+            raise UserError("The features of an MLP need at least one hidden unit and one output.")
+
     def init(self, key: jax.Array) -> dict:
         hidden_key, output_key = jax.random.split(key)
         return {
@@ -94,8 +101,14 @@ class Mlp:
 
 
 def make_features(name: str, **options) -> FeatureMap:
-    """Returns the feature map called `name`: affine, proportional, polynomial or mlp."""
-    kinds: dict[str, Callable[..., FeatureMap]] = {
+    """Returns the feature map called `name`: affine, proportional, polynomial or mlp.
+
+    Args:
+      name: which one.
+      **options: `degree` (polynomial), `hidden` and `outputs` (mlp); those of the other
+        kinds are passed over, so that a config can hold them all.
+    """
+    kinds: dict[str, type] = {
         "affine": Affine,
         "proportional": Proportional,
         "polynomial": Polynomial,
@@ -103,7 +116,9 @@ def make_features(name: str, **options) -> FeatureMap:
     }
     if name not in kinds:
         raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")
-    try:
-        return kinds[name](**options)
-    except TypeError as error:
-        raise UserError(f"The features {name!r} do not take these options: {error}.") from None
+    known = {kind: [f.name for f in dataclasses.fields(kind) if f.init] for kind in kinds.values()}
+    for option in options:
+        if not any(option in names for names in known.values()):
+            raise UserError(f"No features take an option {option!r}.")
+    kind = kinds[name]
+    return kind(**{key: value for key, value in options.items() if key in known[kind]})

@@ -34,7 +34,10 @@ _FIT_POINTS = 33
 
 def path_matches(pattern: str) -> Callable[[str], bool]:
     """A predicate on parameter paths ("block_3/conv_1/kernel"): `re.search` of `pattern`."""
-    return re.compile(pattern).search  # type: ignore[return-value]
+    try:
+        return re.compile(pattern).search  # type: ignore[return-value]
+    except re.error as error:
+        raise UserError(f"{pattern!r} is not a regular expression ({error}).") from None
 
 
 def _everything(path: str) -> bool:

@@ -66,8 +66,8 @@ def _decibels(mse: float) -> float:
 def _blocking_effect(plane: np.ndarray, block: int = 8) -> float:
     """Excess of squared steps across block borders over those elsewhere, weighted."""
     height, width = plane.shape
-    if height <= block and width <= block:
-        return 0.0
+    if max(height, width) <= block or min(height, width) < 2:
+        return 0.0  # no block border, or no second dimension to weigh it by
     across, down = np.diff(plane, axis=1) ** 2, np.diff(plane, axis=0) ** 2
     border_columns = np.arange(block - 1, width - 1, block)
     border_rows = np.arange(block - 1, height - 1, block)

@@ -70,7 +70,12 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
         raise UserError(f"The weights {path} are damaged and cannot be read ({error}).") from None
     if metadata.get("format") != _FORMAT:
         raise UserError(f"{path} holds no hypernet_jax weights ({_FORMAT} expected).")
-    model = make_model(json.loads(metadata["model"]))
+    try:
+        model = make_model(json.loads(metadata["model"]))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"The weights {path} do not tell their model ({error}).") from None
     expected = jax.eval_shape(model.init, jax.random.key(0))
     theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):

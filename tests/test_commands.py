@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import save_weights
+from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import markdown_table, write_report
@@ -108,6 +108,12 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
     assert "cannot be written" in told(output=tmp_path / "nowhere" / "out.png")
     assert "already exists" in told(output=taken)
     assert taken.read_text() == "precious"
+    assert "is a folder" in told(tmp_path.parent, output=tmp_path / "many")
+    assert "is a folder" in told(".", output=tmp_path / "many")
+    assert "need a folder" in refuse(
+        capsys, "restore", image, image, "--weights", weights, "--level", "5", "-o", output
+    )
+    assert "File name too long" in told(output=tmp_path / ("x" * 300 + ".png"))
     assert "takes --level" in told(image, "--scale", "2")
     assert "are for denoise" in told(image, "--task", "sr")
     assert not output.exists()
@@ -138,6 +144,9 @@ def test_info_refuses_with_a_sentence(tmp_path, capsys):
     assert "no config file" in refuse(capsys, "info", "--config", tmp_path / "none.py")
     (tmp_path / "bad.py").write_text("import nothing_like_this")
     assert "cannot be run" in refuse(capsys, "info", "--config", tmp_path / "bad.py")
+    for text in ("def get_config(): return 3", "def get_config(): return {'a': 1}", "exit(0)"):
+        (tmp_path / "bad.py").write_text(text)
+        refuse(capsys, "info", "--config", tmp_path / "bad.py")
     assert "no weights" in refuse(capsys, "info", "--weights", "nothing")
 
 
@@ -199,6 +208,16 @@ def test_evaluation_results(task, protocol, columns, folder_of_images):
     assert again["rows"] == results["rows"][:1]
 
 
+def test_evaluation_of_tiny_images(tmp_path):
+    Image.new("RGB", (100, 1)).save(tmp_path / "line.png")
+    with pytest.raises(UserError, match="too small for the level 4"):
+        evaluate(tiny_restorer("sr"), tmp_path, levels=[4], progress=False)
+    results = evaluate(tiny_restorer("dejpeg"), tmp_path, levels=[20], progress=False)
+    write_report(results, tmp_path / "report")
+    row = json.loads((tmp_path / "report/results.json").read_text())["rows"][0]
+    assert row["ssim"] is None and np.isfinite(row["psnr_b"])
+
+
 def test_report_files(folder_of_images, tmp_path):
     results = evaluate(RESTORER, folder_of_images, levels=(10, 30), progress=False)
     files = write_report(results, tmp_path / "report")
@@ -223,6 +242,8 @@ def run(script, *arguments):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
+        ("evaluate.py", ["--weights=denoise", "--dataset=.", "--seed=-1"], "--seed=-1"),
+        ("train.py", [f"--config={__file__}", "--workdir=x"], "cannot be run"),
         ("evaluate.py", ["--weights=nothing", "--dataset=."], "no weights 'nothing'"),
         ("evaluate.py", ["--dataset=."], "either --workdir=DIR or --weights=NAME"),
         ("evaluate.py", ["--weights=denoise"], "--dataset=FOLDER"),

@@ -1,5 +1,6 @@
 """From a folder of photographs to training batches."""
 
+import os
 import shutil
 
 import numpy as np
@@ -12,7 +13,12 @@ from hypernet_jax import UserError
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.images import read_image
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
-from hypernet_jax.data.prepare import default_dataset, open_split, prepare_dataset
+from hypernet_jax.data.prepare import (
+    check_crop_size,
+    default_dataset,
+    open_split,
+    prepare_dataset,
+)
 from hypernet_jax.degradations import jpeg
 
 SAMPLER = LevelSampler(0.0, 100.0, 4)
@@ -120,7 +126,7 @@ def test_mistakes_are_told(tmp_path, folder):
     with pytest.raises(UserError, match="stride"):
         prepare_dataset(folder, tmp_path / "ds", size=64, stride=65, progress=False)
     (empty / "notes.png").write_text("not an image")
-    with pytest.raises(UserError, match="None of the 1 images"):
+    with pytest.raises(UserError, match="None of the 1 images in"):
         prepare_dataset(empty, tmp_path / "ds", report=lambda _: None, progress=False)
     with pytest.raises(UserError, match="hypernet-jax prepare"):
         open_split(folder, "train")
@@ -129,13 +135,40 @@ def test_mistakes_are_told(tmp_path, folder):
 
 
 def test_an_existing_dataset_is_kept_unless_asked(folder, tmp_path):
-    (tmp_path / "ds").mkdir()
-    (tmp_path / "ds" / "mine.txt").write_text("precious")
+    dataset = tmp_path / "ds"
+    first = prepare_dataset(folder, dataset, held_out=0, progress=False)
     with pytest.raises(UserError, match="--overwrite"):
-        prepare_dataset(folder, tmp_path / "ds", progress=False)
-    assert (tmp_path / "ds" / "mine.txt").read_text() == "precious"
-    prepare_dataset(folder, tmp_path / "ds", overwrite=True, progress=False)
-    assert not (tmp_path / "ds" / "mine.txt").exists()
+        prepare_dataset(folder, dataset, progress=False)
+    second = prepare_dataset(folder, dataset, held_out=1, overwrite=True, progress=False)
+    assert "validation" not in first and "validation" in second
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
+    (dataset / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"holds mine\.txt"):
+        prepare_dataset(folder, dataset, overwrite=True, progress=False)
+    assert (dataset / "mine.txt").read_text() == "precious"
+
+
+def test_photographs_are_never_overwritten(folder, tmp_path):
+    before = sorted(path for path in tmp_path.rglob("*"))
+    for output in (folder, folder / "more", tmp_path):
+        with pytest.raises(UserError, match=r"holds (the photographs|rocket\.jpg)"):
+            prepare_dataset(folder, output, overwrite=True, progress=False)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_file_names_that_are_not_utf8(folder, tmp_path):
+    shutil.copy(folder / "coffee.png", os.fsencode(folder) + b"/caf\xe9.png")
+    prepare_dataset(folder, tmp_path / "ds", held_out=0, progress=False)
+    names = {record["photograph"].decode() for record in open_split(tmp_path / "ds", "train")}
+    assert "caf?.png" in names
+
+
+def test_a_dataset_too_small_for_its_crops_is_told_at_once(folder, tmp_path):
+    Image.new("RGB", (400, 100)).save(folder / "low.png")
+    prepare_dataset(folder, tmp_path / "ds", held_out=0, progress=False)
+    check_crop_size(tmp_path / "ds", 100)
+    with pytest.raises(UserError, match="--minimum 101"):
+        check_crop_size(tmp_path / "ds", 101)
 
 
 def test_default_dataset_is_made_once(default_data, monkeypatch):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import skimage.metrics
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -97,13 +97,14 @@ def test_jpeg_of_a_batch_is_that_of_each_image(photograph):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(5, 40), st.integers(5, 40), st.integers(1, 12), st.integers(1, 12))
-def test_bicubic_is_jaxs_inside(height, width, rows, columns):
+@given(st.integers(24, 60), st.integers(1, 12), st.integers(1, 12))
+def test_bicubic_is_jaxs_inside(height, rows, columns):
     """jax.image.resize has the same cubic but drops out-of-image taps at the borders."""
     image = np.random.default_rng(0).uniform(0, 255, (height, height, 2)).astype(np.float32)
     size = (max(1, height * rows // columns), max(1, height * rows // columns))
     factor = size[0] / height
     margin = int(np.ceil(3 * max(1.0, factor)))
+    assume(size[0] > 2 * margin)
     got = bicubic_resize(image, factor, size=size)
     expected = np.asarray(jax.image.resize(image, (*size, 2), "cubic", antialias=True))
     inside = (slice(margin, -margin), slice(margin, -margin))
@@ -115,6 +116,13 @@ def test_bicubic_is_jaxs_inside(height, width, rows, columns):
 def test_down_up_keeps_shape_and_constants(height, width, scale, channels):
     image = np.full((height, width, channels), 137, np.uint8)
     np.testing.assert_array_equal(bicubic_down_up(None, image, scale), image)
+
+
+def test_down_up_against_pillow(photograph):
+    """Pillow's bicubic has a = -0.5 and antialiases too; it rounds between its passes, too."""
+    small = Image.fromarray(photograph).resize((300, 200), Image.Resampling.BICUBIC)
+    large = np.asarray(small.resize((600, 400), Image.Resampling.BICUBIC))
+    assert psnr(bicubic_down_up(None, photograph, 2)[8:-8, 8:-8], large[8:-8, 8:-8]) > 52
 
 
 def test_scale_one_is_the_identity(photograph):

@@ -200,8 +200,12 @@ def test_features_of_several_levels_at_once():
 def test_unknown_features_are_refused():
     with pytest.raises(UserError, match="affine, proportional, polynomial, mlp"):
         make_features("fourier")
-    with pytest.raises(UserError, match="do not take these options"):
+    with pytest.raises(UserError, match="No features take an option 'width'"):
         make_features("affine", width=3)
+    with pytest.raises(UserError, match="give 1 or more"):
+        make_features("polynomial", degree=0)
+    assert make_features("polynomial", degree=3, hidden=7) == Polynomial(3)
+    assert make_features("affine", degree=3, hidden=7) == Affine()
 
 
 def test_odd_sizes_are_padded_not_cropped():
@@ -214,22 +218,3 @@ def test_odd_sizes_are_padded_not_cropped():
         apply_network(NETWORK, params, padded)[:, :11, :7],
         rtol=1e-6,
     )
-
-
-def test_receptive_field_bounds_what_a_pixel_sees():
-    for network in (NETWORK, ResidualNetwork(channels=4, blocks=1, light_tail=True)):
-        # Non-zero biases and positive kernels keep every ReLU open, so nothing is hidden.
-        params = jax.tree.map(
-            lambda leaf: jnp.abs(leaf) + 0.01, init_network(jax.random.key(0), network)
-        )
-        size = 2 * (2 * network.receptive_field // 2 + 6)
-        centre = size // 2
-
-        def one_pixel(x, network=network, params=params, centre=centre):
-            return network.apply({"params": params}, x)[0, centre, centre].sum()
-
-        gradient = jax.grad(one_pixel)(jnp.ones((1, size, size, 3)))
-        rows = np.flatnonzero(np.abs(np.asarray(gradient)).sum(axis=(0, 2, 3)))
-        reach = max(centre - rows.min(), rows.max() - centre)
-        assert reach <= network.receptive_field
-        assert reach >= network.receptive_field - 6, "the bound should be tight"

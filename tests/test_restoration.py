@@ -1,6 +1,8 @@
 """Restoring arrays and files, weights included."""
 
 import io
+import struct
+import zlib
 
 import chex
 import jax
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
+from hypernet_jax.data.images import sample_bits
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
 from hypernet_jax.restoration.photographs import restore_file
@@ -211,6 +214,46 @@ def test_output_format_is_that_of_the_name(suffix, tmp_path):
     restore_file(RESTORER, tmp_path / "in.png", tmp_path / f"out.{suffix}", level=20)
     formats = {"jpg": "JPEG", "tif": "TIFF"}
     assert Image.open(tmp_path / f"out.{suffix}").format == formats.get(suffix, suffix.upper())
+
+
+def test_what_would_be_lost_is_refused(tmp_path):
+    frames = [picture("RGB"), picture("RGB").rotate(90)]
+    for name in ("in.gif", "in.png", "in.webp", "in.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(UserError, match="2 frames or pages"):
+            restore_file(RESTORER, tmp_path / name, tmp_path / "out.png", level=20)
+    deep = np.arange(300, dtype=np.uint16).reshape(10, 30) * 200
+    Image.fromarray(deep).save(tmp_path / "grey.png")
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in deep)
+    (tmp_path / "colour.png").write_bytes(png_file(30, 10, 16, 2, rows))
+    for name in ("grey.png", "colour.png"):
+        assert sample_bits(tmp_path / name) == 16
+        with pytest.raises(UserError, match="more than 8 bits"):
+            restore_file(RESTORER, tmp_path / name, tmp_path / "out.png", level=20)
+    picture("RGB").convert("CMYK").save(tmp_path / "cmyk.jpg")
+    with pytest.raises(UserError, match="CMYK"):
+        restore_file(RESTORER, tmp_path / "cmyk.jpg", tmp_path / "out.png", level=20)
+    assert not (tmp_path / "out.png").exists()
+
+
+def png_file(width, height, depth, kind, rows):
+    """A PNG file by hand: Pillow cannot write 16-bit colour."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def test_a_picture_too_large_for_its_format_is_told(tmp_path):
+    Image.new("L", (17_000, 2)).save(tmp_path / "in.png")
+    with pytest.raises(UserError, match=r"such as \.png"):
+        restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.webp", level=20)
+    assert not (tmp_path / "out.webp").exists()
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

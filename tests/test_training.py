@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from preemption import identical, run_with_kills, train_command
 
 from hypernet_jax import UserError
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.data.prepare import prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
@@ -66,7 +68,7 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     chex.assert_trees_all_equal(ema, state["ema"])
 
 
-def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_path):
+def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_path, capsys):
     config = tiny_config(default_data)
     config.steps = 9
     whole = train(config, tmp_path / "whole", progress=False)
@@ -93,6 +95,7 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_train_step", counting)
         partial = train(config, tmp_path / "parts", progress=False)
+    assert "Stopped at step 4 of 9" in capsys.readouterr().err
     assert int(partial["step"]) == 4
     resumed = train(config, tmp_path / "parts", progress=False)
     chex.assert_trees_all_equal(resumed, whole)
@@ -181,6 +184,24 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path
     load_ema(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"), [("checkpoints", False), ("tensorboard", False), ("metrics.jsonl", True)]
+)
+def test_foreign_things_in_the_workdir_are_told(name, folder, default_data, tmp_path):
+    (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="another --workdir"):
+        train(tiny_config(default_data), tmp_path, progress=False)
+
+
+def test_a_dataset_without_validation_trains(photographs, tmp_path):
+    (tmp_path / "photographs").mkdir()
+    shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
+    prepare_dataset(tmp_path / "photographs", tmp_path / "ds", progress=False)
+    config = tiny_config(tmp_path / "ds")
+    config.steps = 2
+    assert int(train(config, tmp_path / "run", progress=False)["step"]) == 2
+
+
 def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     config = tiny_config(default_data)
     config.steps = 3
@@ -188,10 +209,14 @@ def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     for file in (tmp_path / "checkpoints/3/state").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
+    before = (tmp_path / "metrics.jsonl").read_text()
     with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
         load_ema(tmp_path)
-    with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
-        train(config, tmp_path, progress=False)
+    for _ in range(2):  # the second start must not begin anew
+        with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
+            train(config, tmp_path, progress=False)
+    assert (tmp_path / "checkpoints/3").is_dir()
+    assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
 def test_fields_that_do_not_touch_the_result_may_change():
@@ -221,11 +246,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("optimizer.schedule", "linear", "cosine, halfway, constant"),
         ("network.name", "resnet", "choose one of residual"),
         ("data.dataset", "nowhere", "no dataset"),
+        ("data.crop_size", 500, "--minimum 500"),
+        ("seed", -1, "seed is -1"),
+        ("ema_decay", float("nan"), "ema_decay is nan"),
+        ("optimizer.learning_rate", -1.0, "learning_rate is -1"),
+        ("optimizer.clip_norm", -1.0, "clip_norm is -1"),
+        ("network.channels", 0, "channels is 0"),
+        ("network.colours", 2, "choose 3 or 1"),
+        ("generated", "(", "not a regular expression"),
+        ("features.degree", 0, "give 1 or more"),
+        ("validation.levels", (), "validation.levels is empty"),
         ("levels.normalisation", "unit", "per_hundred"),
     ],
 )
 def test_mistakes_in_a_config_are_told(field, value, message, default_data, tmp_path):
     config = tiny_config(default_data)
+    config.features.name = "polynomial"
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=message):
         train(config, tmp_path, progress=False)

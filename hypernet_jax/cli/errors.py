@@ -16,6 +16,11 @@ def exit_with_sentence():
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # What no one foresaw in reading or writing still is the machine's word to its user.
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)

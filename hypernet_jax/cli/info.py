@@ -26,13 +26,18 @@ def _load_config(name: str):
         return module.get_config(variant) if variant else module.get_config()
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"The config {file} cannot be run ({error}).") from None
 
 
 def _model(args: argparse.Namespace) -> Model:
     if args.config is not None:
-        return make_model(model_config(_load_config(args.config)))
+        try:
+            return make_model(model_config(_load_config(args.config)))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"The config {args.config} lacks what defines a model ({error})."
+            ) from None
     return load_weights(args.weights)[0]
 
 

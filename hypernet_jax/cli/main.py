@@ -44,6 +44,7 @@ def _prepare(args: argparse.Namespace) -> int:
         layout=args.layout,
         size=args.size,
         stride=args.stride,
+        minimum=args.minimum,
         held_out=args.held_out,
         strict=args.strict,
         overwrite=args.overwrite,
@@ -104,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
     prepare.add_argument("--size", type=int, default=256, help="side of the stored sub-images")
     prepare.add_argument("--stride", type=int, default=192, help="distance between sub-images")
+    prepare.add_argument(
+        "--minimum", type=int, default=96, help="skip photographs with a shorter side"
+    )
     prepare.add_argument(
         "--held-out", type=int, default=8, help="photographs kept for validation (layout folder)"
     )

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from hypernet_jax.data.images import IMAGE_SUFFIXES
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.restoration.photographs import restore_file
@@ -37,6 +38,11 @@ def _level(args: argparse.Namespace, restorer: Restorer) -> float:
 
 def _outputs(images: list[Path], output: Path) -> list[Path]:
     """One output per image: `output` itself, or files of the same names in that folder."""
+    for image in images:
+        if image.is_dir():
+            raise UserError(f"{image} is a folder; give image files.")
+    if len(images) > 1 and output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+        raise UserError(f"Several images need a folder as output, and {output} names a file.")
     if len(images) == 1 and not output.is_dir() and output.suffix:
         return [output]
     names = [image.with_suffix(".png").name for image in images]

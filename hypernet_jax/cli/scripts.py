@@ -17,12 +17,16 @@ def _sentence(error: Exception) -> str:
     del told
     if found:  # a mistake of ours, raised while the config file ran
         return sentence.splitlines()[0]
-    if isinstance(error, AttributeError):  # an override of a field that is not there
+    if (
+        isinstance(error, AttributeError) and "Did you mean" in text
+    ):  # an override of a field that is not there
         text = text.strip("'\"").replace("\\n", " ").replace("\\'", "'").replace("\n", " ")
         text = text.replace(" Did you", "; did you")
         return f"The config has no field {text.rstrip('?.')}? The config file tells its fields."
     if isinstance(error, OSError):
         return "The config file given by --config does not exist or cannot be read; check the path."
+    if not isinstance(error, flags.Error):
+        return f"The config file cannot be run ({type(error).__name__}: {text.splitlines()[-1]})."
     return f"{text.strip().splitlines()[0].rstrip('.')}; see --help."
 
 
@@ -31,7 +35,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         arguments = flags.FLAGS(argv)
         # A config file that cannot be loaded is noticed only when it is looked at.
         getattr(flags.FLAGS.config, "task", None)
-    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
+    # A config file is a program: it may fail in any way.
+    except Exception as error:
         raise UserError(_sentence(error)) from None
     if len(arguments) > 1:
         raise UserError(f"Unexpected argument {arguments[1]!r}; options start with --, see --help.")

@@ -55,6 +55,9 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
       skip: called with a sentence for each file that is passed over.
       progress: wraps the iterable of files, e.g. to draw a bar.
       **kwargs: for the TFDS base class; `data_dir` says where to store.
+
+    Attributes:
+      smallest_side: shortest side of all sub-images, once they are prepared.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -65,7 +68,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         source: str | Path = "",
         size: int = 256,
         stride: int = 192,
-        minimum: int = 64,
+        minimum: int = 96,
         held_out: int = 8,
         skip: Callable[[str], None] = print,
         progress: Callable = iter,
@@ -75,6 +78,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         self._size, self._stride, self._minimum = size, stride, minimum
         self._held_out = held_out
         self._skip, self._progress = skip, progress
+        self.smallest_side = size
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -89,8 +93,36 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
+    def _usable(self, folder: Path) -> list[Path]:
+        """The images below a folder that can be read and are large enough; tells of the others.
+
+        They are decoded here and again when they are cut, so that photographs are
+        held out from among the usable ones.
+        """
+        found = find_images(folder)
+        paths = []
+        for path in self._progress(found):
+            try:
+                height, width = read_image(path, colours=3).shape[:2]
+            except UserError as error:
+                self._skip(str(error))
+                continue
+            if min(height, width) < self._minimum:
+                self._skip(
+                    f"The image {path} is {width}x{height} pixels, "
+                    f"but both sides must have at least {self._minimum}."
+                )
+                continue
+            paths.append(path)
+        if not paths:
+            raise UserError(
+                f"None of the {len(found)} images in {folder} can be used; "
+                "see the reasons above and choose others."
+            )
+        return paths
+
     def _split_paths(self) -> dict[str, list[Path]]:
-        paths = find_images(self._source)
+        paths = self._usable(self._source)
         count = min(self._held_out, len(paths) - 1)
         held_out = {round((i + 0.5) * len(paths) / count) for i in range(count)} if count else set()
         return {
@@ -107,28 +139,14 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, paths: list[Path]) -> Iterator:
-        kept = 0
-        for path in self._progress(paths):
-            try:
-                image = read_image(path, colours=3)
-            except UserError as error:
-                self._skip(str(error))
-                continue
-            if min(image.shape[:2]) < self._minimum:
-                self._skip(
-                    f"The image {path} is {image.shape[1]}x{image.shape[0]} pixels, "
-                    f"but both sides must have at least {self._minimum}."
-                )
-                continue
-            kept += 1
-            name = path.relative_to(self._source).as_posix()
+        for number, path in enumerate(self._progress(paths)):
+            image = read_image(path, colours=3)
+            # File names may hold bytes that are not UTF-8; records may not.
+            name = path.relative_to(self._source).as_posix().encode("utf-8", "replace").decode()
             for index, part in enumerate(sub_images(image, self._size, self._stride)):
-                yield f"{name}#{index:05d}", {"image": _encode_png(part), "photograph": name}
-        if not kept:
-            raise UserError(
-                f"None of the {len(paths)} images chosen from {self._source} can be used; "
-                "see the reasons above."
-            )
+                self.smallest_side = min(self.smallest_side, *part.shape[:2])
+                record = {"image": _encode_png(part), "photograph": name}
+                yield f"{name}#{number:06d}#{index:05d}", record
 
 
 class Div2kHr(Photographs):
@@ -142,6 +160,6 @@ class Div2kHr(Photographs):
 
     def _split_paths(self) -> dict[str, list[Path]]:
         return {
-            "train": find_images(self._source / "DIV2K_train_HR"),
-            "validation": find_images(self._source / "DIV2K_valid_HR"),
+            "train": self._usable(self._source / "DIV2K_train_HR"),
+            "validation": self._usable(self._source / "DIV2K_valid_HR"),
         }

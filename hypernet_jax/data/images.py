@@ -7,7 +7,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "sample_bits"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
@@ -19,7 +19,9 @@ def find_images(folder: str | Path) -> list[Path]:
         raise UserError(f"There is no folder {folder}; check the path.")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder that holds the photographs.")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+    )
     if not found:
         raise UserError(
             f"The folder {folder} holds no image; expected files ending in "
@@ -58,6 +60,22 @@ def open_image(path: str | Path) -> Image.Image:
     return picture
 
 
+def sample_bits(path: str | Path) -> int:
+    """Bits per channel in the file: 8, 16 or 32. Pillow reads 16-bit colour as 8 and tells nobody.
+
+    Raises:
+      UserError: as `open_image`.
+    """
+    picture = open_image(path)
+    if picture.mode in ("I", "F"):
+        return 32
+    if picture.mode.startswith("I;16"):
+        return 16
+    with Image.open(path) as unread:
+        # The raw mode that a decoder is told, such as "RGB;16B"; gone once the pixels are read.
+        return 16 if any(";16" in str(tile[3]) for tile in unread.tile) else 8
+
+
 def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
     """Reads an image as 8-bit pixels, turned upright as its EXIF orientation says.
 
@@ -72,12 +90,16 @@ def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
       UserError: as `open_image`.
     """
     picture = ImageOps.exif_transpose(open_image(path))
-    grey = picture.mode in ("1", "L", "LA", "I;16", "I;16B", "I", "F")
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode in ("I", "F"):
+        raise UserError(
+            f"The image {path} has 32 bits per sample, whose range is not known; "
+            "convert it to 8 or 16 bits."
+        )
+    grey = picture.mode in ("1", "L", "LA", "I;16", "I;16B")
+    if picture.mode.startswith("I"):
         # Pillow would clip 16-bit samples to 255 instead of scaling them.
         wide = np.asarray(picture, np.float64)
-        unit = 257.0 if picture.mode.startswith("I") else 1.0
-        picture = Image.fromarray(np.clip(np.round(wide / unit), 0, 255).astype(np.uint8))
+        picture = Image.fromarray(np.round(wide / 257.0).astype(np.uint8))
     mode = "L" if (grey if colours is None else colours == 1) else "RGB"
     image = np.asarray(picture.convert(mode))
     return image[..., None] if image.ndim == 2 else image

@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import io
+import json
 import os
 import shutil
 import tempfile
@@ -10,9 +12,20 @@ from pathlib import Path
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["LAYOUTS", "PACKAGED_PHOTOGRAPHS", "default_dataset", "open_split", "prepare_dataset"]
+__all__ = [
+    "LAYOUTS",
+    "PACKAGED_PHOTOGRAPHS",
+    "check_crop_size",
+    "default_dataset",
+    "has_split",
+    "open_split",
+    "prepare_dataset",
+]
 
 LAYOUTS = ("folder", "div2k")
+
+# What TFDS does not record about a dataset, beside its own files.
+_ABOUT = "sub_images.json"
 
 # Real photographs that scikit-image carries in its wheel. By the builder's rule
 # coffee.png and motorcycle_left.png are held out for validation.
@@ -33,6 +46,7 @@ def prepare_dataset(
     layout: str = "folder",
     size: int = 256,
     stride: int = 192,
+    minimum: int = 96,
     held_out: int = 8,
     strict: bool = False,
     overwrite: bool = False,
@@ -46,6 +60,7 @@ def prepare_dataset(
       output: the folder to make. It appears only when it is complete.
       layout: "folder" or "div2k".
       size, stride: see `Photographs`.
+      minimum: photographs with a shorter side are skipped.
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
       overwrite: replace an existing `output`.
@@ -65,9 +80,10 @@ def prepare_dataset(
         raise UserError(f"Unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
     if not 0 < stride <= size:
         raise UserError(f"The stride {stride} must lie between 1 and the size, {size}.")
-    output = Path(output).absolute()
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} already exists; choose another folder or pass --overwrite.")
+    if held_out < 0:
+        raise UserError(f"The number of held-out photographs is {held_out}; give 0 or more.")
+    source, output = Path(source).resolve(), Path(output).resolve()
+    _check_output(source, output, overwrite=overwrite)
 
     def skip(sentence: str) -> None:
         if strict:
@@ -91,21 +107,68 @@ def prepare_dataset(
             source=source,
             size=size,
             stride=stride,
+            minimum=minimum,
             held_out=held_out,
             skip=skip,
             progress=bar,
             data_dir=working / "tfds",
         )
-        builder.download_and_prepare()
+        # TFDS prints where it works, a folder that will be gone; our bar goes to stderr.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
         counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+        about = {"smallest_side": builder.smallest_side}
+        (Path(builder.data_path) / _ABOUT).write_text(json.dumps(about))
         if output.exists():
-            shutil.rmtree(output)
+            os.replace(output, working / "replaced")
         os.replace(builder.data_path, output)
     except OSError as error:
         raise UserError(f"The dataset {output} could not be written ({error}).") from None
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return counts
+
+
+def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """Makes sure that nothing but an earlier dataset of ours can be replaced."""
+    if output == source or output in source.parents:
+        raise UserError(
+            f"The output {output} holds the photographs in {source}; choose another output."
+        )
+    if not output.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{output} already exists; choose another folder or pass --overwrite.")
+    ours = {_ABOUT, "dataset_info.json", "features.json"}
+    foreign = [
+        path.name
+        for path in (output.iterdir() if output.is_dir() else [output])
+        if path.name not in ours and ".array_record-" not in path.name
+    ]
+    if foreign:
+        raise UserError(
+            f"{output} holds {foreign[0]}, which is not part of a dataset, and is not replaced; "
+            "choose another folder."
+        )
+
+
+def check_crop_size(dataset: str | Path, crop_size: int) -> None:
+    """Raises `UserError` where some sub-image of a dataset is smaller than a training crop."""
+    try:
+        smallest = json.loads((Path(dataset) / _ABOUT).read_text())["smallest_side"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # prepared by other means: the pipeline will tell
+    if smallest < crop_size:
+        raise UserError(
+            f"The smallest sub-image of the dataset {dataset} has {smallest} pixels per side, but "
+            f"config.data.crop_size is {crop_size}; lower that, or prepare the dataset again "
+            f"with --minimum {crop_size} and a --size no smaller."
+        )
+
+
+def has_split(dataset: str | Path, split: str) -> bool:
+    """Whether a prepared dataset has a split of that name."""
+    return any(Path(dataset).glob(f"*-{split}.array_record-*"))
 
 
 def open_split(dataset: str | Path, split: str):
@@ -146,9 +209,13 @@ def default_dataset() -> Path:
     with tempfile.TemporaryDirectory() as folder:
         for name in present:
             (Path(folder) / name).symlink_to(photographs / name)
-        # Another process may have been faster; then its copy serves.
-        with contextlib.suppress(UserError):
+        try:
             prepare_dataset(folder, dataset, held_out=2, progress=False)
-    if not dataset.exists():
-        raise UserError(f"The default dataset could not be made in {cache}; set XDG_CACHE_HOME.")
+        except UserError as error:
+            # Another process may have been faster; then its copy serves.
+            if not dataset.exists():
+                raise UserError(
+                    f"The default dataset could not be made ({error}); set XDG_CACHE_HOME to a "
+                    "folder with room, or give config.data.dataset."
+                ) from None
     return dataset

@@ -1,5 +1,6 @@
 """Figures of a restorer on a folder of images, under a named protocol."""
 
+import os
 import platform
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import tqdm
 
 from hypernet_jax.data.images import find_images, read_image
+from hypernet_jax.errors import UserError
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.tasks import Protocol
@@ -20,7 +22,7 @@ __all__ = ["evaluate", "measure", "measured_area", "noise_key"]
 
 def noise_key(seed: int, name: str) -> jax.Array:
     """The key of one image's noise: it hangs on the name alone, not on the order."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
 def _restore(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarray:
@@ -33,7 +35,10 @@ def _restore(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarr
 def measured_area(
     image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The plane and the pixels that the protocol compares (HWC, 8-bit range)."""
+    """The plane and the pixels that the protocol compares (HWC, 8-bit range).
+
+    A grey image is its own Y plane, as in the literature's scripts.
+    """
     if protocol.luma and reference.shape[-1] == 3:
         image, reference = rgb_to_y(image), rgb_to_y(reference)
     shave = protocol.shave(level)
@@ -59,6 +64,11 @@ def _figures(
     for path in paths:
         clean = read_image(path)
         reference = protocol.reference(clean, level)
+        if not reference.size:
+            raise UserError(
+                f"The image {path} ({clean.shape[1]}x{clean.shape[0]} pixels) is too small "
+                f"for the level {level:g}; take it out of the folder."
+            )
         key = noise_key(seed, path.relative_to(folder).as_posix())
         degraded = np.asarray(protocol.degrade(key, reference, level))
         restored = _restore(restorer, degraded, level)
@@ -66,6 +76,12 @@ def _figures(
         yield {f"{name}_input": value for name, value in before.items()} | measure(
             restored, reference, protocol, level
         )
+
+
+def _mean(values: list[float]) -> float:
+    """The mean of those that are defined: SSIM is not where an image is smaller than its window."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def evaluate(
@@ -104,7 +120,7 @@ def evaluate(
             for one in _figures(restorer, paths, folder, rule, level, seed):
                 figures.append(one)
                 bar.update()
-            means = {key: float(np.mean([one[key] for one in figures])) for key in figures[0]}
+            means = {key: _mean([one[key] for one in figures]) for key in figures[0]}
             rows.append({"level": level, "images": len(figures), **means})
     return {
         "dataset": folder.resolve().name,

@@ -55,7 +55,8 @@ def _curve_png(results: dict[str, Any]) -> bytes:
     axes = figure.subplots()
     axes.plot(levels, [row["psnr"] for row in rows], "o-", label="restored")
     axes.plot(levels, [row["psnr_input"] for row in rows], "s--", color="0.5", label="input")
-    axes.set_xlabel(results["level"])
+    worse = "higher" if get_task(results["task"]).scale.higher_is_worse else "lower"
+    axes.set_xlabel(f"{results['level']} ({worse} is more degraded)")
     axes.set_ylabel("PSNR (dB)")
     axes.set_title(
         f"{results['dataset']}: {get_task(results['task']).title}, {results['protocol']} protocol"

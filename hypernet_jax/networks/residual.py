@@ -68,13 +68,6 @@ class ResidualNetwork(nn.Module):
 
     stride = 2
 
-    @property
-    def receptive_field(self) -> int:
-        """Pixels on each side of an output pixel that can influence it, at most."""
-        at_half_resolution = 2 * self.blocks + 2
-        tail = 0 if self.light_tail else 2
-        return 2 * at_half_resolution + 1 + tail + self.stride
-
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         kernel_init = nn.initializers.variance_scaling(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from hypernet_jax.data.images import open_image
+from hypernet_jax.data.images import open_image, sample_bits
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
@@ -45,16 +45,20 @@ def output_format(path: Path) -> str:
 
 
 def _read(path: Path) -> _Photograph:
-    picture = open_image(path)
-    profile = picture.info.get("icc_profile")
-    picture = ImageOps.exif_transpose(picture)
-    if getattr(picture, "is_animated", False):
-        raise UserError(f"The image {path} is animated; only still images can be restored.")
-    if picture.mode in ("I;16", "I;16B", "I", "F"):
+    if sample_bits(path) > 8:
         raise UserError(
             f"The image {path} has more than 8 bits per channel, which is not supported yet; "
             "convert it to 8 bits first."
         )
+    picture = open_image(path)
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        raise UserError(
+            f"The image {path} has {frames} frames or pages; only still images can be "
+            "restored: save one of them as a file."
+        )
+    profile = picture.info.get("icc_profile")
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode == "CMYK":
         raise UserError(f"The image {path} is CMYK; convert it to RGB first.")
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
@@ -91,7 +95,13 @@ def encode(photograph: _Photograph, path: Path) -> bytes:
     elif form == "WEBP":
         options["lossless"] = True
     stream = io.BytesIO()
-    picture.save(stream, form, **options)
+    try:
+        picture.save(stream, form, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"A picture of {picture.width}x{picture.height} pixels cannot be written as {form} "
+            f"({error}); choose another format, such as .png."
+        ) from None
     return stream.getvalue()
 
 

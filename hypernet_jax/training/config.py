@@ -4,6 +4,7 @@ from typing import Any
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.tasks import get_task
+from hypernet_jax.training.recipes import recipe
 
 __all__ = ["check_config", "config_difference"]
 
@@ -12,10 +13,41 @@ __all__ = ["check_config", "config_difference"]
 _FREE_FIELDS = ("checkpoint", "data.threads", "level_devices", "log_every", "remat", "validation")
 
 
+# Inclusive ranges of real values; a value must be finite too.
+_RANGES = {
+    "seed": (0, 2**31 - 1),
+    "ema_decay": (0.0, 1.0 - 1e-9),
+    "network.channels": (1, 4096),
+    "network.blocks": (0, 1024),
+    "optimizer.learning_rate": (1e-12, 1e32),
+    "optimizer.warmup_steps": (0, 10**12),
+    "optimizer.final_fraction": (0.0, 1.0),
+    "optimizer.clip_norm": (0.0, 1e30),
+    "optimizer.b1": (0.0, 1.0 - 1e-9),
+    "optimizer.b2": (0.0, 1.0 - 1e-9),
+}
+
+
+def _check_fields(config) -> None:
+    given = _flatten(config.to_dict())
+    for name in _flatten(recipe("base").to_dict()):
+        # Networks have fields of their own.
+        if name not in given and not name.startswith("network."):
+            raise UserError(f"The config has no field {name}; start from one of configs/.")
+    for name, (low, high) in _RANGES.items():
+        if name in given and not low <= given[name] <= high:  # false for NaN, too
+            raise UserError(f"config.{name} is {given[name]}; it must lie in {low:g} to {high:g}.")
+    if given.get("network.colours", 3) not in (1, 3):
+        raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
+
+
 def check_config(config) -> None:
     """Raises `UserError` where a value cannot be trained with."""
+    _check_fields(config)
     scale = get_task(config.task).scale
     levels = config.levels
+    if not config.validation.levels:
+        raise UserError("config.validation.levels is empty; give at least one level.")
     for level in (*levels.fixed, levels.low, levels.high, *config.validation.levels):
         scale.check(level)
     if levels.low > levels.high:

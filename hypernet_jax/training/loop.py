@@ -13,8 +13,9 @@ import tqdm
 
 from hypernet_jax.checkpoints import Checkpoints
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
-from hypernet_jax.data.prepare import default_dataset, open_split
+from hypernet_jax.data.prepare import check_crop_size, default_dataset, has_split, open_split
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import ensure_folder
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, replicate
@@ -78,6 +79,16 @@ def _check_same_run(config, saved: dict[str, Any], workdir: Path) -> None:
         )
 
 
+def _check_workdir(workdir: Path) -> None:
+    """Makes the workdir and refuses one in which something foreign has our names."""
+    ensure_folder(workdir)
+    for name in ("checkpoints", "tensorboard"):
+        if (workdir / name).exists() and not (workdir / name).is_dir():
+            raise UserError(f"{workdir / name} is not a folder; choose another --workdir.")
+    if (workdir / "metrics.jsonl").is_dir():
+        raise UserError(f"{workdir / 'metrics.jsonl'} is a folder; choose another --workdir.")
+
+
 def _check_finite(values: dict[str, float], step: int) -> None:
     if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
         raise UserError(
@@ -101,10 +112,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     """
     check_config(config)
     workdir = Path(workdir).absolute()
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The workdir {workdir} cannot be made ({error.strerror}).") from None
+    _check_workdir(workdir)
     config_json = config.to_json()
 
     model = make_model(model_config(config), compute_dtype=config.compute_dtype)
@@ -114,6 +122,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     )
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = _make_iterator(config, model, dataset, sampler)
+    check_crop_size(dataset, config.data.crop_size)
     optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
     state = replicate(mesh, init_state(jax.random.key(config.seed), model, optimizer))
@@ -125,7 +134,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         decay=config.ema_decay,
         remat=config.remat,
     )
-    validation = Validation(model, open_split(dataset, "validation"), config.validation)
+    validation = None
+    if jax.process_index() == 0 and has_split(dataset, "validation"):
+        validation = Validation(model, open_split(dataset, "validation"), config.validation)
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
@@ -172,10 +183,16 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                     f"{values['images_per_second']:.0f} images/s"
                 )
                 meter = Meter()
-            if writer is not None and (last or step % config.validation.every == 0):
+            validating = last or step % config.validation.every == 0
+            if writer is not None and validation is not None and validating:
                 with meter.paused():
                     writer.write(step, validation(local_copy(state["ema"])))
             if saving:
                 checkpoints.save(state, iterator, config_json)
         checkpoints.save(state, iterator, config_json)
+    if step < config.steps:
+        print(
+            f"Stopped at step {step} of {config.steps} and saved; the same command goes on.",
+            file=sys.stderr,
+        )
     return state

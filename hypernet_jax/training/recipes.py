@@ -34,7 +34,12 @@ def _base() -> ConfigDict:
                 "residual_output": True,  # published: False
                 "init_gain": 1.0,  # published: 0.1
             },
-            "features": {"name": "affine"},  # affine, proportional, polynomial, mlp
+            "features": {
+                "name": "affine",  # affine (published), proportional, polynomial, mlp
+                "degree": 2,  # of polynomial
+                "hidden": 16,  # units of mlp
+                "outputs": 3,  # features of mlp beside the constant
+            },
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {

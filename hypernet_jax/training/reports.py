@@ -58,7 +58,11 @@ class MetricsWriter:
     def __init__(self, workdir: Path, *, resume_step: int):
         path = workdir / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= resume_step]
+            kept = [
+                line
+                for line in path.read_text(errors="replace").splitlines()
+                if _step(line) <= resume_step
+            ]
             beside = path.with_suffix(".partial")
             beside.write_text("".join(f"{line}\n" for line in kept))
             os.replace(beside, path)
@@ -85,6 +89,6 @@ class MetricsWriter:
 def _step(line: str) -> float:
     """The step of a line; a line that a kill cut short counts as later than all."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
         return float("inf")
