@@ -34,7 +34,7 @@ optimizer = make_optimizer(config, 50)
 step = make_train_step(
     model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, remat=devices == 8
 )
-state = replicate(mesh, init_state(jax.random.key(0), model, optimizer))
+state = replicate(mesh, init_state(model.init(jax.random.key(0)), optimizer))
 rng = np.random.default_rng(0)
 for index in range(50):
     batch = {

@@ -16,7 +16,7 @@ import optax
 import pytest
 from preemption import identical, run_with_kills, train_command
 
-from hypernet_jax import UserError
+from hypernet_jax import UserError, save_weights
 from hypernet_jax.checkpoints import load_ema
 from hypernet_jax.data.prepare import prepare_dataset
 from hypernet_jax.model import make_model, model_config
@@ -202,6 +202,21 @@ def test_a_dataset_without_validation_trains(photographs, tmp_path):
     assert int(train(config, tmp_path / "run", progress=False)["step"]) == 2
 
 
+def test_training_goes_on_from_weights(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps = 2
+    state = train(config, tmp_path / "first", progress=False)
+    file = tmp_path / "first.safetensors"
+    save_weights(file, state["ema"], model_config(config))
+    config.initial_weights = str(file)
+    config.optimizer.learning_rate = 1e-12
+    again = train(config, tmp_path / "second", progress=False)
+    chex.assert_trees_all_close(again["theta"], state["ema"], atol=1e-9)
+    config.network.channels = 8
+    with pytest.raises(UserError, match="another shape"):
+        train(config, tmp_path / "third", progress=False)
+
+
 def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     config = tiny_config(default_data)
     config.steps = 3
@@ -276,7 +291,7 @@ def test_the_step_traces_once_and_learns(default_data):
     chex.clear_trace_counter()
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
     step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
-    state = replicate(mesh, init_state(jax.random.key(0), model, optimizer))
+    state = replicate(mesh, init_state(model.init(jax.random.key(0)), optimizer))
     clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
     clean = np.broadcast_to(clean, (2, 16, 16, 3))
     losses = []

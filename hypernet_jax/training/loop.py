@@ -23,8 +23,23 @@ from hypernet_jax.training.optimizer import make_optimizer, make_schedule
 from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
+from hypernet_jax.weights import load_weights
 
 __all__ = ["train"]
+
+
+def _initial_theta(config, model: Model):
+    """Fresh parameters, or those of earlier weights of the same shape."""
+    fresh = model.init(jax.random.key(config.seed))
+    if not config.initial_weights:
+        return fresh
+    theta = load_weights(config.initial_weights)[1]
+    if jax.tree.map(jax.numpy.shape, theta) != jax.tree.map(jax.numpy.shape, fresh):
+        raise UserError(
+            f"The weights {config.initial_weights} have another shape than the model of the "
+            "config; choose others, or the network and features that they were trained with."
+        )
+    return theta
 
 
 def _make_sampler(config) -> LevelSampler:
@@ -125,7 +140,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     check_crop_size(dataset, config.data.crop_size)
     optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
-    state = replicate(mesh, init_state(jax.random.key(config.seed), model, optimizer))
+    state = replicate(mesh, init_state(_initial_theta(config, model), optimizer))
     train_step = make_train_step(
         model=model,
         optimizer=optimizer,

@@ -19,6 +19,7 @@ def _base() -> ConfigDict:
         {
             "task": "",  # denoise, dejpeg or sr; set by the config file
             "seed": 0,
+            "initial_weights": "",  # weights to go on from, by name or file; empty: start afresh
             "steps": 300_000,  # published: 1,000,000
             "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
             "log_every": 100,

@@ -20,9 +20,8 @@ __all__ = ["TrainState", "degrade_batch", "init_state", "make_train_step"]
 TrainState = dict[str, Any]
 
 
-def init_state(key: jax.Array, model: Model, optimizer: optax.GradientTransformation) -> TrainState:
-    """A fresh training state; the parameter average starts at the parameters."""
-    theta = model.init(key)
+def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    """A training state at its first step; the parameter average starts at the parameters."""
     return {
         "step": jnp.zeros((), jnp.int32),
         "theta": theta,
