@@ -1,12 +1,18 @@
 """Fixtures: real photographs, small models, a prepared dataset."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-# Small CPU programs are compiled faster than they are optimised.
+# Most of the suite's time is compilation, and many tests, some in processes of their
+# own, compile the same small programs: optimise them little and keep them.
+_cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 REPOSITORY = Path(__file__).parent.parent
 
