@@ -14,7 +14,6 @@ from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import markdown_table, write_report
-from hypernet_jax.weights import pretrained_names
 
 from .conftest import REPOSITORY
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
@@ -275,9 +274,6 @@ def test_evaluate_script(weights, folder_of_images, tmp_path):
     assert "| 25.5 | 2 |" in process.stdout
 
 
-@pytest.mark.skipif(
-    set(pretrained_names()) != {"denoise", "dejpeg", "sr"}, reason="weights are not built in"
-)
 def test_demo(tmp_path, capsys):
     main(["demo", "-o", str(tmp_path)])
     told = capsys.readouterr().out

@@ -63,15 +63,13 @@ def open_image(path: str | Path) -> Image.Image:
 def sample_bits(path: str | Path) -> int:
     """Bits per channel in the file: 8, 16 or 32. Pillow reads 16-bit colour as 8 and tells nobody.
 
-    Raises:
-      UserError: as `open_image`.
+    Reads the header alone: for a file that `open_image` has decoded without complaint.
     """
-    picture = open_image(path)
-    if picture.mode in ("I", "F"):
-        return 32
-    if picture.mode.startswith("I;16"):
-        return 16
     with Image.open(path) as unread:
+        if unread.mode in ("I", "F"):
+            return 32
+        if unread.mode.startswith("I;16"):
+            return 16
         # The raw mode that a decoder is told, such as "RGB;16B"; gone once the pixels are read.
         return 16 if any(";16" in str(tile[3]) for tile in unread.tile) else 8
 

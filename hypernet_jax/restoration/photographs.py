@@ -45,12 +45,12 @@ def output_format(path: Path) -> str:
 
 
 def _read(path: Path) -> _Photograph:
+    picture = open_image(path)
     if sample_bits(path) > 8:
         raise UserError(
             f"The image {path} has more than 8 bits per channel, which is not supported yet; "
             "convert it to 8 bits first."
         )
-    picture = open_image(path)
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:
         raise UserError(
