@@ -20,7 +20,7 @@ from hypernet_jax.tasks import Task, get_task
 
 __all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
 
-LEVEL_FORMS = ("unrolled", "wide")
+LEVEL_FORMS = ("unrolled", "vmap", "wide")
 # As benchmarks/train_step.py measures them; "unrolled" where a backend is not named.
 _FASTEST_FORM = {"cpu": "unrolled"}
 
@@ -29,9 +29,11 @@ _FASTEST_FORM = {"cpu": "unrolled"}
 class Model:
     """Everything about a model but its trained numbers. All methods are pure.
 
-    `level_form` says how several levels are computed at once: "unrolled", one dense
-    convolution per level, "wide", one convolution with the whole bank (see
-    `networks.apply_bank`), or "auto", what is faster on this backend.
+    `level_form` says how several levels are computed at once: "unrolled", one network
+    per level, each with its own dense convolutions; "vmap", one network whose
+    convolutions alone are unrolled (`level_conv`); "wide", one network whose convolutions
+    take the whole bank (`networks.apply_bank`); or "auto", what is fastest on this backend.
+    All mean `jax.vmap` over the levels.
     """
 
     task: Task
@@ -75,7 +77,10 @@ class Model:
         def restore(level, image):
             return self.apply(self.generate(theta, level), image)
 
-        return jax.vmap(restore)(levels, images)
+        if form == "vmap":
+            return jax.vmap(restore)(levels, images)
+        # No feature map of several levels is ever put together: that would copy all of them.
+        return jnp.stack([restore(levels[k], images[k]) for k in range(images.shape[0])])
 
     def restore_each(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
         """Restores images each of which has a level of its own.

@@ -10,7 +10,7 @@ import pytest
 from absl.testing import parameterized
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.model import make_model
+from hypernet_jax.model import LEVEL_FORMS, make_model
 
 from .test_restoration import tiny_config
 
@@ -59,7 +59,7 @@ MODELS = {
 
 class LevelFormsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.product(form=["unrolled", "wide"], model=list(MODELS))
+    @parameterized.product(form=list(LEVEL_FORMS), model=list(MODELS))
     def test_levels_of_a_step(self, form, model):
         model, theta = make(**MODELS[model])
         model = dataclasses.replace(model, level_form=form)
@@ -67,7 +67,7 @@ class LevelFormsTest(chex.TestCase):
         expected = one_by_one(model, theta, LEVELS, images())
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
-    @parameterized.product(form=["unrolled", "wide"], remat=[False, True])
+    @parameterized.product(form=list(LEVEL_FORMS), remat=[False, True])
     def test_gradients(self, form, remat):
         model, theta = make()
         model = dataclasses.replace(model, level_form=form)

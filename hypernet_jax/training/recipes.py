@@ -26,8 +26,8 @@ def _base() -> ConfigDict:
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
             "remat": False,  # recompute activations instead of keeping them: less memory
             "shard_state": False,  # split optimizer state and average over the devices
-            # how the levels of a step are computed: auto, unrolled (a convolution per level)
-            # or wide (one convolution with the whole bank)
+            # how the levels of a step are computed: auto, unrolled (a network per level), vmap
+            # (a convolution per level) or wide (one convolution with the whole bank)
             "level_form": "auto",
             "level_devices": 1,  # devices that the levels are split over; the rest split crops
             "network": {
