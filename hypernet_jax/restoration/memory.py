@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
 
 __all__ = ["bytes_per_pixel"]
@@ -13,9 +14,9 @@ _SIDE = 32
 _HELD_AT_ONCE = 4
 
 
-def bytes_per_pixel(model: Model) -> float:
+def bytes_per_pixel(model: Model, theta: Theta) -> float:
     """An upper bound on what applying the network takes, in bytes per pixel of its input."""
-    params = jax.eval_shape(lambda: model.generate(model.init(jax.random.key(0)), 1.0))
+    params = jax.eval_shape(model.generate, theta, 1.0)
     image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, model.colours), jnp.float32)
 
     def activations(params, image):

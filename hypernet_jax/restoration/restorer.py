@@ -1,6 +1,7 @@
 """Restoring arrays with trained weights: the Python interface."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import apply_network
 from hypernet_jax.restoration.memory import bytes_per_pixel
 from hypernet_jax.restoration.sources import Source, unit_of
-from hypernet_jax.restoration.tiles import Tile, axis_spans, batches, largest_side, tiles
+from hypernet_jax.restoration.tiles import Tile, axis_spans, batches, largest_side, smallest_side, tiles
 from hypernet_jax.weights import load_weights
 
 __all__ = ["DEFAULT_MEMORY", "Restorer"]
@@ -63,18 +64,15 @@ class Restorer:
             functools.partial(jax.jit(model.generate), theta)
         )
         self._apply = jax.jit(functools.partial(apply_network, model.network))
-        per_pixel = bytes_per_pixel(model)
+        per_pixel = bytes_per_pixel(model, theta)
         self._halo = model.network.receptive_field
         self._stride = model.network.stride
         self._largest = largest_side(1e6 * memory, per_pixel)
         if self._largest <= 2 * self._halo + self._stride:
-            least = next(
-                side for side in range(32, 4096, 32)
-                if largest_side(side**2 * per_pixel, per_pixel) > 2 * self._halo + self._stride
-            )  # fmt: skip
+            least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
             raise UserError(
                 f"This network does not fit into {memory:g} MB of memory; "
-                f"allow {np.ceil(least**2 * per_pixel / 1e6):g} MB or more."
+                f"allow {math.ceil(least / 1e6)} MB or more."
             )
         self._batch_pixels = 1e6 * memory / per_pixel
         if jax.default_backend() == "cpu":

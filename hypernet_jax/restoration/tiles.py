@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "tiles"]
+__all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "smallest_side", "tiles"]
 
 # Sides of tiles, multiples of every stride there is: each pair is one compiled program.
 _SIDES = (32, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024)
@@ -91,6 +91,11 @@ def axis_spans(
 def largest_side(memory: float, bytes_per_pixel: float) -> int:
     """The longest side whose square tile fits into so many bytes; 0 if none does."""
     return max((side for side in _SIDES if side**2 * bytes_per_pixel <= memory), default=0)
+
+
+def smallest_side(length: int) -> int:
+    """The shortest side that is longer than this."""
+    return next(side for side in _SIDES if side > length)
 
 
 def tiles(count: int, rows: list[Span], columns: list[Span]) -> list[Tile]:
