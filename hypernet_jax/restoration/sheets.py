@@ -12,7 +12,7 @@ from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.restoration.sources import Source
 from hypernet_jax.tasks import Task
 
-__all__ = ["contact_sheet", "level_text", "side_by_side", "sweep"]
+__all__ = ["before_pixels", "contact_sheet", "level_text", "shown", "side_by_side", "sweep"]
 
 _CAPTION, _GAP = 22, 4
 # Of one picture on a sheet of levels: pixels as they are, for noise is not to be
@@ -74,7 +74,7 @@ def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
     return np.round(share * pixels + (1.0 - share) * 255.0).astype(np.uint8)
 
 
-def _before(task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]) -> np.ndarray:
+def before_pixels(task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]) -> np.ndarray:
     """What the network was given there, in 8 bits."""
     source = Source(pixels[None], level if task.enlarges else None)
     return np.round(255.0 * source.read(0, *part)).astype(np.uint8)
@@ -85,7 +85,7 @@ def side_by_side(task: Task, before: Photograph, after: Photograph, level: float
     height, width = after.pixels.shape[:2]
     whole = (slice(0, height), slice(0, width))
     pictures = [
-        (shown(_before(task, before.pixels, level, whole), _as_8_bits(after.alpha)), "input"),
+        (shown(before_pixels(task, before.pixels, level, whole), _as_8_bits(after.alpha)), "input"),
         (shown(after.pixels, after.alpha), f"restored, {level_text(task, level)}"),
     ]
     return contact_sheet([pictures], profile=after.metadata.profile)
@@ -121,7 +121,7 @@ def sweep(
         part = _centre(whole, (side, side))
         if not pictures or task.enlarges:
             caption = f"input, {level_text(task, level)}" if task.enlarges else "input"
-            pictures.append((_before(task, photograph.pixels, level, part), caption))
+            pictures.append((before_pixels(task, photograph.pixels, level, part), caption))
         restored = restorer.restore(photograph.pixels, level=level, blend=blend, window=part)
         pictures.append((shown(restored), f"restored, {level_text(task, level)}"))
     columns = 2 if task.enlarges else _COLUMNS
