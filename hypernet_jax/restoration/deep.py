@@ -93,6 +93,13 @@ def _read_tiff(path: Path, limit: float) -> tuple[np.ndarray, bool] | None:
         return samples, transparent
 
 
+def _tiff_orientation(path: Path) -> int:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return int(file.pages.first.tags.valueof(int(Base.Orientation), default=1))
+
+
 def _bits_of(page) -> int:
     bits = page.bitspersample
     return int(bits[0] if isinstance(bits, tuple) else bits)
@@ -142,6 +149,9 @@ def read_deep(
         return None
     samples, transparent = found
     orientation = 1 if picture is None else picture.getexif().get(Base.Orientation, 1)
+    if form == "TIFF":
+        # Pillow has turned its own picture already, and forgotten the tag.
+        orientation = _tiff_orientation(path)
     # AVIF decoders turn the picture themselves.
     swap, flip_rows, flip_columns = _UPRIGHT.get(
         orientation if form != "AVIF" else 1, (False, False, False)

@@ -1,4 +1,4 @@
-"""16-bit PNG and TIFF files, with what Pillow would write into 8-bit ones."""
+"""What Pillow does not write: 16-bit PNG files, and TIFF files with all of their EXIF data."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from hypernet_jax.restoration.metadata import Metadata
 from hypernet_jax.restoration.reading import Photograph
 
-__all__ = ["deep_png", "deep_tiff"]
+__all__ = ["deep_png", "tiff_file"]
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
@@ -75,8 +75,8 @@ def _text_tags(metadata: Metadata) -> list[tuple]:
     return kept
 
 
-def deep_tiff(photograph: Photograph) -> bytes:
-    """A TIFF file of 16 bits per channel, deflated."""
+def tiff_file(photograph: Photograph) -> bytes:
+    """A TIFF file of 8 or 16 bits per channel, deflated."""
     import tifffile
 
     samples, metadata = _samples(photograph), photograph.metadata
@@ -97,8 +97,9 @@ def deep_tiff(photograph: Photograph) -> bytes:
         software=exif.get(Base.Software),
         datetime=exif.get(Base.DateTime),
         metadata=None,
-        # A place for each directory's position, known once the file is written.
-        extratags=[*_text_tags(metadata), *((tag, "I", 1, 0, True) for tag in directories)],
+        # A place for each directory's position, known once the file is written; under
+        # the number before its own, since tifffile refuses tags that point somewhere.
+        extratags=[*_text_tags(metadata), *((tag - 1, "I", 1, 0, True) for tag in directories)],
     )
     for tag, directory in directories.items():
         _append_directory(stream, tag, directory)
@@ -115,6 +116,9 @@ def _append_directory(stream: io.BytesIO, tag: int, directory: ImageFileDirector
     stream.write(directory.tobytes(position))
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
-        place = file.pages.first.tags[tag].valueoffset
-    stream.seek(place)
+        entry = file.pages.first.tags[tag - 1]
+    # An entry is its number, type, count, and here the value itself.
+    stream.seek(entry.offset)
+    stream.write(struct.pack("<H", tag))
+    stream.seek(entry.valueoffset)
     stream.write(struct.pack("<I", position))

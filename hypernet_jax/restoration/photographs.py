@@ -137,6 +137,7 @@ def restore_file(
     *,
     level: float | str | None = None,
     overwrite: bool = False,
+    limit: float = DEFAULT_LIMIT,
     progress: Progress | None = None,
 ) -> Restored:
     """Restores one image file into another.
@@ -150,7 +151,8 @@ def restore_file(
       output: the file to write; it appears only when it is complete.
       options: what to do, in full; or
       level: the level, or "auto", and
-      overwrite: whether to replace an existing output.
+      overwrite: whether to replace an existing output, and
+      limit: megapixels that the input may have.
       progress: as in `Restorer.restore`.
 
     Raises:
@@ -161,7 +163,7 @@ def restore_file(
     if options is None:
         if level is None:
             raise UserError(f"Give a level: a {restorer.scale.describe()}.")
-        options = Options(level, overwrite=overwrite)
+        options = Options(level, overwrite=overwrite, limit=limit)
     form = format_of(output)
     options.encoding.check(form)
     outputs = [output, comparison_name(output)] if options.compare else [output]

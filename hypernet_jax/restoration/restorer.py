@@ -162,9 +162,10 @@ class Restorer:
         for (n, rows, columns), part, restored, given in self._restored_tiles(
             source, level, (top, left)
         ):
+            restored = np.clip(restored, 0.0, 1.0)
             if blend < 1.0:
-                restored = blend * restored + np.float32(1.0 - blend) * given
-            restored = unit * np.clip(restored, 0.0, 1.0)
+                restored = np.float32(blend) * restored + np.float32(1.0 - blend) * given
+            restored = np.float32(unit) * restored
             if unit > 1.0:
                 restored = np.round(restored)
             output[n, _shifted(rows, top), _shifted(columns, left), part] = restored

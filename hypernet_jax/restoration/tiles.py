@@ -15,7 +15,7 @@ from hypernet_jax.errors import UserError
 __all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "smallest_side", "tiles"]
 
 # Sides of tiles, multiples of every stride there is: each pair is one compiled program.
-_SIDES = (32, 64, 96, 128, 192, 256, 320, 384, 512, 768, 1024)
+_SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
 # Images at once, where they fit: a few sizes, so few programs.
 _BATCHES = (64, 16, 4, 1)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration.deep_writing import deep_png, deep_tiff
+from hypernet_jax.restoration.deep_writing import deep_png, tiff_file
 from hypernet_jax.restoration.reading import Photograph
 
 __all__ = ["FORMATS", "Encoding", "format_of", "is_writable", "suffix_of"]
@@ -103,8 +103,11 @@ class Encoding:
         if form == "BMP" and (photograph.metadata.profile or photograph.metadata.exif):
             notes.append("BMP cannot carry its profile and EXIF data")
         try:
+            # Pillow leaves EXIF's own directories out of compressed TIFF files.
+            if form == "TIFF":
+                return tiff_file(photograph), notes
             if photograph.deep:
-                return (deep_png if form == "PNG" else deep_tiff)(photograph), notes
+                return deep_png(photograph), notes
             return self._encode_shallow(photograph, form), notes
         except (OSError, ValueError, OverflowError) as error:
             raise UserError(
@@ -122,18 +125,16 @@ class Encoding:
             if metadata.profile:
                 options["icc_profile"] = metadata.profile
             if metadata.exif is not None:
-                options["exif"] = metadata.exif.tobytes() if form != "TIFF" else metadata.exif
+                options["exif"] = metadata.exif.tobytes()
             if metadata.xmp and form != "PNG":
                 options["xmp"] = metadata.xmp
-        if metadata.dpi and form in ("PNG", "JPEG", "TIFF", "BMP"):
+        if metadata.dpi and form in ("PNG", "JPEG", "BMP"):
             options["dpi"] = metadata.dpi
         quality = self.quality or _QUALITY.get(form)
         if form == "PNG" and metadata.xmp:
             options["pnginfo"] = PngInfo()
             text = metadata.xmp.decode("utf-8", "replace")
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
-        if form == "TIFF":
-            options["compression"] = "tiff_adobe_deflate"
         if form == "WEBP" and quality is None:
             options["lossless"] = True
         elif quality is not None:

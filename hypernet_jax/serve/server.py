@@ -138,7 +138,7 @@ def serve_page(
         threading.Thread(target=_sweep_for_ever, args=(folder,), daemon=True).start()
         _check_free(host, port)
         print(f"Open http://{host}:{port}/ in a browser; Ctrl-C ends the page.", flush=True)
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
+        uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2)
 
 
 def _check_free(host: str, port: int) -> None:
