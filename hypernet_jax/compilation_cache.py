@@ -21,7 +21,7 @@ def keep_compiled_programs() -> Path | None:
     Returns:
       The folder, or None.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return None
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

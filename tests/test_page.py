@@ -186,7 +186,9 @@ def test_upload_slide_download(browser, noisy, tmp_path, server):
     expected = Restorer.from_pretrained("denoise").restore(whole, level=60)
     assert np.abs(np.asarray(result).astype(int) - expected).max() <= 1
 
-    requested = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requested = [
+        json.loads(entry["message"])["message"] for entry in browser.get_log("performance")
+    ]
     addresses = {
         event["params"]["request"]["url"]
         for event in requested

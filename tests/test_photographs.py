@@ -66,7 +66,9 @@ def write_deep(path, samples, **tags):
 
 def read_deep(path):
     samples = (
-        imagecodecs.png_decode(path.read_bytes()) if path.suffix == ".png" else tifffile.imread(path)
+        imagecodecs.png_decode(path.read_bytes())
+        if path.suffix == ".png"
+        else tifffile.imread(path)
     )
     return samples[..., None] if samples.ndim == 2 else samples
 
@@ -317,13 +319,18 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
     assert main([*base, str(tmp_path / "sheet.png"), "--sweep", "5,15,25"]) == 0
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.width > 4 * 80 and sheet.height == 60 + 22
-    assert main([*base, str(tmp_path / "out.jpg"), "--level", "9", "--compare", "--quality", "80"]) == 0
+    assert (
+        main([*base, str(tmp_path / "out.jpg"), "--level", "9", "--compare", "--quality", "80"])
+        == 0
+    )
     compare = np.asarray(Image.open(tmp_path / "out-compare.png"))
     np.testing.assert_array_equal(compare[22:, :80], photograph[:60, :80])
     assert main([*base, str(tmp_path / "many"), "--level", "9", "--format", "webp"]) == 0
     assert [path.name for path in (tmp_path / "many").iterdir()] == ["in.webp"]
     assert main([*base, str(tmp_path / "same.png"), "--level", "9", "--blend", "0"]) == 0
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "same.png")), photograph[:60, :80])
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "same.png")), photograph[:60, :80]
+    )
     capsys.readouterr()
     for wrong, words in (
         (["x.png", "--sweep", "5,500"], "from 0 to 100"),

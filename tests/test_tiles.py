@@ -1,6 +1,7 @@
 """Tiles give what the whole image gives, in bounded memory, with few compiled programs."""
 
 import functools
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import chex
@@ -41,7 +42,8 @@ def test_tiles_equal_the_whole_image(task, photograph):
     # A level that is exact in single precision, as levels are kept.
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
-    for height, width in SIZES:
+    # An enlargement is larger, and no other where its size is.
+    for height, width in SIZES[::2] if task == "sr" else SIZES:
         image = np.swapaxes(photograph, 0, 1)[:height, :width]
         given = np.asarray(model.task.network_input(image, level), np.float32) / 255
         expected = whole(model, params, given)
@@ -71,7 +73,10 @@ def test_a_flat_gradient_has_no_seam():
 
 @settings(deadline=None, max_examples=200)
 @given(
-    st.integers(1, 5000), st.data(), st.sampled_from([10, 38, 72]), st.sampled_from([192, 512, 1024])
+    st.integers(1, 5000),
+    st.data(),
+    st.sampled_from([10, 38, 72]),
+    st.sampled_from([192, 512, 1024]),
 )
 def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest):
     low = data.draw(st.integers(0, length - 1))
@@ -79,7 +84,7 @@ def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest)
     spans = axis_spans(length, (low, high), halo=halo, stride=2, largest=largest)
     padded = length + length % 2
     assert [spans[0].keep[0], spans[-1].keep[1]] == [low, high]
-    assert all(a.keep[1] == b.keep[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.keep[1] == b.keep[0] for a, b in itertools.pairwise(spans))
     for span in spans:
         assert span.side == spans[0].side <= largest and span.start % 2 == 0
         assert span.valid == min(span.side, padded - span.start) and span.valid % 2 == 0

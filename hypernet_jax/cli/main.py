@@ -74,7 +74,9 @@ def _weights(args: argparse.Namespace) -> int:
 
 def _add_restore(commands: argparse._SubParsersAction) -> None:
     restore = commands.add_parser("restore", help="restore image files and folders of them")
-    restore.add_argument("images", nargs="+", metavar="IMAGE", help="files, or folders with all below")
+    restore.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, or folders with all below"
+    )
     restore.add_argument("-o", "--output", required=True, help="a file, or a folder for several")
     task = restore.add_argument_group("what to do")
     task.add_argument("--task", help=", ".join(_TASKS))

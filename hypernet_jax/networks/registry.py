@@ -76,7 +76,7 @@ def apply_network(
     padded = image
     if bottom or right:
         padded = jnp.pad(image, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="symmetric")
-    masked = contextlib.nullcontext()
+    masked: contextlib.AbstractContextManager = contextlib.nullcontext()
     if valid is not None:
         masked = nn.intercept_methods(_zero_outside(valid, *padded.shape[1:3]))
     with masked:

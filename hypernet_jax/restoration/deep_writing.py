@@ -45,7 +45,7 @@ def deep_png(photograph: Photograph) -> bytes:
     """A PNG file of 16 bits per channel."""
     import imagecodecs
 
-    content = imagecodecs.png_encode(_samples(photograph), level=6)
+    content = bytes(imagecodecs.png_encode(_samples(photograph), level=6))
     # After the signature and the header, before the pixels.
     start = 8 + 25
     return content[:start] + _png_chunks(photograph.metadata) + content[start:]

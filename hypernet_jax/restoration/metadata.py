@@ -18,9 +18,7 @@ _KEPT_TAGS = (
 _KEPT_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
 # The place of a directory in the old file, meaningless in the new one.
 _INTEROP_POINTER = 0xA005
-_XMP_ORIENTATION = re.compile(
-    rb'\s*tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>'
-)
+_XMP_ORIENTATION = re.compile(rb'\s*tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>')
 
 
 @dataclasses.dataclass(frozen=True)

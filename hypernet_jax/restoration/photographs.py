@@ -170,9 +170,7 @@ def restore_file(
     for path in outputs:
         _check_output(source, path, options)
     photograph = read_photograph(source, limit=options.limit)
-    found, estimate = resolve_level(
-        restorer.model.task, options.level, photograph.pixels, source
-    )
+    found, estimate = resolve_level(restorer.model.task, options.level, photograph.pixels, source)
     restored = restore_photograph(
         restorer, photograph, level=found, blend=options.blend, progress=progress
     )

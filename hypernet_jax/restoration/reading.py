@@ -4,9 +4,10 @@ import dataclasses
 import io
 import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from hypernet_jax.data.images import told_of
 from hypernet_jax.errors import UserError
@@ -36,7 +37,7 @@ class Photograph:
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    metadata: Metadata = Metadata()
+    metadata: Metadata = dataclasses.field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
 
     @property
@@ -45,7 +46,7 @@ class Photograph:
         return self.pixels.dtype == np.uint16
 
 
-def _open(path: Path, limit: float) -> Image.Image:
+def _open(path: Path, limit: float) -> ImageFile.ImageFile:
     with _OPENING:
         allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -62,20 +63,21 @@ def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes
     embedded = picture.info.get("icc_profile")
     kind = {"CMYK": "CMYK", "LAB": "Lab"}[picture.mode]
     try:
-        source = ImageCms.createProfile("LAB")
-        if embedded:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
+        source = ImageCms.ImageCmsProfile(
+            io.BytesIO(embedded) if embedded else ImageCms.createProfile("LAB")
+        )
         if embedded or picture.mode == "LAB":
+            flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
             converted = ImageCms.profileToProfile(
                 picture,
                 source,
                 srgb,
                 renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
                 outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+                flags=flags,
             )
             notes.append(f"{kind} was converted to sRGB")
-            return converted, srgb.tobytes()
+            return cast(Image.Image, converted), srgb.tobytes()
     except ImageCms.PyCMSError:
         if picture.mode == "LAB":
             raise
@@ -85,9 +87,11 @@ def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes
 
 def _is_grey(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
-        palette = picture.getpalette("RGB") or []
-        used = [palette[3 * i : 3 * i + 3] for _, i in picture.getchannel(0).getcolors() or []]
-        return all(len(set(colour)) == 1 for colour in used if colour)
+        palette = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
+        used = np.unique(np.asarray(picture.getchannel(0)))
+        # An index beyond the palette is black.
+        colours = palette[used[used < len(palette)]]
+        return bool((colours == colours[:, :1]).all())
     return picture.mode in ("1", "L", "LA", "La")
 
 
@@ -102,7 +106,7 @@ def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     return (pixels[..., None] if grey else pixels), None
 
 
-def _bits(picture: Image.Image, path: Path) -> int:
+def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     """Bits per channel in the file; the picture's pixels have not been read yet."""
     if picture.format == "AVIF":
         return avif_bits(path)
@@ -172,7 +176,7 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
                 pixels, alpha = deep
             else:
                 ImageOps.exif_transpose(picture, in_place=True)
-                upright = picture
+                upright: Image.Image = picture
                 if picture.mode in ("CMYK", "LAB"):
                     upright, profile = _to_srgb(picture, notes)
                     metadata = dataclasses.replace(metadata, profile=profile)

@@ -16,7 +16,14 @@ from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import apply_network
 from hypernet_jax.restoration.memory import bytes_per_pixel
 from hypernet_jax.restoration.sources import Source, unit_of
-from hypernet_jax.restoration.tiles import Tile, axis_spans, batches, largest_side, smallest_side, tiles
+from hypernet_jax.restoration.tiles import (
+    Tile,
+    axis_spans,
+    batches,
+    largest_side,
+    smallest_side,
+    tiles,
+)
 from hypernet_jax.weights import load_weights
 
 __all__ = ["DEFAULT_MEMORY", "Restorer"]
@@ -96,6 +103,10 @@ class Restorer:
     def scale(self) -> LevelScale:
         """The meaning and range of `level`."""
         return self.model.task.scale
+
+    def params(self, level: float) -> dict:
+        """The parameters of the network for one level, generated on first use."""
+        return self._generate(self.scale.check(level))
 
     def restored_size(self, size: tuple[int, int], level: float) -> tuple[int, int]:
         """(height, width) of the result for an image of this (height, width)."""
@@ -184,7 +195,7 @@ class Restorer:
         self, source: Source, level: float, window: Window
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
-        params = self._generate(self.scale.check(level))
+        params = self.params(level)
         height, width = source.size
         plan = functools.partial(
             axis_spans, halo=self._halo, stride=self._stride, largest=self._largest

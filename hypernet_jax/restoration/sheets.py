@@ -74,7 +74,9 @@ def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
     return np.round(share * pixels + (1.0 - share) * 255.0).astype(np.uint8)
 
 
-def before_pixels(task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]) -> np.ndarray:
+def before_pixels(
+    task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]
+) -> np.ndarray:
     """What the network was given there, in 8 bits."""
     source = Source(pixels[None], level if task.enlarges else None)
     return np.round(255.0 * source.read(0, *part)).astype(np.uint8)
@@ -92,7 +94,9 @@ def side_by_side(task: Task, before: Photograph, after: Photograph, level: float
 
 
 def _as_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
-    return (alpha // 257).astype(np.uint8) if alpha is not None and alpha.dtype == np.uint16 else alpha
+    return (
+        (alpha // 257).astype(np.uint8) if alpha is not None and alpha.dtype == np.uint16 else alpha
+    )
 
 
 def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, slice]:

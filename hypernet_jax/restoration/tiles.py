@@ -104,7 +104,7 @@ def tiles(count: int, rows: list[Span], columns: list[Span]) -> list[Tile]:
 
 
 def batches(tiles: list[Tile], pixels: float) -> Iterator[list[Tile]]:
-    """Tiles in batches of a few sizes, each of no more pixels than this (but of one tile at least)."""
+    """Tiles in batches of a few sizes, of no more pixels than this, but one tile at least."""
     area = tiles[0].rows.side * tiles[0].columns.side
     done = 0
     while done < len(tiles):

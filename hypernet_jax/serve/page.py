@@ -163,9 +163,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     )
         everything = [level, centre, divider, overview, message, download]
         seen = [photograph, task, level, zoom, centre]
-        photograph.change(
-            handlers.opened, [photograph, task, zoom], everything, api_name="open"
-        )
+        photograph.change(handlers.opened, [photograph, task, zoom], everything, api_name="open")
         task.input(handlers.opened, [photograph, task, zoom], everything, api_name=False)
         # The newest position of the slider counts, not each one on the way.
         level.input(

@@ -119,9 +119,7 @@ def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studi
     )
 
 
-def serve_page(
-    *, host: str, port: int, limit: float, max_upload: float, queue: int
-) -> None:
+def serve_page(*, host: str, port: int, limit: float, max_upload: float, queue: int) -> None:
     """Serves the page until it is told to stop by Ctrl-C or SIGTERM."""
 
     def stop(number, frame):
