@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from hypernet_jax.model import Model
+from hypernet_jax.tasks import Task
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
@@ -32,14 +33,14 @@ def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainStat
 
 
 def degrade_batch(
-    key: jax.Array, model: Model, batch: dict, *, first_level: int | jax.Array = 0
+    key: jax.Array, task: Task, batch: dict, *, first_level: int | jax.Array = 0
 ) -> tuple[jax.Array, jax.Array]:
     """Degrades every clean crop to every level.
 
     Args:
       key: PRNG key of the run. What a crop gets hangs on it, on the crop's id and on
         the number of its level alone, wherever in whatever batch the crop stands.
-      model: its task says how.
+      task: says how.
       batch: as `make_pipeline` yields it, or a device's share of it.
       first_level: number of the share's first level.
 
@@ -54,7 +55,7 @@ def degrade_batch(
 
         def degrade(number, level, crop_id, image):
             crop_key = jax.random.fold_in(jax.random.fold_in(key, number), crop_id)
-            return model.task.degrade(crop_key, image, level)
+            return task.degrade(crop_key, image, level)
 
         over_crops = jax.vmap(degrade, in_axes=(None, 0 if levels.ndim == 2 else None, 0, 0))
         over_levels = jax.vmap(over_crops, in_axes=(0, 0, None, None))
@@ -113,7 +114,7 @@ def make_train_step(
     def gradient_of_share(theta, batch):
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
-        clean, degraded = degrade_batch(key, model, batch, first_level=first)
+        clean, degraded = degrade_batch(key, model.task, batch, first_level=first)
 
         def loss_fn(theta):
             return _level_loss(restore, theta, batch["levels"], clean, degraded)
