@@ -1,4 +1,4 @@
-"""The restorer beside PyTorch and ONNX Runtime on the same network, and what the page's slider waits for.
+"""The restorer beside PyTorch and ONNX Runtime, and what the page's slider waits for.
 
     python benchmarks/restorer.py --size 480 320 --rounds 5
 

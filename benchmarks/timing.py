@@ -10,7 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["environment", "interleave", "matmul_gflops", "print_table"]
+__all__ = [
+    "bandwidth_gbs",
+    "environment",
+    "interleave",
+    "macs",
+    "matmul_gflops",
+    "print_table",
+]
 
 
 def interleave(contenders: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, float]:
@@ -32,6 +39,19 @@ def matmul_gflops(*, size: int = 2048, dtype: str = "float32") -> float:
     product = jax.jit(jnp.dot)
     seconds = interleave({"matmul": lambda: product(matrix, matrix)}, rounds=5)["matmul"]
     return 2 * size**3 / seconds / 1e9
+
+
+def bandwidth_gbs(*, megabytes: int = 256) -> float:
+    """The measured ceiling: GB/s of reading one large array and writing another."""
+    array = jnp.ones(megabytes * 2**18, jnp.float32)
+    add = jax.jit(lambda x: x + 1.0)
+    seconds = interleave({"add": lambda: add(array)}, rounds=5)["add"]
+    return 2 * array.nbytes / seconds / 1e9
+
+
+def macs(function: Any, *args: Any) -> float:
+    """Multiply-adds of one call of a jitted function, from the compiler's own count."""
+    return function.lower(*args).compile().cost_analysis()["flops"] / 2
 
 
 def environment() -> dict[str, str]:

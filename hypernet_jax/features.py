@@ -14,7 +14,16 @@ import jax.numpy as jnp
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["Affine", "FeatureMap", "Mlp", "Polynomial", "Proportional", "make_features"]
+__all__ = [
+    "Affine",
+    "FeatureMap",
+    "Independent",
+    "Interpolated",
+    "Mlp",
+    "Polynomial",
+    "Proportional",
+    "make_features",
+]
 
 
 class FeatureMap(Protocol):
@@ -100,19 +109,65 @@ class Mlp:
         return jnp.concatenate([jnp.ones(1, learned.dtype), learned])
 
 
+@dataclasses.dataclass(frozen=True)
+class Independent:
+    """phi = one-hot of the nearest centre: a dedicated network per level, none shared.
+
+    With every parameter generated, the bank is a stack of plain networks that are trained
+    side by side: what one network for all levels is measured against.
+    """
+
+    centres: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if len(set(self.centres)) != len(self.centres) or not self.centres:
+            raise UserError(
+                "Independent or interpolated networks need config.features.levels, "
+                "one different level for each."
+            )
+
+    def init(self, key: jax.Array) -> dict:
+        del key
+        return {}
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        nearest = jnp.argmin(jnp.abs(jnp.asarray(self.centres, z.dtype) - z))
+        return jax.nn.one_hot(nearest, len(self.centres), dtype=z.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolated(Independent):
+    """phi = linear interpolation between the two nearest centres, held beyond the ends.
+
+    Applied to networks that were trained as `Independent` this is deep network
+    interpolation (DNI; Wang et al., CVPR 2019).
+    """
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        order = sorted(range(len(self.centres)), key=self.centres.__getitem__)
+        knots = jnp.asarray([self.centres[i] for i in order], z.dtype)
+        values = jnp.eye(len(order), dtype=z.dtype)[jnp.asarray(order)]
+        return jax.vmap(lambda column: jnp.interp(z, knots, column), in_axes=1)(values)
+
+
 def make_features(name: str, **options) -> FeatureMap:
-    """Returns the feature map called `name`: affine, proportional, polynomial or mlp.
+    """Returns the feature map called `name`.
 
     Args:
-      name: which one.
-      **options: `degree` (polynomial), `hidden` and `outputs` (mlp); those of the other
-        kinds are passed over, so that a config can hold them all.
+      name: affine, proportional, polynomial, mlp, independent or interpolated.
+      **options: `degree` (polynomial), `hidden` and `outputs` (mlp), `centres` (independent,
+        interpolated; values of z); those of the other kinds are passed over, so that a
+        config can hold them all.
     """
     kinds: dict[str, type] = {
         "affine": Affine,
         "proportional": Proportional,
         "polynomial": Polynomial,
         "mlp": Mlp,
+        "independent": Independent,
+        "interpolated": Interpolated,
     }
     if name not in kinds:
         raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")

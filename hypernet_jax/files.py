@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["ensure_folder", "write_atomically"]
+__all__ = ["check_output", "ensure_folder", "write_atomically"]
 
 
 def ensure_folder(path: str | Path) -> Path:
@@ -20,6 +20,15 @@ def ensure_folder(path: str | Path) -> Path:
     return path
 
 
+def check_output(path: str | Path, *, overwrite: bool) -> None:
+    """Raises `UserError` if `path` may not be written: before hours of work, not after."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"The output {path} is a folder; give a file name.")
+    if path.exists() and not overwrite:
+        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+
+
 def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:
     """Writes a file that appears only when it is complete.
 
@@ -27,10 +36,7 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
       UserError: if it exists and `overwrite` is false, or it cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"The output {path} is a folder; give a file name.")
-    if path.exists() and not overwrite:
-        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+    check_output(path, overwrite=overwrite)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with beside.open("xb") as file:

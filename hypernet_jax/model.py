@@ -10,23 +10,36 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from hypernet_jax.features import make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
-from hypernet_jax.networks import apply_network, init_network, make_network
+from hypernet_jax.networks import apply_bank, apply_network, init_network, make_network
 from hypernet_jax.tasks import Task, get_task
 
-__all__ = ["Model", "make_model", "model_config"]
+__all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
+
+LEVEL_FORMS = ("unrolled", "vmap", "wide")
+# As benchmarks/train_step.py measures them; "unrolled" where a backend is not named.
+_FASTEST_FORM = {"cpu": "unrolled"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Everything about a model but its trained numbers. All methods are pure."""
+    """Everything about a model but its trained numbers. All methods are pure.
+
+    `level_form` says how several levels are computed at once: "unrolled", one network
+    per level, each with its own dense convolutions; "vmap", one network whose
+    convolutions alone are unrolled (`level_conv`); "wide", one network whose convolutions
+    take the whole bank (`networks.apply_bank`); or "auto", what is fastest on this backend.
+    All mean `jax.vmap` over the levels.
+    """
 
     task: Task
     network: nn.Module
     hypernet: HyperNetwork
+    level_form: str = "auto"
 
     def init(self, key: jax.Array) -> Theta:
         """Fresh theta."""
@@ -53,11 +66,35 @@ class Model:
         Returns:
           (K, N, H, W, C).
         """
+        form = self.level_form
+        if form == "auto":
+            form = _FASTEST_FORM.get(jax.default_backend(), "unrolled")
+        if form == "wide":
+            levels = jnp.repeat(levels, images.shape[1])
+            flat = images.reshape((-1, *images.shape[2:]))
+            return self.restore_each(theta, levels, flat).reshape(images.shape)
 
         def restore(level, image):
             return self.apply(self.generate(theta, level), image)
 
-        return jax.vmap(restore)(levels, images)
+        if form == "vmap":
+            return jax.vmap(restore)(levels, images)
+        # No feature map of several levels is ever put together: that would copy all of them.
+        return jnp.stack([restore(levels[k], images[k]) for k in range(images.shape[0])])
+
+    def restore_each(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
+        """Restores images each of which has a level of its own.
+
+        Args:
+          theta: the hypernetwork's parameters.
+          levels: (N,) in people's units.
+          images: (N, H, W, C) in [0, 1].
+
+        Returns:
+          (N, H, W, C).
+        """
+        phi = jax.vmap(lambda level: self.hypernet.phi(theta["features"], level))(levels)
+        return apply_bank(self.network, theta["generated"], theta["shared"], phi, images)
 
     @property
     def colours(self) -> int:
@@ -87,20 +124,25 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def make_model(config: Mapping[str, Any], *, compute_dtype: str = "float32") -> Model:
+def make_model(
+    config: Mapping[str, Any], *, compute_dtype: str = "float32", level_form: str = "auto"
+) -> Model:
     """Builds a model.
 
     Args:
       config: what `model_config` returns.
       compute_dtype: what the network computes in; its parameters stay float32.
+      level_form: how several levels are computed at once, see `Model`.
     """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
     task = dataclasses.replace(task, scale=scale)
+    features = dict(config["features"])
+    centres = tuple(float(scale.normalise(level)) for level in features.pop("levels", ()))
     hypernet = HyperNetwork(
         scale=scale,
-        features=make_features(**config["features"]),
+        features=make_features(**features, centres=centres),
         generated=path_matches(config["generated"]),
     )
     network = make_network(**config["network"], dtype=compute_dtype)
-    return Model(task=task, network=network, hypernet=hypernet)
+    return Model(task=task, network=network, hypernet=hypernet, level_form=level_form)

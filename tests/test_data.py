@@ -229,10 +229,29 @@ def test_processes_share_without_overlap(default_data):
 def test_levels_are_stratified_or_fixed():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        levels = SAMPLER(rng)
+        levels = SAMPLER(rng, crops=2)
         assert [int(level // 25) for level in levels] == [0, 1, 2, 3]
     fixed = LevelSampler(0, 1, 9, fixed=(15.0, 35.0))
-    np.testing.assert_array_equal(fixed(rng), np.float32([15, 35]))
+    np.testing.assert_array_equal(fixed(rng, crops=2), np.float32([15, 35]))
+
+
+def test_levels_per_crop(default_data):
+    """Each crop has levels of its own, the same ones however many processes there are."""
+    source = open_split(default_data, "train")
+    options = {"sampler": LevelSampler(5, 95, 3, per_crop=True), "degrade": jpeg}
+    whole = take(pipeline(source, crops=4, **options), 1)[0]
+    assert whole["levels"].shape == (3, 4)
+    for stratum, levels in enumerate(whole["levels"]):
+        assert all(levels // 1 >= 5 + 30 * stratum) and all(levels <= 35 + 30 * stratum)
+        assert len(set(levels)) == 4
+    for process in range(2):
+        part = take(pipeline(source, process=process, processes=2, **options), 1)[0]
+        for name, axis in {"clean": 0, "levels": 1, "degraded": 1}.items():
+            own = np.take(whole[name], [process, process + 2], axis)
+            np.testing.assert_array_equal(part[name], own)
+    for crop in range(4):
+        expected = jpeg(None, whole["clean"][crop], whole["levels"][1, crop])
+        np.testing.assert_array_equal(whole["degraded"][1, crop], expected)
 
 
 def test_a_crop_larger_than_the_sub_images_is_told(default_data):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from preemption import train_command
@@ -17,24 +19,33 @@ import re, sys
 import jax
 import numpy as np
 
-devices, level_devices = int(sys.argv[1]), int(sys.argv[2])
+devices, level_devices, split = (int(x) for x in sys.argv[1:])
 jax.config.update("jax_num_cpu_devices", devices)
 
 from hypernet_jax.model import make_model
-from hypernet_jax.training.mesh import make_mesh, place_batch, replicate
+from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import init_state, make_train_step
 from tests.test_restoration import tiny_config
 
 config = recipe("compact").optimizer
-model = make_model(tiny_config())
+tiny = tiny_config()
+model = make_model({**tiny, "network": {**tiny["network"], "channels": 8}})
 mesh = make_mesh(level_devices=level_devices, levels=4, crops=8)
 optimizer = make_optimizer(config, 50)
+state = init_state(model.init(jax.random.key(0)), optimizer)
+shardings = state_shardings(mesh, state, split=bool(split))
+state = jax.device_put(state, shardings)
 step = make_train_step(
-    model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, remat=devices == 8
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    seed=0,
+    decay=0.9,
+    remat=devices == 8,
+    shardings=shardings,
 )
-state = replicate(mesh, init_state(model.init(jax.random.key(0)), optimizer))
 rng = np.random.default_rng(0)
 for index in range(50):
     batch = {
@@ -46,17 +57,21 @@ for index in range(50):
     if index == 0:
         text = step.lower(state, placed).compile().as_text()
         count = len(re.findall(r"= \\S+ all-reduce(?:-start)?\\(", text))
-        others = re.findall(r"all-gather|all-to-all|collective-permute", text)
-        print("collectives", count, sorted(set(others)))
+        others = re.findall(r"all-to-all|collective-permute|reduce-scatter", text)
+        shapes = re.findall(r"= \\w+\\[([\\d,]*)\\]\\S* all-gather(?:-start)?\\(", text)
+        images = [s for s in shapes if s.split(",").count("12") > 1]  # crops are 12x12
+        print("collectives", count, sorted(set(others)), images, bool(shapes))
     with jax.transfer_guard("disallow"):
         state, metrics = step(state, placed)
     print("loss", float(metrics["loss"]), float(metrics["psnr"]))
+biggest = max(jax.tree.leaves(state["ema"]), key=lambda leaf: leaf.size)
+print("share", biggest.addressable_data(0).size / biggest.size)
 """
 
 
-def run(devices, level_devices):
+def run(devices, level_devices, split=0):
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(devices), str(level_devices)],
+        [sys.executable, "-c", PROGRAM, *map(str, (devices, level_devices, split))],
         capture_output=True,
         text=True,
         timeout=300,
@@ -65,11 +80,11 @@ def run(devices, level_devices):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     assert process.returncode == 0, process.stderr
-    lines = process.stdout.splitlines()
-    collectives = next(line for line in lines if line.startswith("collectives"))
-    values = [[float(x) for x in line.split()[1:]] for line in lines if line.startswith("loss")]
+    lines = [line.split(maxsplit=1) for line in process.stdout.splitlines()]
+    told = {name: rest for name, rest in lines if name != "loss"}
+    values = [[float(x) for x in rest.split()] for name, rest in lines if name == "loss"]
     assert len(values) == 50
-    return collectives, values
+    return told, values
 
 
 @pytest.fixture(scope="module")
@@ -79,29 +94,40 @@ def one_device():
 
 @pytest.mark.parametrize("level_devices", [1, 2, 4])
 def test_eight_devices_train_as_one(level_devices, one_device):
-    collectives, values = run(8, level_devices)
-    assert collectives == "collectives 1 []", "one all-reduce, and no image travels"
+    told, values = run(8, level_devices)
+    assert told["collectives"] == "1 [] [] False", "one all-reduce, and no image travels"
+    assert float(told["share"]) == 1.0
     for got, expected in zip(values, one_device, strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def test_two_processes_train_as_one(default_data, tmp_path):
+def test_a_state_split_over_devices_trains_as_a_whole_one(one_device):
+    told, values = run(8, 2, split=1)
+    assert told["collectives"] == "1 [] [] True", "parameters are gathered, images are not"
+    assert float(told["share"]) == 1 / 8
+    for got, expected in zip(values, one_device, strict=True):
+        assert got == pytest.approx(expected, rel=1e-5)
+
+
+def start_two(workdir, options):
+    """Two processes that train together."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = ["--processes=2", f"--coordinator=localhost:{port}"]
-    options = {"steps": 20, "dataset": str(default_data), "log_every": 1}
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    commands = [
-        [*train_command(tmp_path / "two", **options), *together, f"--process={process}"]
+    return [
+        subprocess.Popen(
+            [*train_command(workdir, **options), *together, f"--process={process}"],
+            cwd=REPOSITORY,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for process in range(2)
     ]
-    processes = [
-        subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for command in commands
-    ]
+
+
+def wait(processes):
     try:
         for process in processes:
             _, told = process.communicate(timeout=200)
@@ -109,12 +135,27 @@ def test_two_processes_train_as_one(default_data, tmp_path):
     finally:
         for process in processes:
             process.kill()
-    command = train_command(tmp_path / "one", **options)
+
+
+def losses(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines if "loss" in line]
+
+
+def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
+    options = {"steps": 50, "dataset": str(default_data), "log_every": 1}
+    two, one = tmp_path / "two", tmp_path / "one"
+    processes = start_two(two, options)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (two / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    # One of them is told to stop: both save the same step and leave with status 0.
+    processes[1].send_signal(signal.SIGTERM)
+    wait(processes)
+    stopped = len(losses(two))
+    assert 0 < stopped < 50
+    wait(start_two(two, options))
+    command = train_command(one, **options)
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
-
-    def losses(run):
-        lines = (tmp_path / run / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line)["loss"] for line in lines if "loss" in line]
-
-    assert len(losses("two")) == 20
-    assert losses("two") == pytest.approx(losses("one"), rel=1e-5)
+    assert len(losses(two)) == 50
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)

@@ -22,7 +22,7 @@ from hypernet_jax.data.prepare import prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
-from hypernet_jax.training.mesh import make_mesh, place_batch, replicate
+from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import init_state, make_train_step
@@ -291,7 +291,8 @@ def test_the_step_traces_once_and_learns(default_data):
     chex.clear_trace_counter()
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
     step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
-    state = replicate(mesh, init_state(model.init(jax.random.key(0)), optimizer))
+    state = init_state(model.init(jax.random.key(0)), optimizer)
+    state = jax.device_put(state, state_shardings(mesh, state, split=False))
     clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
     clean = np.broadcast_to(clean, (2, 16, 16, 3))
     losses = []

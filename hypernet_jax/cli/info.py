@@ -9,10 +9,10 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.weights import load_weights
 
-__all__ = ["info"]
+__all__ = ["info", "load_config"]
 
 
-def _load_config(name: str):
+def load_config(name: str):
     """Runs get_config(variant) of "FILE.py:variant"."""
     file, _, variant = name.partition(":")
     if not Path(file).is_file():
@@ -33,7 +33,7 @@ def _load_config(name: str):
 def _model(args: argparse.Namespace) -> Model:
     if args.config is not None:
         try:
-            return make_model(model_config(_load_config(args.config)))
+            return make_model(model_config(load_config(args.config)))
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"The config {args.config} lacks what defines a model ({error})."

@@ -25,27 +25,34 @@ class LevelSampler:
       low, high: range that levels are drawn from, in people's units.
       count: how many levels are drawn for a step.
       fixed: if not empty, the levels of every step (the published recipe).
+      per_crop: draw `count` levels for every crop instead of every step.
     """
 
     low: float
     high: float
     count: int
     fixed: tuple[float, ...] = ()
+    per_crop: bool = False
 
     @property
     def levels(self) -> int:
-        """How many levels a step has, fixed or drawn."""
+        """How many levels each crop is degraded to, fixed or drawn."""
         return len(self.fixed) or self.count
 
-    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
         """One float32 level per stratum: `count` equal parts of the range, one draw from each.
+
+        Returns:
+          (count,), or (count, crops) with `per_crop`.
 
         Stratified draws cover the range in every step, so that the loss of one
         step can be compared with the next.
         """
         if self.fixed:
             return np.asarray(self.fixed, np.float32)
-        position = (np.arange(self.count) + rng.random(self.count)) / self.count
+        draws = rng.random((self.count, crops) if self.per_crop else self.count)
+        strata = np.arange(self.count)[:, None] if self.per_crop else np.arange(self.count)
+        position = (strata + draws) / self.count
         return (self.low + (self.high - self.low) * position).astype(np.float32)
 
 
@@ -91,19 +98,33 @@ def _with_id(position: int, crop: np.ndarray) -> dict[str, Any]:
 class _AddLevels(grain.transforms.RandomMap):
     """Joins the step's levels to its crops and, for host degradations, the degraded crops."""
 
-    def __init__(self, sampler: LevelSampler, degrade: Callable | None):
+    def __init__(
+        self, sampler: LevelSampler, degrade: Callable | None, *, process: int, processes: int
+    ):
         self._sampler, self._degrade = sampler, degrade
+        self._process, self._processes = process, processes
 
     def random_map(
         self, element: dict[str, np.ndarray], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        # Every process draws from the same generator: all have the same levels.
-        levels = self._sampler(rng)
+        # Every process draws from the same generator: all have the same levels, or with
+        # `per_crop` each has those of its own crops.
+        clean = element["clean"]
+        levels = self._sampler(rng, crops=len(clean) * self._processes)
+        if self._sampler.per_crop:
+            levels = np.ascontiguousarray(levels[:, self._process :: self._processes])
         batch = {**element, "levels": levels}
         if self._degrade is not None:
-            clean = element["clean"]
-            batch["degraded"] = np.stack([self._degrade(None, clean, level) for level in levels])
+            batch["degraded"] = np.stack([self._degraded(clean, level) for level in levels])
         return batch
+
+    def _degraded(self, clean: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """All crops at one level, or each at its own."""
+        assert self._degrade is not None
+        if level.ndim == 0:
+            return self._degrade(None, clean, level)
+        crops = zip(clean, level, strict=True)
+        return np.stack([self._degrade(None, crop, own) for crop, own in crops])
 
 
 def make_pipeline(
@@ -133,8 +154,8 @@ def make_pipeline(
       process, processes: this process' share; no record is seen twice in an epoch.
 
     Yields:
-      {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K,)}
-      and, with `degrade`, "degraded": uint8 (K, crops, H, W, C).
+      {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K,), or
+      (K, crops) if drawn per crop} and, with `degrade`, "degraded": uint8 (K, crops, H, W, C).
     """
     dataset = (
         grain.MapDataset.source(source)
@@ -144,7 +165,7 @@ def make_pipeline(
         .random_map(_RandomCrop(crop_size, colours))
         .map_with_index(_with_id)[process::processes]
         .batch(crops, drop_remainder=True)
-        .random_map(_AddLevels(sampler, degrade))
+        .random_map(_AddLevels(sampler, degrade, process=process, processes=processes))
     )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, 2 * threads))
     return iter(dataset.to_iter_dataset(options))

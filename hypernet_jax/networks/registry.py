@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.networks.level_plane import LevelPlaneNetwork
 from hypernet_jax.networks.residual import ResidualNetwork
 
 __all__ = ["apply_network", "init_network", "make_network"]
 
-_NETWORKS: dict[str, type[nn.Module]] = {"residual": ResidualNetwork}
+_NETWORKS: dict[str, type[nn.Module]] = {
+    "residual": ResidualNetwork,
+    "level_plane": LevelPlaneNetwork,
+}
 
 
 def make_network(name: str, **options: Any) -> nn.Module:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from hypernet_jax.level_conv import conv_general_dilated
 
@@ -55,7 +56,8 @@ class ResidualNetwork(nn.Module):
       init_gain: factor on every kernel's He initialisation; published: 0.1.
       dtype: what the convolutions compute in; parameters and result are float32.
 
-    Images are (N, H, W, colours), float, H and W multiples of `stride`.
+    Images are (N, H, W, colours), float, H and W multiples of `stride`. A `guide`,
+    (N, H, W, any), is further input channels that are not restored.
     """
 
     colours: int = 3
@@ -80,7 +82,7 @@ class ResidualNetwork(nn.Module):
         return 2 * half + (2 if self.light_tail else 4)
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         kernel_init = nn.initializers.variance_scaling(
             2.0 * self.init_gain**2, "fan_in", "truncated_normal"
         )
@@ -90,7 +92,8 @@ class ResidualNetwork(nn.Module):
         )
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
-        head = conv(self.channels, strides=self.stride, name="head")(image)
+        entry = image if guide is None else jnp.concatenate([image, guide], axis=-1)
+        head = conv(self.channels, strides=self.stride, name="head")(entry)
         x = head
         for index in range(self.blocks):
             x = ResidualBlock(

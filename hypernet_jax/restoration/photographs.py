@@ -20,6 +20,9 @@ __all__ = ["AUTO", "Options", "Restored", "resolve_level", "restore_file", "rest
 
 AUTO = "auto"
 
+# Pixels on each side of what the level is estimated from.
+_ESTIMATE_SIDE = 2048
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -72,12 +75,14 @@ def resolve_level(
     """
     if level != AUTO:
         return float(task.scale.check(level)), None
-    try:
-        from hypernet_jax.blind import estimate_level
-    except ImportError:
-        raise UserError(
-            f"The level of {task.name} cannot be estimated; give a {task.scale.describe()}."
-        ) from None
+    from hypernet_jax.blind import estimate_level
+
+    # The middle is enough, and a very large image in single precision would be too much;
+    # corners at multiples of 8, as the blocks of JPEG are.
+    middle = tuple(
+        slice(max(0, length - _ESTIMATE_SIDE) // 16 * 8, None) for length in pixels.shape[:2]
+    )
+    pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     unit = np.float32(255.0 / unit_of(pixels.dtype))
     found = estimate_level(task, pixels.astype(np.float32) * unit, source=source)
     return float(task.scale.check(found.level)), found.how

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.model import LEVEL_FORMS
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
 
@@ -10,7 +11,16 @@ __all__ = ["check_config", "config_difference"]
 
 # Fields that may change between a run and its continuation: they do not touch
 # the numbers that are trained, but for the order of sums.
-_FREE_FIELDS = ("checkpoint", "data.threads", "level_devices", "log_every", "remat", "validation")
+_FREE_FIELDS = (
+    "checkpoint",
+    "data.threads",
+    "level_devices",
+    "level_form",
+    "log_every",
+    "remat",
+    "shard_state",
+    "validation",
+)
 
 
 # Inclusive ranges of real values; a value must be finite too.
@@ -56,6 +66,13 @@ def check_config(config) -> None:
         raise UserError(
             f"config.compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16."
         )
+    if config.level_form not in ("auto", *LEVEL_FORMS):
+        raise UserError(
+            f"config.level_form is {config.level_form!r}; "
+            f"choose auto or one of {', '.join(LEVEL_FORMS)}."
+        )
+    if levels.per_crop and levels.fixed:
+        raise UserError("config.levels.per_crop draws levels; leave config.levels.fixed empty.")
     positive = {
         "steps": config.steps,
         "log_every": config.log_every,

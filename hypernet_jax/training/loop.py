@@ -18,7 +18,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.training.config import check_config, config_difference
-from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, replicate
+from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
 from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.step import init_state, make_train_step
@@ -48,6 +48,7 @@ def _make_sampler(config) -> LevelSampler:
         high=config.levels.high,
         count=config.levels.count,
         fixed=tuple(config.levels.fixed),
+        per_crop=config.levels.per_crop,
     )
 
 
@@ -130,7 +131,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     _check_workdir(workdir)
     config_json = config.to_json()
 
-    model = make_model(model_config(config), compute_dtype=config.compute_dtype)
+    model = make_model(
+        model_config(config), compute_dtype=config.compute_dtype, level_form=config.level_form
+    )
     sampler = _make_sampler(config)
     mesh = make_mesh(
         level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
@@ -140,7 +143,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     check_crop_size(dataset, config.data.crop_size)
     optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
-    state = replicate(mesh, init_state(_initial_theta(config, model), optimizer))
+    state = init_state(_initial_theta(config, model), optimizer)
+    shardings = state_shardings(mesh, state, split=config.shard_state)
+    state = jax.device_put(state, shardings)
     train_step = make_train_step(
         model=model,
         optimizer=optimizer,
@@ -148,6 +153,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         seed=config.seed,
         decay=config.ema_decay,
         remat=config.remat,
+        shardings=shardings,
     )
     validation = None
     if jax.process_index() == 0 and has_split(dataset, "validation"):
@@ -198,10 +204,11 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                     f"{values['images_per_second']:.0f} images/s"
                 )
                 meter = Meter()
-            validating = last or step % config.validation.every == 0
-            if writer is not None and validation is not None and validating:
+            if last or step % config.validation.every == 0:
                 with meter.paused():
-                    writer.write(step, validation(local_copy(state["ema"])))
+                    ema = local_copy(mesh, state["ema"])
+                    if writer is not None and validation is not None:
+                        writer.write(step, validation(ema))
             if saving:
                 checkpoints.save(state, iterator, config_json)
         checkpoints.save(state, iterator, config_json)

@@ -1,10 +1,12 @@
 """Devices: a mesh with a data axis and a level axis, and what goes where on it.
 
 Crops are split over the data axis and levels over the level axis; the state is
-on every device. Each device restores its own crops at its own levels, so that
-no image ever travels: a step exchanges one vector of gradients.
+on every device, or split over all of them. Each device restores its own crops at
+its own levels, so that no image ever travels: a step exchanges one vector of
+gradients and, where the state is split, the parameters.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,23 +17,28 @@ from hypernet_jax.errors import UserError
 
 __all__ = [
     "AXES",
-    "BATCH_SPECS",
+    "batch_specs",
     "join_processes",
     "local_copy",
     "make_mesh",
     "place_batch",
-    "replicate",
+    "state_shardings",
 ]
 
 AXES = ("data", "level")
 
 # By entry of a batch; see `make_pipeline` for shapes.
-BATCH_SPECS = {
-    "clean": PartitionSpec("data"),
-    "ids": PartitionSpec("data"),
-    "levels": PartitionSpec("level"),
-    "degraded": PartitionSpec("level", "data"),
+_BATCH_AXES = {
+    "clean": ("data",),
+    "ids": ("data",),
+    "levels": ("level", "data"),
+    "degraded": ("level", "data"),
 }
+
+
+def batch_specs(batch: Mapping[str, Any]) -> dict[str, PartitionSpec]:
+    """Which axes of a batch's arrays are split over which axis of the mesh."""
+    return {name: PartitionSpec(*_BATCH_AXES[name][: x.ndim]) for name, x in batch.items()}
 
 
 def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
@@ -95,19 +102,40 @@ def join_processes(*, coordinator: str, processes: int, process: int) -> None:
         ) from None
 
 
-def local_copy(tree: Any) -> Any:
-    """This process' own copy of a replicated pytree, for work that only it does."""
+def state_shardings(mesh: Mesh, state: Any, *, split: bool) -> Any:
+    """Where each leaf of a training state lives.
+
+    Args:
+      mesh: devices.
+      state: arrays or their shapes.
+      split: split each leaf over all devices along its longest axis that they divide; the
+        others, few and small, stay whole on every device. Without it all do.
+
+    Returns:
+      A pytree of shardings of the same structure.
+    """
+
+    def spec(leaf) -> PartitionSpec:
+        sizes = [size if size % mesh.size == 0 else 0 for size in leaf.shape]
+        if not split or not any(sizes):
+            return PartitionSpec()
+        return PartitionSpec(*(None,) * sizes.index(max(sizes)), AXES)
+
+    return jax.tree.map(lambda leaf: NamedSharding(mesh, spec(leaf)), state)
+
+
+def local_copy(mesh: Mesh, tree: Any) -> Any:
+    """This process' own whole copy of a pytree; every process must call it, if any does."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    if not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+        tree = jax.jit(lambda tree: tree, out_shardings=whole)(tree)
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
-
-
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Puts a pytree on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def place_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts a process' share of a batch on its devices."""
+    specs = batch_specs(batch)
     return {
-        name: jax.make_array_from_process_local_data(NamedSharding(mesh, BATCH_SPECS[name]), value)
+        name: jax.make_array_from_process_local_data(NamedSharding(mesh, specs[name]), value)
         for name, value in batch.items()
     }

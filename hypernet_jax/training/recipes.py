@@ -25,6 +25,10 @@ def _base() -> ConfigDict:
             "log_every": 100,
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
             "remat": False,  # recompute activations instead of keeping them: less memory
+            "shard_state": False,  # split optimizer state and average over the devices
+            # how the levels of a step are computed: auto, unrolled (a network per level), vmap
+            # (a convolution per level) or wide (one convolution with the whole bank)
+            "level_form": "auto",
             "level_devices": 1,  # devices that the levels are split over; the rest split crops
             "network": {
                 "name": "residual",
@@ -36,15 +40,19 @@ def _base() -> ConfigDict:
                 "init_gain": 1.0,  # published: 0.1
             },
             "features": {
-                "name": "affine",  # affine (published), proportional, polynomial, mlp
+                # affine (published), proportional, polynomial, mlp, independent, interpolated
+                "name": "affine",
                 "degree": 2,  # of polynomial
                 "hidden": 16,  # units of mlp
                 "outputs": 3,  # features of mlp beside the constant
+                "levels": (),  # of independent and interpolated: one network at each
             },
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {
                 "count": 4,  # networks per step; the same crops are degraded to each level
+                # a level of its own for every crop: count times crops levels per step
+                "per_crop": False,
                 "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,

@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from hypernet_jax.model import Model
-from hypernet_jax.training.mesh import AXES, BATCH_SPECS
+from hypernet_jax.tasks import Task
+from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
 __all__ = ["TrainState", "degrade_batch", "init_state", "make_train_step"]
@@ -32,14 +33,14 @@ def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainStat
 
 
 def degrade_batch(
-    key: jax.Array, model: Model, batch: dict, *, first_level: int | jax.Array = 0
+    key: jax.Array, task: Task, batch: dict, *, first_level: int | jax.Array = 0
 ) -> tuple[jax.Array, jax.Array]:
     """Degrades every clean crop to every level.
 
     Args:
       key: PRNG key of the run. What a crop gets hangs on it, on the crop's id and on
         the number of its level alone, wherever in whatever batch the crop stands.
-      model: its task says how.
+      task: says how.
       batch: as `make_pipeline` yields it, or a device's share of it.
       first_level: number of the share's first level.
 
@@ -54,9 +55,9 @@ def degrade_batch(
 
         def degrade(number, level, crop_id, image):
             crop_key = jax.random.fold_in(jax.random.fold_in(key, number), crop_id)
-            return model.task.degrade(crop_key, image, level)
+            return task.degrade(crop_key, image, level)
 
-        over_crops = jax.vmap(degrade, in_axes=(None, None, 0, 0))
+        over_crops = jax.vmap(degrade, in_axes=(None, 0 if levels.ndim == 2 else None, 0, 0))
         over_levels = jax.vmap(over_crops, in_axes=(0, 0, None, None))
         numbers = first_level + jnp.arange(levels.shape[0])
         degraded = over_levels(numbers, levels, batch["ids"], clean)
@@ -79,28 +80,41 @@ def make_train_step(
     seed: int,
     decay: float,
     remat: bool = False,
+    shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
 
     Args:
       model: what is trained.
       optimizer: an Optax transformation.
-      mesh: devices; the state is replicated, batches are placed by `place_batch`.
+      mesh: devices; batches are placed by `place_batch`.
       seed: of the degradations.
       decay: of the parameter average.
       remat: compute activations again in the backward pass instead of keeping them.
 
-    The devices exchange one vector per step: the mean of gradients and metrics.
+      shardings: where the new state's leaves live (`state_shardings`); None: where the
+        compiler puts them, which is on every device if the old state is.
+
+    The devices exchange one vector per step: the mean of gradients and metrics; and
+    theta, where it is split over them.
     Metrics: loss, psnr (mean over levels, of this batch), gradient_norm.
     """
     key = jax.random.key(seed)
-    restore = jax.checkpoint(model.restore_levels) if remat else model.restore_levels
+
+    def restore(theta, levels, degraded):
+        if levels.ndim == 1:
+            return model.restore_levels(theta, levels, degraded)
+        flat = degraded.reshape((-1, *degraded.shape[2:]))
+        return model.restore_each(theta, levels.reshape(-1), flat).reshape(degraded.shape)
+
+    if remat:
+        restore = jax.checkpoint(restore)
     level_shares = mesh.shape["level"]
 
     def gradient_of_share(theta, batch):
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
-        clean, degraded = degrade_batch(key, model, batch, first_level=first)
+        clean, degraded = degrade_batch(key, model.task, batch, first_level=first)
 
         def loss_fn(theta):
             return _level_loss(restore, theta, batch["levels"], clean, degraded)
@@ -116,7 +130,7 @@ def make_train_step(
         sharded = jax.shard_map(
             gradient_of_share,
             mesh=mesh,
-            in_specs=(PartitionSpec(), {name: BATCH_SPECS[name] for name in batch}),
+            in_specs=(PartitionSpec(), batch_specs(batch)),
             out_specs=PartitionSpec(),
             check_vma=False,
         )
@@ -137,4 +151,4 @@ def make_train_step(
         }
         return new_state, metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))

@@ -1,0 +1,41 @@
+"""The quality that a JPEG file was saved with, from its quantisation tables."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hypernet_jax.degradations.jpeg import quantisation_tables
+
+__all__ = ["quality_of_file"]
+
+
+def quality_of_file(path: Path) -> tuple[int, bool] | None:
+    """Reads a file's quality.
+
+    Args:
+      path: any file.
+
+    Returns:
+      (quality, exact), or None if the file is no readable JPEG. The quality, 1 to 100, is
+      exact if libjpeg writes the very tables of the file at it; of other tables it is the
+      one whose tables are nearest on average in the logarithm of their entries.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.format not in ("JPEG", "MPO"):
+                return None
+            found = [np.asarray(t, float) for t in picture.quantization.values()]  # type: ignore[attr-defined]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    if not found:
+        return None
+    distances = []
+    for quality in range(1, 101):
+        luma, chroma = quantisation_tables(quality)
+        # A file may hold the luminance table alone (grey), or three tables (some cameras).
+        standard = [luma, *(chroma for _ in found[1:])]
+        logs = [np.abs(np.log(f) - np.log(s)) for f, s in zip(found, standard, strict=True)]
+        distances.append(float(np.mean(logs)))
+    best = int(np.argmin(distances))
+    return best + 1, distances[best] == 0.0

@@ -1,0 +1,98 @@
+"""A network applied straight from its kernel bank, every image at its own level.
+
+A generated kernel is linear in the features phi of the level, and a convolution is
+linear in its kernel, so conv(x, sum_d phi_d bank_d) = sum_d phi_d conv(x, bank_d): one
+wide convolution with all the bank's kernels side by side, and a weighted sum of its
+channels in which every image has weights of its own. This costs as many times the
+arithmetic of a plain network as there are features.
+"""
+
+import contextlib
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from flax.errors import ScopeParamNotFoundError
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.networks.registry import apply_network
+
+__all__ = ["apply_bank"]
+
+
+def _wide_convolution(conv: nn.Conv, x, bank, phi) -> jax.Array:
+    """sum_d phi[:, d] conv(x, bank[d]), without a bias.
+
+    Args:
+      conv: the module, for its geometry.
+      x: (N, H, W, channels in).
+      bank: (D, height, width, channels in, channels out).
+      phi: (N, D).
+    """
+    count, *_, channels = bank.shape
+    wide = jnp.moveaxis(bank, 0, -2).reshape((*bank.shape[1:-1], count * channels))
+    module = conv.clone(features=count * channels, use_bias=False, parent=None, name=None)
+    y = jnp.asarray(module.apply({"params": {"kernel": wide}}, x))
+    y = y.reshape((*y.shape[:-1], count, channels))
+    return jnp.einsum("nhwdo,nd->nhwo", y, phi.astype(y.dtype))
+
+
+def apply_bank(
+    network: nn.Module,
+    banks: Mapping[str, jax.Array],
+    shared: Mapping[str, jax.Array],
+    phi: jax.Array,
+    images: jax.Array,
+) -> jax.Array:
+    """Restores each image with the parameters of its own level.
+
+    Args:
+      network: its generated parameters must all be kernels and biases of `nn.Conv`.
+      banks: generated parameters by "/"-joined path, with a leading axis D, the features.
+      shared: the other parameters by path.
+      phi: (N, D), features of each image's level.
+      images: (N, H, W, C) in [0, 1].
+
+    Returns:
+      (N, H, W, C).
+
+    Raises:
+      UserError: if a generated parameter belongs to something else than a convolution.
+    """
+    used: set[str] = set()
+
+    def intercept(next_call, args, kwargs, context):
+        module = context.module
+        if not isinstance(module, nn.Conv) or context.method_name != "__call__":
+            return next_call(*args, **kwargs)
+        kernel, bias = ("/".join((*module.path, name)) for name in ("kernel", "bias"))
+        if kernel not in banks and bias not in banks:
+            return next_call(*args, **kwargs)
+        used.update(path for path in (kernel, bias) if path in banks)
+        (x,) = args
+        y: jax.Array
+        if kernel in banks:
+            y = _wide_convolution(module, x, banks[kernel], phi)
+        else:
+            plain = module.clone(use_bias=False, parent=None, name=None)
+            y = jnp.asarray(plain.apply({"params": {"kernel": shared[kernel]}}, x))
+        if bias in banks:
+            y = y + (phi @ banks[bias]).astype(y.dtype)[:, None, None, :]
+        elif bias in shared:
+            y = y + shared[bias].astype(y.dtype)
+        return y
+
+    params = traverse_util.unflatten_dict(dict(shared), sep="/")
+    restored = None
+    with nn.intercept_methods(intercept), contextlib.suppress(ScopeParamNotFoundError):
+        restored = apply_network(network, params, images)
+    unused = sorted(set(banks) - used)
+    if restored is None or unused:
+        raise UserError(
+            f"The generated parameter {unused[0]} is no kernel or bias of a convolution, so "
+            "images of one batch cannot have levels of their own; set "
+            "config.levels.per_crop=False and config.level_form=unrolled."
+        )
+    return restored

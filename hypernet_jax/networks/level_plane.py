@@ -1,0 +1,48 @@
+"""The usual alternative to a hypernetwork: a plain network that is told the level."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hypernet_jax.networks.residual import ResidualNetwork
+
+__all__ = ["LevelPlaneNetwork"]
+
+
+class LevelPlaneNetwork(nn.Module):
+    """A residual network with a constant plane of the level as an extra input channel.
+
+    FFDNet (Zhang et al., TIP 2018) is conditioned in this way. The level is the scalar
+    parameter "level"; with `generated="^level$"` and proportional features that
+    parameter alone depends on the level, and all kernels are shared.
+
+    Attributes: as of `ResidualNetwork`.
+    """
+
+    colours: int = 3
+    channels: int = 64
+    blocks: int = 16
+    light_tail: bool = False
+    residual_output: bool = False
+    init_gain: float = 0.1
+    dtype: str = "float32"
+
+    stride = ResidualNetwork.stride
+    # The plane goes where the image goes, and sees no farther.
+    receptive_field = ResidualNetwork.receptive_field
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        level = self.param("level", nn.initializers.ones, ())
+        plane = jnp.broadcast_to(level.astype(image.dtype), (*image.shape[:-1], 1))
+        body = ResidualNetwork(
+            colours=self.colours,
+            channels=self.channels,
+            blocks=self.blocks,
+            light_tail=self.light_tail,
+            residual_output=self.residual_output,
+            init_gain=self.init_gain,
+            dtype=self.dtype,
+            name="body",
+        )
+        return body(image, guide=plane)

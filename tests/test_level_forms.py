@@ -1,0 +1,92 @@
+"""Every way to compute several levels at once means one network per level."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.model import LEVEL_FORMS, make_model
+
+from .test_restoration import tiny_config
+
+LEVELS = np.float32([3.0, 25.0, 80.0])
+
+
+def make(**changes):
+    """A model and theta with slopes, so that levels differ."""
+    config = tiny_config()
+    config = {**config, **changes, "network": {**config["network"], **changes.get("network", {})}}
+    model = make_model(config)
+    theta = model.init(jax.random.key(0))
+    leaves, structure = jax.tree.flatten(theta)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return model, jax.tree.unflatten(structure, leaves)
+
+
+def images(levels=3, count=2, height=9, width=6):
+    return jax.random.uniform(jax.random.key(2), (levels, count, height, width, 3))
+
+
+def one_by_one(model, theta, levels, stack):
+    """The plain definition."""
+    return jnp.stack(
+        [
+            model.apply(model.generate(theta, level), x)
+            for level, x in zip(levels, stack, strict=True)
+        ]
+    )
+
+
+def loss_of(restore):
+    return lambda theta, levels, stack: jnp.mean(jnp.square(restore(theta, levels, stack)))
+
+
+MODELS = {
+    "all generated": {},
+    "some shared": {"generated": "block_"},
+    "kernels alone": {"generated": "kernel$"},
+    "biases alone": {"generated": "bias$"},
+    "published tail": {"network": {"light_tail": False, "residual_output": False}},
+    "learned features": {"features": {"name": "mlp"}},
+}
+
+
+class LevelFormsTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(form=list(LEVEL_FORMS), model=list(MODELS))
+    def test_levels_of_a_step(self, form, model):
+        model, theta = make(**MODELS[model])
+        model = dataclasses.replace(model, level_form=form)
+        got = self.variant(model.restore_levels)(theta, LEVELS, images())
+        expected = one_by_one(model, theta, LEVELS, images())
+        chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
+
+    @parameterized.product(form=list(LEVEL_FORMS), remat=[False, True])
+    def test_gradients(self, form, remat):
+        model, theta = make()
+        model = dataclasses.replace(model, level_form=form)
+        restore = jax.checkpoint(model.restore_levels) if remat else model.restore_levels
+        got = jax.jit(jax.grad(loss_of(restore)))(theta, LEVELS, images())
+        plain = loss_of(lambda *args: one_by_one(model, *args))
+        expected = jax.grad(plain)(theta, LEVELS, images())
+        chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-5)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_every_image_its_own_level(self):
+        model, theta = make()
+        stack = images(levels=3, count=1)
+        got = self.variant(model.restore_each)(theta, LEVELS, stack[:, 0])
+        expected = one_by_one(model, theta, LEVELS, stack)[:, 0]
+        chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_convolution_is_told():
+    model, theta = make(network={"name": "level_plane"}, generated="^level$")
+    with pytest.raises(UserError, match="generated parameter level is no kernel"):
+        model.restore_each(theta, LEVELS, images()[:, 0])
