@@ -23,6 +23,12 @@ def _restore(args: argparse.Namespace) -> int:
     return restore(args)
 
 
+def _serve(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.serve import serve
+
+    return serve(args)
+
+
 def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
 
@@ -67,6 +73,69 @@ def _weights(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_restore(commands: argparse._SubParsersAction) -> None:
+    restore = commands.add_parser("restore", help="restore image files and folders of them")
+    restore.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="files, or folders with all below"
+    )
+    restore.add_argument("-o", "--output", required=True, help="a file, or a folder for several")
+    task = restore.add_argument_group("what to do")
+    task.add_argument("--task", help=", ".join(_TASKS))
+    task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
+    task.add_argument(
+        "--level", help="noise sigma (0-100), JPEG quality (1-100), or auto to estimate it"
+    )
+    task.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
+    task.add_argument(
+        "--sweep", metavar="LEVELS", help="write a contact sheet of these levels, e.g. 5,15,25"
+    )
+    task.add_argument(
+        "--blend", type=float, default=1.0, help="share of the restored image, 0 to 1 (default 1)"
+    )
+    files = restore.add_argument_group("files")
+    files.add_argument(
+        "--format", help="png (default), jpeg, webp, tiff, bmp, avif, or same as each input"
+    )
+    files.add_argument("--quality", type=int, help="1-100, for jpeg, webp and avif")
+    files.add_argument(
+        "--compare", action="store_true", help="also write NAME-compare.png: before and after"
+    )
+    files.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    files.add_argument(
+        "--skip-existing", action="store_true", help="leave out what has an output, to resume a run"
+    )
+    work = restore.add_argument_group("resources")
+    work.add_argument("--jobs", type=int, default=2, help="files at a time (default 2)")
+    work.add_argument(
+        "--memory", type=float, default=512.0, metavar="MB",
+        help="what the network may work in, beside the images themselves (default 512)",
+    )  # fmt: skip
+    work.add_argument(
+        "--limit", type=float, default=400.0, metavar="MP",
+        help="megapixels that an image may have (default 400)",
+    )  # fmt: skip
+    restore.set_defaults(run=_restore)
+
+
+def _add_serve(commands: argparse._SubParsersAction) -> None:
+    serve = commands.add_parser("serve", help="a page with a slider, in the browser")
+    serve.add_argument("--port", type=int, default=7860)
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one)"
+    )
+    serve.add_argument(
+        "--max-upload", type=float, default=100.0, metavar="MB", help="largest file (default 100)"
+    )
+    serve.add_argument(
+        "--limit", type=float, default=50.0, metavar="MP",
+        help="megapixels of a photograph, and of its enlargement (default 50)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--queue", type=int, default=32, help="requests that may wait; more are told to come back"
+    )
+    serve.set_defaults(run=_serve)
+
+
 def _train_estimator(args: argparse.Namespace) -> int:
     import jax
 
@@ -95,17 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    restore = commands.add_parser("restore", help="restore image files")
-    restore.add_argument("images", nargs="+", metavar="IMAGE")
-    restore.add_argument("--task", help=", ".join(_TASKS))
-    restore.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
-    restore.add_argument("--level", help="noise sigma (0-100) or JPEG quality (1-100)")
-    restore.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
-    restore.add_argument(
-        "-o", "--output", required=True, help="output file, or a folder for several images"
-    )
-    restore.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    restore.set_defaults(run=_restore)
+    _add_restore(commands)
+    _add_serve(commands)
 
     demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
     demo.add_argument("-o", "--output", default="demo-output", help="folder for the pictures")

@@ -1,64 +1,159 @@
-"""`hypernet-jax restore`: image files in, image files out."""
+"""`hypernet-jax restore`: image files and folders in, image files out."""
 
 import argparse
+import sys
+import warnings
 from pathlib import Path
 
-from hypernet_jax.data.images import IMAGE_SUFFIXES
+from tqdm import tqdm
+
+from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder
-from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.restoration import batch
+from hypernet_jax.restoration.photographs import AUTO, Options, Restored, restore_file
+from hypernet_jax.restoration.reading import read_photograph
 from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.tasks import get_task
+from hypernet_jax.restoration.sheets import sweep
+from hypernet_jax.restoration.writing import Encoding, format_of, is_writable, suffix_of
+from hypernet_jax.tasks import Task, get_task
 
-__all__ = ["restore"]
+__all__ = ["load_restorer", "restore"]
 
 
-def _restorer(args: argparse.Namespace) -> Restorer:
-    if args.task is None and args.weights is None:
+def load_restorer(task: str | None, weights: str | None, *, memory: float) -> Restorer:
+    """The restorer that --task and --weights ask for."""
+    if task is None and weights is None:
         raise UserError("Give --task denoise, dejpeg or sr, or --weights FILE.")
-    if args.task is not None:
-        get_task(args.task)
-    restorer = Restorer.from_pretrained(args.weights or args.task)
-    task = restorer.model.task.name
-    if args.task not in (None, task):
-        raise UserError(f"The weights {args.weights} are for {task}, not for {args.task}.")
+    if task is not None:
+        get_task(task)
+    restorer = Restorer.from_pretrained(weights or task, memory=memory)  # type: ignore[arg-type]
+    found = restorer.model.task.name
+    if task not in (None, found):
+        raise UserError(f"The weights {weights} are for {found}, not for {task}.")
     return restorer
 
 
-def _level(args: argparse.Namespace, restorer: Restorer) -> float:
-    task = restorer.model.task
+def _level(args: argparse.Namespace, task: Task) -> float | str:
     flag, other = ("scale", "level") if task.enlarges else ("level", "scale")
     if getattr(args, other) is not None:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
         raise UserError(f"Give --{flag}: a {task.scale.describe()}.")
-    return float(task.scale.check(given))
+    return AUTO if given == AUTO else float(task.scale.check(given))
 
 
-def _outputs(images: list[Path], output: Path) -> list[Path]:
-    """One output per image: `output` itself, or files of the same names in that folder."""
-    for image in images:
-        if image.is_dir():
-            raise UserError(f"{image} is a folder; give image files.")
-    if len(images) > 1 and output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
-        raise UserError(f"Several images need a folder as output, and {output} names a file.")
-    if len(images) == 1 and not output.is_dir() and output.suffix:
-        return [output]
-    names = [image.with_suffix(".png").name for image in images]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"Two inputs would both be written to {output / name}; rename one.")
+def _jobs(args: argparse.Namespace) -> list[batch.Job]:
+    inputs, output = [Path(image) for image in args.images], Path(args.output)
+    named = not output.is_dir() and output.suffix
+    if any(path.is_dir() for path in inputs) or len(inputs) > 1:
+        if named and is_writable(output):
+            raise UserError(f"Several images need a folder as output, and {output} names a file.")
+    elif named:
+        if args.format is not None and suffix_of(args.format, output) != output.suffix.lower():
+            form = format_of(output)
+            if form != format_of(Path("a" + suffix_of(args.format, output))):
+                raise UserError(f"The output {output} asks for {form}; leave --format out.")
+        return [batch.Job(inputs[0], output)]
+    suffix = "png" if args.format is None else args.format
+    jobs = batch.plan(inputs, output, lambda source: suffix_of(suffix, source))
     ensure_folder(output)
-    return [output / name for name in names]
+    return jobs
+
+
+def _told(job: batch.Job, restored: Restored) -> str:
+    width, height = restored.size
+    parts = [f"wrote {job.output} ({width}x{height})"]
+    if restored.estimate is not None:
+        parts.append(f"level {restored.level:g}, {restored.estimate}")
+    return "; ".join((*parts, *restored.notes))
+
+
+def _restore_one(restorer: Restorer, job: batch.Job, options: Options) -> int:
+    # A short run shows no bar; a file or pipe gets none.
+    with tqdm(
+        unit="px", unit_scale=True, disable=None, delay=1.0, leave=False, dynamic_ncols=True
+    ) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        restored = restore_file(restorer, job.source, job.output, options, progress=progress)
+    print(_told(job, restored))
+    return 0
+
+
+def _restore_many(
+    restorer: Restorer, jobs: list[batch.Job], options: Options, args: argparse.Namespace
+) -> int:
+    with tqdm(total=len(jobs), unit="file", disable=None, dynamic_ncols=True) as bar:
+
+        def report(outcome: batch.Outcome) -> None:
+            bar.update()
+            if outcome.restored is not None:
+                bar.write(_told(outcome.job, outcome.restored))
+
+        outcomes = batch.run(
+            restorer, jobs, options, report, workers=args.jobs, skip_existing=args.skip_existing
+        )
+    failed = [outcome for outcome in outcomes if outcome.failed is not None]
+    restored = sum(outcome.restored is not None for outcome in outcomes)
+    skipped = len(outcomes) - restored - len(failed)
+    counts = [f"{restored} restored"]
+    counts += [f"{skipped} skipped"] * bool(skipped) + [f"{len(failed)} failed"] * bool(failed)
+    print(f"{len(outcomes)} files: {', '.join(counts)}")
+    if failed:
+        print("not restored:", file=sys.stderr)
+        for outcome in failed:
+            print(f"  {outcome.failed}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options: Options) -> int:
+    scale = restorer.scale
+    levels = [float(scale.check(level)) for level in args.sweep.split(",")]
+    if format_of(job.output) != "PNG":
+        raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
+    if job.output.exists() and not args.overwrite:
+        raise UserError(f"The output {job.output} already exists; choose another or --overwrite.")
+    photograph = read_photograph(job.source, limit=args.limit)
+    sheet = sweep(restorer, photograph, levels, blend=options.blend)
+    write_atomically(job.output, sheet, overwrite=args.overwrite)
+    print(f"wrote {job.output}")
+    return 0
 
 
 def restore(args: argparse.Namespace) -> int:
-    """Restores every image; the first mistake ends the run with a sentence."""
-    restorer = _restorer(args)
-    level = _level(args, restorer)
-    images = [Path(image) for image in args.images]
-    for image, output in zip(images, _outputs(images, Path(args.output)), strict=True):
-        width, height = restore_file(restorer, image, output, level=level, overwrite=args.overwrite)
-        print(f"wrote {output} ({width}x{height})")
-    return 0
+    """Restores files and folders; returns 1 if some of several files failed, else 0."""
+    # What Pillow has to say of a file's oddities is no error.
+    warnings.filterwarnings("ignore", module="PIL")
+    if args.jobs < 1:
+        raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
+    keep_compiled_programs()
+    # Each worker holds tiles of its own.
+    restorer = load_restorer(args.task, args.weights, memory=args.memory / args.jobs)
+    if args.sweep is not None and (args.level or args.scale):
+        raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
+    level = _level(args, restorer.model.task) if args.sweep is None else 0.0
+    options = Options(
+        level,
+        blend=args.blend,
+        encoding=Encoding(args.quality),
+        overwrite=args.overwrite,
+        compare=args.compare,
+        limit=args.limit,
+    )
+    jobs = _jobs(args)
+    several = len(args.images) > 1 or Path(args.images[0]).is_dir()
+    if args.sweep is not None:
+        if several:
+            raise UserError("--sweep shows one image; give one file.")
+        return _sweep(restorer, jobs[0], args, options)
+    if several:
+        return _restore_many(restorer, jobs, options, args)
+    if args.skip_existing and jobs[0].output.exists():
+        print(f"skipped {jobs[0].output}")
+        return 0
+    return _restore_one(restorer, jobs[0], options)

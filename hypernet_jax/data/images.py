@@ -1,5 +1,6 @@
 """Finding photographs in folders and reading them as arrays."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "sample_bits"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "told_of"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
@@ -30,16 +31,13 @@ def find_images(folder: str | Path) -> list[Path]:
     return found
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Opens and fully decodes an image.
-
-    Raises:
-      UserError: one sentence that names the file, if it is missing, no image or damaged.
-    """
-    path = Path(path)
+@contextlib.contextmanager
+def told_of(path: str | Path):
+    """Turns what goes wrong in opening or decoding an image into a sentence that names the file."""
     try:
-        picture = Image.open(path)
-        picture.load()
+        yield
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; check the path.") from None
     except IsADirectoryError:
@@ -52,26 +50,26 @@ def open_image(path: str | Path) -> Image.Image:
         ) from None
     except Image.DecompressionBombError:
         raise UserError(f"The image {path} has too many pixels to be opened safely.") from None
-    # Pillow's decoders raise whatever their parsers stumble over in a damaged file.
+    except MemoryError:
+        raise UserError(f"The image {path} needs more memory than there is.") from None
+    # Decoders raise whatever their parsers stumble over in a damaged file.
     except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"The image {path} is damaged and cannot be read ({error}); use an intact copy."
+            f"The image {path} is damaged and cannot be read ({reason}); use an intact copy."
         ) from None
-    return picture
 
 
-def sample_bits(path: str | Path) -> int:
-    """Bits per channel in the file: 8, 16 or 32. Pillow reads 16-bit colour as 8 and tells nobody.
+def open_image(path: str | Path) -> Image.Image:
+    """Opens and fully decodes an image.
 
-    Reads the header alone: for a file that `open_image` has decoded without complaint.
+    Raises:
+      UserError: one sentence that names the file, if it is missing, no image or damaged.
     """
-    with Image.open(path) as unread:
-        if unread.mode in ("I", "F"):
-            return 32
-        if unread.mode.startswith("I;16"):
-            return 16
-        # The raw mode that a decoder is told, such as "RGB;16B"; gone once the pixels are read.
-        return 16 if any(";16" in str(tile[3]) for tile in unread.tile) else 8
+    with told_of(path):
+        picture = Image.open(Path(path))
+        picture.load()
+    return picture
 
 
 def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:

@@ -41,10 +41,10 @@ def _taps(size_in: int, size_out: int, factor: float) -> tuple[np.ndarray, np.nd
     return folded, weights[used].astype(np.float32)
 
 
-def _resize_axis(image: np.ndarray, axis: int, size_out: int, factor: float) -> np.ndarray:
-    indices, weights = _taps(image.shape[axis], size_out, factor)
+def _resize_axis(image: np.ndarray, axis: int, taps: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    indices, weights = taps
     shape = [1] * image.ndim
-    shape[axis] = size_out
+    shape[axis] = indices.shape[1]
     # A sum over taps, not a dense matrix: linear memory for photographs of any size.
     return sum(
         np.take(image, index, axis=axis) * weight.reshape(shape)
@@ -52,23 +52,37 @@ def _resize_axis(image: np.ndarray, axis: int, size_out: int, factor: float) -> 
     )
 
 
-def bicubic_resize(image, factor: float, *, size: tuple[int, int] | None = None) -> np.ndarray:
+def bicubic_resize(
+    image,
+    factor: float,
+    *,
+    size: tuple[int, int] | None = None,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
+) -> np.ndarray:
     """Resizes by a real factor.
 
     Args:
       image: (..., H, W, C), 0 to 255, uint8 or float.
       factor: output samples per input sample; below 1 shrinks, with antialiasing.
       size: (height, width) of the output; ceil(H * factor), ceil(W * factor) if None.
+      window: the rows and columns of the output that are wanted, at least one of
+        each; time and memory are those of the window, not of the image.
 
     Returns:
       float32, neither rounded nor clipped: cubics overshoot.
     """
-    image = np.asarray(image, np.float32)
-    height, width = image.shape[-3:-1]
+    image = np.asarray(image)
     if size is None:
-        size = (math.ceil(height * factor - 1e-6), math.ceil(width * factor - 1e-6))
-    rows = _resize_axis(image, image.ndim - 3, size[0], float(factor))
-    return _resize_axis(rows, image.ndim - 2, size[1], float(factor))
+        size = tuple(math.ceil(length * factor - 1e-6) for length in image.shape[-3:-1])
+    taps = []
+    for axis in (-3, -2):
+        indices, weights = _taps(image.shape[axis], size[axis + 3], float(factor))
+        indices, weights = indices[:, window[axis + 3]], weights[:, window[axis + 3]]
+        first = indices.min()
+        image = image[(..., slice(first, indices.max() + 1)) + (slice(None),) * (-axis - 1)]
+        taps.append((indices - first, weights))
+    rows = _resize_axis(image.astype(np.float32), image.ndim - 3, taps[0])
+    return _resize_axis(rows, image.ndim - 2, taps[1])
 
 
 def bicubic_down_up(key, image, scale) -> np.ndarray:

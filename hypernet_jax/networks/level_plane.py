@@ -28,6 +28,8 @@ class LevelPlaneNetwork(nn.Module):
     dtype: str = "float32"
 
     stride = ResidualNetwork.stride
+    # The plane goes where the image goes, and sees no farther.
+    receptive_field = ResidualNetwork.receptive_field
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:

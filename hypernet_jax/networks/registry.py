@@ -1,5 +1,7 @@
 """Networks by name, and the two typed ways to call one."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
@@ -34,7 +36,29 @@ def init_network(key: jax.Array, network: nn.Module) -> dict:
     return network.init(key, image)["params"]
 
 
-def apply_network(network: nn.Module, params: dict, image: jax.Array) -> jax.Array:
+def _zero_outside(valid: jax.Array, height: int, width: int) -> Callable:
+    """An interceptor that zeroes what convolutions see beyond the part that is valid.
+
+    A convolution pads its input with zeros, in every layer, where biases and
+    ReLUs have long made something else of the zeros around the image: so an
+    image inside a larger array needs its surroundings zeroed before each of them.
+    """
+
+    def interceptor(call, args, kwargs, context):
+        if not isinstance(context.module, nn.Conv) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        x, *others = args
+        rows = jnp.arange(x.shape[1]) * (height // x.shape[1]) < valid[:, :1]
+        columns = jnp.arange(x.shape[2]) * (width // x.shape[2]) < valid[:, 1:]
+        inside = rows[:, :, None, None] & columns[:, None, :, None]
+        return call(jnp.where(inside, x, 0), *others, **kwargs)
+
+    return interceptor
+
+
+def apply_network(
+    network: nn.Module, params: dict, image: jax.Array, *, valid: jax.Array | None = None
+) -> jax.Array:
     """Restores images of any height and width.
 
     Args:
@@ -42,6 +66,10 @@ def apply_network(network: nn.Module, params: dict, image: jax.Array) -> jax.Arr
         and width must be multiples of.
       params: its parameters.
       image: (N, H, W, C) float, in [0, 1].
+      valid: (N, 2) integers, multiples of the stride: only so many rows and
+        columns of each image count, from the top left. There the result is that
+        of the valid part alone, so that one compiled shape serves many sizes;
+        elsewhere it means nothing. For networks of zero-padded `nn.Conv` layers.
 
     Odd sizes are padded by symmetric continuation at the bottom and right and
     cut back afterwards: no pixel is lost. The result has the shape of `image`.
@@ -52,5 +80,9 @@ def apply_network(network: nn.Module, params: dict, image: jax.Array) -> jax.Arr
     padded = image
     if bottom or right:
         padded = jnp.pad(image, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="symmetric")
-    restored = cast(jax.Array, network.apply({"params": params}, padded))
+    masked: contextlib.AbstractContextManager = contextlib.nullcontext()
+    if valid is not None:
+        masked = nn.intercept_methods(_zero_outside(valid, *padded.shape[1:3]))
+    with masked:
+        restored = cast(jax.Array, network.apply({"params": params}, padded))
     return restored[:, :height, :width]

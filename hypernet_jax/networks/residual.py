@@ -70,6 +70,17 @@ class ResidualNetwork(nn.Module):
 
     stride = 2
 
+    @property
+    def receptive_field(self) -> int:
+        """How far, in pixels of the image, anything that one output pixel depends on lies from it.
+
+        Reached upwards and to the left by odd rows and columns; even ones, and
+        the other directions, see up to two pixels less.
+        """
+        # At half resolution: two convolutions per block, the body's last, and the next one.
+        half = 2 * self.blocks + 2
+        return 2 * half + (2 if self.light_tail else 4)
+
     @nn.compact
     def __call__(self, image: jax.Array, guide: jax.Array | None = None) -> jax.Array:
         kernel_init = nn.initializers.variance_scaling(

@@ -1,130 +1,191 @@
 """Image files in, image files out."""
 
 import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from hypernet_jax.data.images import open_image, sample_bits
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
+from hypernet_jax.restoration.restorer import Progress, Restorer
+from hypernet_jax.restoration.sheets import side_by_side
+from hypernet_jax.restoration.sources import unit_of
+from hypernet_jax.restoration.writing import Encoding, format_of
+from hypernet_jax.tasks import Task
 
-__all__ = ["encode", "output_format", "restore_file"]
+__all__ = ["AUTO", "Options", "Restored", "resolve_level", "restore_file", "restore_photograph"]
 
-_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
+
+AUTO = "auto"
+
+# Pixels on each side of what the level is estimated from.
+_ESTIMATE_SIDE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class _Photograph:
-    """A file's pixels: colour or grey uint8 (H, W, C), and its transparency (H, W, 1) or None."""
+class Options:
+    """What is done to a file.
 
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    profile: bytes | None
+    Attributes:
+      level: how degraded the image is, in the task's units, or `AUTO` to estimate it.
+      blend: how much of the restored image to take, 0 to 1.
+      encoding: how the output is written.
+      overwrite: replace an existing output.
+      compare: also write input and result side by side, beside the output.
+      limit: megapixels that an input may have.
+    """
 
-
-def output_format(path: Path) -> str:
-    """Pillow's name of the format that a file name asks for."""
-    if path.suffix.lower() not in _FORMATS:
-        raise UserError(
-            f"The output {path} has no known ending; choose one of {', '.join(_FORMATS)}."
-        )
-    return _FORMATS[path.suffix.lower()]
-
-
-def _read(path: Path) -> _Photograph:
-    picture = open_image(path)
-    if sample_bits(path) > 8:
-        raise UserError(
-            f"The image {path} has more than 8 bits per channel, which is not supported yet; "
-            "convert it to 8 bits first."
-        )
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise UserError(
-            f"The image {path} has {frames} frames or pages; only still images can be "
-            "restored: save one of them as a file."
-        )
-    profile = picture.info.get("icc_profile")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "CMYK":
-        raise UserError(f"The image {path} is CMYK; convert it to RGB first.")
-    transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-    grey = picture.mode in ("1", "L", "LA")
-    if transparent:
-        picture = picture.convert("LA" if grey else "RGBA")
-    else:
-        picture = picture.convert("L" if grey else "RGB")
-    pixels = np.asarray(picture)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if transparent:
-        return _Photograph(pixels[..., :-1], pixels[..., -1:], profile)
-    return _Photograph(pixels, None, profile)
+    level: float | str
+    blend: float = 1.0
+    encoding: Encoding = dataclasses.field(default_factory=Encoding)
+    overwrite: bool = False
+    compare: bool = False
+    limit: float = DEFAULT_LIMIT
 
 
-def encode(photograph: _Photograph, path: Path) -> bytes:
-    """The photograph in the format that the name of `path` asks for."""
-    form = output_format(path)
-    pixels = photograph.pixels
-    if photograph.alpha is not None:
-        if form in ("JPEG", "BMP"):
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What became of one file.
+
+    Attributes:
+      size: (width, height) of the result.
+      level: that it was restored at.
+      estimate: how the level was found, if it was estimated.
+      notes: half-sentences on what could not be kept as it was.
+    """
+
+    size: tuple[int, int]
+    level: float
+    estimate: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def resolve_level(
+    task: Task, level: float | str, pixels: np.ndarray, source: Path | None
+) -> tuple[float, str | None]:
+    """The level itself, or the estimated one and how it was found.
+
+    Args:
+      task: whose level it is.
+      level: in the task's units, or `AUTO`.
+      pixels: (H, W, C), uint8, uint16 or float in [0, 1].
+      source: the file that they came from.
+    """
+    if level != AUTO:
+        return float(task.scale.check(level)), None
+    from hypernet_jax.blind import estimate_level
+
+    # The middle is enough, and a very large image in single precision would be too much;
+    # corners at multiples of 8, as the blocks of JPEG are.
+    middle = tuple(
+        slice(max(0, length - _ESTIMATE_SIDE) // 16 * 8, None) for length in pixels.shape[:2]
+    )
+    pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
+    unit = np.float32(255.0 / unit_of(pixels.dtype))
+    found = estimate_level(task, pixels.astype(np.float32) * unit, source=source)
+    return float(task.scale.check(found.level)), found.how
+
+
+def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:
+    """Transparency, enlarged as the pixels are; a band of rows at a time."""
+    if alpha.shape[:2] == size:
+        return alpha
+    enlarged = np.empty((*size, 1), alpha.dtype)
+    white = unit_of(alpha.dtype)
+    for top in range(0, size[0], 256):
+        rows = slice(top, min(top + 256, size[0]))
+        band = bicubic_resize(alpha, factor, size=size, window=(rows, slice(0, size[1])))
+        enlarged[rows] = np.clip(np.round(band), 0, white)
+    return enlarged
+
+
+def restore_photograph(
+    restorer: Restorer,
+    photograph: Photograph,
+    *,
+    level: float,
+    blend: float = 1.0,
+    progress: Progress | None = None,
+) -> Photograph:
+    """Restores the pixels, enlarges the transparency with them, keeps the rest."""
+    pixels = restorer.restore(photograph.pixels, level=level, blend=blend, progress=progress)
+    height, width = pixels.shape[:2]
+    alpha = photograph.alpha
+    if alpha is not None:
+        alpha = _alpha_of_size(alpha, (height, width), float(level))
+    metadata = photograph.metadata.of_size(width, height)
+    return Photograph(pixels, alpha, metadata, photograph.notes)
+
+
+def _check_output(source: Path, output: Path, options: Options) -> None:
+    if output.exists():
+        if source.exists() and output.samefile(source):
+            raise UserError(f"The output {output} is the input itself; choose another name.")
+        if not options.overwrite:
             raise UserError(
-                f"The input is transparent, which {form} cannot keep; "
-                f"write {path.with_suffix('.png').name} instead."
+                f"The output {output} already exists; choose another or pass --overwrite."
             )
-        pixels = np.concatenate([pixels, photograph.alpha], axis=-1)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    options: dict = {"icc_profile": photograph.profile} if photograph.profile else {}
-    if form == "JPEG":
-        options |= (
-            {"quality": 95, "subsampling": "4:4:4"} if pixels.shape[-1] == 3 else {"quality": 95}
-        )
-    elif form == "WEBP":
-        options["lossless"] = True
-    stream = io.BytesIO()
-    try:
-        picture.save(stream, form, **options)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"A picture of {picture.width}x{picture.height} pixels cannot be written as {form} "
-            f"({error}); choose another format, such as .png."
-        ) from None
-    return stream.getvalue()
+
+
+def comparison_name(output: Path) -> Path:
+    """Where input and result are written side by side."""
+    return output.with_name(f"{output.stem}-compare.png")
 
 
 def restore_file(
-    restorer: Restorer, source: Path, output: Path, *, level: float, overwrite: bool = False
-) -> tuple[int, int]:
-    """Restores one image file into another; returns (width, height) of the result.
+    restorer: Restorer,
+    source: str | Path,
+    output: str | Path,
+    options: Options | None = None,
+    *,
+    level: float | str | None = None,
+    overwrite: bool = False,
+    limit: float = DEFAULT_LIMIT,
+    progress: Progress | None = None,
+) -> Restored:
+    """Restores one image file into another.
 
-    Orientation is applied, transparency and the colour profile are kept, grey stays grey.
+    Orientation is applied; transparency, 16 bits, colour profile, EXIF and XMP are
+    kept; grey stays grey. The ending of `output` tells its format.
+
+    Args:
+      restorer: of the task.
+      source: the input file.
+      output: the file to write; it appears only when it is complete.
+      options: what to do, in full; or
+      level: the level, or "auto", and
+      overwrite: whether to replace an existing output, and
+      limit: megapixels that the input may have.
+      progress: as in `Restorer.restore`.
 
     Raises:
       UserError: one sentence, for a bad level, an unreadable input or an unwritable output.
         Nothing is written then.
     """
-    output_format(output)
-    if output.exists() and not overwrite:
-        raise UserError(f"The output {output} already exists; choose another or pass --overwrite.")
-    photograph = _read(source)
-    pixels = restorer.restore(photograph.pixels, level=level)
-    alpha = photograph.alpha
-    if alpha is not None and alpha.shape[:2] != pixels.shape[:2]:
-        resized = bicubic_resize(alpha, float(level), size=pixels.shape[:2])
-        alpha = np.clip(np.round(resized), 0, 255).astype(np.uint8)
-    restored = _Photograph(pixels, alpha, photograph.profile)
-    write_atomically(output, encode(restored, output), overwrite=overwrite)
-    return pixels.shape[1], pixels.shape[0]
+    source, output = Path(source), Path(output)
+    if options is None:
+        if level is None:
+            raise UserError(f"Give a level: a {restorer.scale.describe()}.")
+        options = Options(level, overwrite=overwrite, limit=limit)
+    form = format_of(output)
+    options.encoding.check(form)
+    outputs = [output, comparison_name(output)] if options.compare else [output]
+    for path in outputs:
+        _check_output(source, path, options)
+    photograph = read_photograph(source, limit=options.limit)
+    found, estimate = resolve_level(restorer.model.task, options.level, photograph.pixels, source)
+    restored = restore_photograph(
+        restorer, photograph, level=found, blend=options.blend, progress=progress
+    )
+    if not options.compare:
+        # The encoder needs the room.
+        del photograph
+    content, notes = options.encoding.encode(restored, form)
+    write_atomically(output, content, overwrite=options.overwrite)
+    if options.compare:
+        sheet = side_by_side(restorer.model.task, photograph, restored, found)
+        write_atomically(outputs[1], sheet, overwrite=options.overwrite)
+    height, width = restored.pixels.shape[:2]
+    return Restored((width, height), found, estimate, (*restored.notes, *notes))

@@ -1,29 +1,52 @@
 """Restoring arrays with trained weights: the Python interface."""
 
 import functools
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model, make_model, model_config
+from hypernet_jax.networks import apply_network
+from hypernet_jax.restoration.memory import bytes_per_pixel
+from hypernet_jax.restoration.sources import Source, unit_of
+from hypernet_jax.restoration.tiles import (
+    Tile,
+    axis_spans,
+    batches,
+    largest_side,
+    smallest_side,
+    tiles,
+)
 from hypernet_jax.weights import load_weights
 
-__all__ = ["Restorer"]
+__all__ = ["DEFAULT_MEMORY", "Restorer"]
 
 # Generated networks that are kept; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
+# Megabytes that the network may work in.
+DEFAULT_MEMORY = 512.0
+# Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
+_CPU_BATCH_PIXELS = 256**2
+
+Window = tuple[slice, slice]
+Progress = Callable[[int, int], None]
+_Kept = tuple[int, slice, slice]
 
 
 class Restorer:
-    """A trained hypernetwork, ready to restore images at any level.
+    """A trained hypernetwork, ready to restore images of any size at any level.
 
-    The network for a level is generated on first use and kept. One compiled
-    program serves all levels of an image size.
+    The network for a level is generated on first use and kept. Images are
+    restored in tiles that overlap by the network's receptive field: the result
+    is that of the whole image, in bounded memory and with a few compiled
+    programs that serve all levels and all sizes. Threads may share a restorer.
 
     >>> restorer = Restorer.from_pretrained("denoise")
     >>> restored = restorer.restore(np.zeros((20, 31, 3), np.uint8), level=25)
@@ -31,31 +54,63 @@ class Restorer:
     ((20, 31, 3), dtype('uint8'))
     """
 
-    def __init__(self, model: Model, theta: Theta):
+    def __init__(self, model: Model, theta: Theta, *, memory: float = DEFAULT_MEMORY):
+        """Joins a model and its trained numbers.
+
+        Args:
+          model: network, hypernetwork and task.
+          theta: what training made.
+          memory: megabytes that the network may work in, about: the images
+            themselves come on top.
+
+        Raises:
+          UserError: if not even the smallest tile fits into `memory`.
+        """
         self.model = model
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
             functools.partial(jax.jit(model.generate), theta)
         )
-        self._apply = jax.jit(model.apply)
+        self._apply = jax.jit(functools.partial(apply_network, model.network))
+        per_pixel = bytes_per_pixel(model, theta)
+        self._halo = model.network.receptive_field
+        self._stride = model.network.stride
+        self._largest = largest_side(1e6 * memory, per_pixel)
+        if self._largest <= 2 * self._halo + self._stride:
+            least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
+            raise UserError(
+                f"This network does not fit into {memory:g} MB of memory; "
+                f"allow {math.ceil(least / 1e6)} MB or more."
+            )
+        self._batch_pixels = 1e6 * memory / per_pixel
+        if jax.default_backend() == "cpu":
+            self._batch_pixels = min(self._batch_pixels, _CPU_BATCH_PIXELS)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> "Restorer":
+    def from_pretrained(cls, name: str | Path, *, memory: float = DEFAULT_MEMORY) -> "Restorer":
         """Loads weights that the package carries, by name, or a .safetensors file."""
-        return cls(*load_weights(name))
+        return cls(*load_weights(name), memory=memory)
 
     @classmethod
-    def from_workdir(cls, workdir: str | Path) -> "Restorer":
+    def from_workdir(cls, workdir: str | Path, *, memory: float = DEFAULT_MEMORY) -> "Restorer":
         """Loads the averaged weights of the newest checkpoint of a training run."""
         # Orbax takes seconds to import, and only training runs need it.
         from hypernet_jax.checkpoints import load_ema
 
         config, theta = load_ema(workdir)
-        return cls(make_model(model_config(config)), theta)
+        return cls(make_model(model_config(config)), theta, memory=memory)
 
     @property
     def scale(self) -> LevelScale:
         """The meaning and range of `level`."""
         return self.model.task.scale
+
+    def params(self, level: float) -> dict:
+        """The parameters of the network for one level, generated on first use."""
+        return self._generate(self.scale.check(level))
+
+    def restored_size(self, size: tuple[int, int], level: float) -> tuple[int, int]:
+        """(height, width) of the result for an image of this (height, width)."""
+        return self._source(np.broadcast_to(np.uint8(0), (1, *size, 1)), level).size
 
     def apply(self, images: np.ndarray, *, level: float) -> np.ndarray:
         """Applies the network for one level, as it is: nothing is clipped or rounded.
@@ -69,25 +124,34 @@ class Restorer:
         Returns:
           float32 of the same shape.
         """
-        params = self._generate(self.scale.check(level))
         images = np.asarray(images, np.float32)
-        n, h, w, c = images.shape
-        if c == self.model.colours:
-            return np.asarray(self._apply(params, images))
-        if c == 1:
-            rgb = self._apply(params, np.repeat(images, 3, axis=-1))
-            return np.asarray(jnp.mean(rgb, axis=-1, keepdims=True))
-        planes = images.transpose(0, 3, 1, 2).reshape(n * c, h, w, 1)
-        restored = np.asarray(self._apply(params, planes))
-        return restored.reshape(n, c, h, w).transpose(0, 2, 3, 1)
+        output = np.empty(images.shape, np.float32)
+        whole = (slice(0, images.shape[1]), slice(0, images.shape[2]))
+        for kept, channels, restored, _ in self._restored_tiles(Source(images), level, whole):
+            output[kept][..., channels] = restored
+        return output
 
-    def restore(self, image: np.ndarray, *, level: float) -> np.ndarray:
-        """Restores one image.
+    def restore(
+        self,
+        image: np.ndarray,
+        *,
+        level: float,
+        blend: float = 1.0,
+        window: Window | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Restores one image, or several of one size.
 
         Args:
-          image: (H, W) or (H, W, C), C = 1 or 3; uint8, or float in [0, 1].
+          image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
+            float in [0, 1].
           level: how degraded it is, in the task's units: noise sigma in 8-bit grey
             levels, JPEG quality, or the factor to enlarge by.
+          blend: how much of the restored image to take, from 0 to 1; the rest is
+            the input (for super-resolution, its bicubic enlargement).
+          window: rows and columns of the result to make; the pixels are those that
+            the whole result has there.
+          progress: called with the number of pixels done and of all pixels.
 
         Returns:
           The restored image, same layout and type; for super-resolution round(H * level)
@@ -98,24 +162,123 @@ class Restorer:
         """
         image = np.asarray(image)
         level = float(self.scale.check(level))
-        if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-            raise UserError(f"An image must be uint8 or float in [0, 1], not {image.dtype}.")
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
-            raise UserError(
-                f"An image must be (H, W), (H, W, 1) or (H, W, 3), not of shape {image.shape}."
-            )
-        if not image.size:
-            raise UserError(f"The image of shape {image.shape} has no pixels.")
-        unit = 255.0 if image.dtype == np.uint8 else 1.0
-        pixels = (image[..., None] if image.ndim == 2 else image).astype(np.float32) * (
-            255.0 / unit
+        if not 0.0 <= blend <= 1.0:
+            raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
+        source = self._source(_batch_of(image), level)
+        top, left = _within(window, source.size)
+        unit = unit_of(image.dtype)
+        shape = (len(source.images), top.stop - top.start, left.stop - left.start)
+        output = np.empty((*shape, source.images.shape[-1]), image.dtype)
+        channels, done = output.shape[-1], 0
+        for (n, rows, columns), part, restored, given in self._restored_tiles(
+            source, level, (top, left)
+        ):
+            restored = np.clip(restored, 0.0, 1.0)
+            if blend < 1.0:
+                restored = np.float32(blend) * restored + np.float32(1.0 - blend) * given
+            restored = np.float32(unit) * restored
+            if unit > 1.0:
+                restored = np.round(restored)
+            output[n, _shifted(rows, top), _shifted(columns, left), part] = restored
+            done += restored.size
+            if progress is not None:
+                progress(done // channels, output.size // channels)
+        if image.ndim == 4:
+            return output
+        return output[0, ..., 0] if image.ndim == 2 else output[0]
+
+    def _source(self, images: np.ndarray, level: float) -> Source:
+        enlarges = self.model.task.enlarges
+        return Source(images, float(self.scale.check(level)) if enlarges else None)
+
+    def _restored_tiles(
+        self, source: Source, level: float, window: Window
+    ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
+        """Yields (image and place, channels, restored pixels, network's input there)."""
+        params = self.params(level)
+        height, width = source.size
+        plan = functools.partial(
+            axis_spans, halo=self._halo, stride=self._stride, largest=self._largest
         )
-        if not np.isfinite(pixels).all() or pixels.min() < 0.0 or pixels.max() > 255.0:
-            raise UserError("A float image must lie in [0, 1] everywhere.")
-        degraded = self.model.task.network_input(pixels, level)
-        restored = self.apply(degraded[None] / 255.0, level=level)[0]
-        restored = np.clip(restored, 0.0, 1.0)
-        if image.dtype == np.uint8:
-            restored = np.round(255.0 * restored)
-        restored = restored.astype(image.dtype)
-        return restored[..., 0] if image.ndim == 2 else restored
+        rows = plan(height, (window[0].start, window[0].stop))
+        columns = plan(width, (window[1].start, window[1].stop))
+        channels = source.images.shape[-1]
+        # A grey network takes the channels of a colour image one after the other.
+        step = channels if channels <= self.model.colours else 1
+        waiting: Any = None
+        for first in range(0, channels, step):
+            part = slice(first, first + step)
+            planes = Source(source.images[..., part], source.factor)
+            for batch in batches(tiles(len(planes.images), rows, columns), self._batch_pixels):
+                inputs, valid = _stacked(planes, batch)
+                # Not waited for: the next tiles are cut while these are computed.
+                given = inputs
+                if inputs.shape[-1] < self.model.colours:
+                    given = np.repeat(inputs, self.model.colours, axis=-1)
+                restored = self._apply(params, given, valid=valid)
+                if waiting is not None:
+                    yield from _kept(*waiting)
+                waiting = (batch, part, inputs, restored)
+        if waiting is not None:
+            yield from _kept(*waiting)
+
+
+def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
+    inputs = [
+        source.read_padded(
+            tile.image,
+            (tile.rows.start, tile.columns.start),
+            (tile.rows.side, tile.columns.side),
+        )
+        for tile in batch
+    ]
+    valid = [(tile.rows.valid, tile.columns.valid) for tile in batch]
+    return np.stack(inputs), np.asarray(valid, np.int32)
+
+
+def _kept(
+    batch: list[Tile], channels: slice, inputs: np.ndarray, restored: jax.Array
+) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
+    results = np.asarray(restored)
+    for tile, given, result in zip(batch, inputs, results, strict=True):
+        rows, columns = slice(*tile.rows.keep), slice(*tile.columns.keep)
+        here = (
+            slice(rows.start - tile.rows.start, rows.stop - tile.rows.start),
+            slice(columns.start - tile.columns.start, columns.stop - tile.columns.start),
+        )
+        result = result[here]
+        if result.shape[-1] > given.shape[-1]:
+            result = result.mean(axis=-1, keepdims=True)
+        yield (tile.image, rows, columns), channels, result, given[here]
+
+
+def _shifted(part: slice, window: slice) -> slice:
+    return slice(part.start - window.start, part.stop - window.start)
+
+
+def _within(window: Window | None, size: tuple[int, int]) -> Window:
+    if window is None:
+        return slice(0, size[0]), slice(0, size[1])
+    rows, columns = (slice(*part.indices(n)[:2]) for part, n in zip(window, size, strict=True))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        raise UserError(f"The window lies outside the image of {size[1]}x{size[0]} pixels.")
+    return rows, columns
+
+
+def _batch_of(image: np.ndarray) -> np.ndarray:
+    """The image as (N, H, W, C), or a sentence on what does not fit."""
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
+    if image.ndim not in (2, 3, 4) or (image.ndim > 2 and image.shape[-1] not in (1, 3)):
+        raise UserError(
+            "An image must be (H, W), (H, W, C) or (N, H, W, C) with 1 or 3 channels, "
+            f"not of shape {image.shape}."
+        )
+    if not image.size:
+        raise UserError(f"The image of shape {image.shape} has no pixels.")
+    # Written so that it is false for what is not a number.
+    if np.issubdtype(image.dtype, np.floating) and not (image.min() >= 0 and image.max() <= 1):
+        raise UserError("A float image must lie in [0, 1] everywhere.")
+    if image.ndim == 2:
+        image = image[..., None]
+    return image if image.ndim == 4 else image[None]

@@ -1,0 +1,78 @@
+"""Peak memory and speed of `hypernet-jax restore` on a very large photograph.
+
+    python benchmarks/large_image.py                 # 100 megapixels, 8 bits, denoising
+    python benchmarks/large_image.py --megapixels 25 --task sr --level 2 --memory 256
+
+Prints one line of JSON: megapixels of the result per second of the whole command
+(reading, restoring, writing), and the most memory that the process ever held.
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+from timing import environment
+
+from hypernet_jax.degradations import gaussian_noise
+from hypernet_jax.tasks import TASKS
+
+
+def make_photograph(path: Path, side: int) -> None:
+    """A real photograph, mirrored over and over; noisy, so that it is no easy thing to encode."""
+    import jax
+
+    noisy = np.asarray(gaussian_noise(jax.random.key(0), skimage.data.coffee(), 25.0))
+    tile = noisy.astype(np.uint8)
+    tile = np.concatenate([tile, tile[::-1]])
+    tile = np.concatenate([tile, tile[:, ::-1]], axis=1)
+    times = [math.ceil(side / length) for length in tile.shape[:2]]
+    Image.fromarray(np.tile(tile, (*times, 1))[:side, :side]).save(path, compress_level=1)
+
+
+def main() -> None:
+    """Makes the photograph, runs the command, prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megapixels", type=float, default=100.0, help="of the input")
+    parser.add_argument("--task", default="denoise", choices=list(TASKS))
+    parser.add_argument("--level", default="25")
+    parser.add_argument("--memory", default="512", help="passed on to the command")
+    args = parser.parse_args()
+    side = round(math.sqrt(1e6 * args.megapixels))
+    flag = "--scale" if TASKS[args.task].enlarges else "--level"
+    with tempfile.TemporaryDirectory() as name:
+        source, output = Path(name) / "in.png", Path(name) / "out.png"
+        make_photograph(source, side)
+        command = [sys.executable, "-m", "hypernet_jax.cli.main", "restore", source, "-o", output]
+        command += ["--task", args.task, flag, args.level, "--memory", args.memory]
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - start
+        with Image.open(output) as picture:
+            pixels = picture.width * picture.height
+    # Linux counts in kibibytes.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    figures = {
+        "task": args.task,
+        "input": f"{side}x{side}",
+        "megapixels": round(pixels / 1e6, 1),
+        "seconds": round(seconds, 1),
+        "megapixels_per_second": round(pixels / 1e6 / seconds, 3),
+        "peak_gigabytes": round(peak / 1e9, 2),
+        "memory_option": args.memory,
+    }
+    print(json.dumps(figures | environment()))
+
+
+if __name__ == "__main__":
+    # The bomb check is the command's business; this only reads a size.
+    Image.MAX_IMAGE_PIXELS = None
+    main()

@@ -1,0 +1,102 @@
+"""Pictures of the page for the docs, and how soon it answers the slider in a real browser.
+
+    python benchmarks/page.py --output docs/images
+
+Starts `hypernet-jax serve`, opens it in headless Chromium (Debian's chromium and
+chromium-driver, with selenium), takes the example, turns the slider, and prints the
+seconds from the slider's event to the new picture, loaded, in one line of JSON.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+# The time is taken in the page itself, from the event to the new picture's load.
+_TURN = """
+const [value, done] = arguments;
+const image = document.querySelectorAll('#divider img')[1];
+const old = image.src, start = performance.now();
+const look = () => {
+  const now = document.querySelectorAll('#divider img')[1];
+  if (now && now.src !== old && now.complete) done((performance.now() - start) / 1000);
+  else setTimeout(look, 5);
+};
+const slider = document.querySelector('#level input[type=range]');
+slider.value = value;
+slider.dispatchEvent(new Event('input', {bubbles: true}));
+look();
+"""
+
+
+def _wait(condition, seconds: float = 60.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            found = condition()
+        except OSError:
+            found = None
+        if found:
+            return found
+        time.sleep(0.1)
+    raise SystemExit("The page did not answer.")
+
+
+def _save(driver, path: Path) -> None:
+    # A palette is enough for a picture in a text, and a quarter of the size.
+    picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    picture.quantize(128).save(path, optimize=True)
+
+
+def main() -> None:
+    """Serves, drives, measures."""
+    from tests.browser import start_chromium
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--port", type=int, default=7897)
+    args = parser.parse_args()
+    command = [sys.executable, "-m", "hypernet_jax.cli.main", "serve", "--port", str(args.port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        _wait(lambda: "Open" in (server.stdout.readline() if server.stdout else ""))
+        with tempfile.TemporaryDirectory() as folder:
+            driver = start_chromium(Path(folder), Path(folder))
+            time.sleep(2)
+            driver.get(f"http://127.0.0.1:{args.port}/")
+            find = driver.find_elements
+            _wait(lambda: find("css selector", "#example"))[0].click()
+            _wait(lambda: len(find("css selector", "#divider img")) == 2)
+            time.sleep(2)
+            driver.set_script_timeout(60)
+            seconds = [driver.execute_async_script(_TURN, value) for value in range(20, 44, 2)]
+            _save(driver, args.output / "page.png")
+            find("css selector", "#restore")[0].click()
+            _wait(lambda: "restored.png" in find("css selector", "#download")[0].text)
+            find("css selector", "#zoom input[value=x4]")[0].click()
+            time.sleep(3)
+            _save(driver, args.output / "page-zoom.png")
+            driver.quit()
+    finally:
+        server.terminate()
+        server.wait(30)
+    figures = {
+        "benchmark": "page",
+        "turns": len(seconds),
+        "median_seconds": round(statistics.median(seconds), 3),
+        "worst_seconds": round(max(seconds), 3),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

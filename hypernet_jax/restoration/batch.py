@@ -1,0 +1,141 @@
+"""Many files in one run: which output belongs to which input, and what became of each."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from hypernet_jax.data.images import IMAGE_SUFFIXES
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import ensure_folder
+from hypernet_jax.restoration.photographs import Options, Restored, restore_file
+from hypernet_jax.restoration.restorer import Restorer
+
+__all__ = ["Job", "Outcome", "find_photographs", "plan", "run"]
+
+# What people keep photographs in; others are opened when they are named.
+_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jfif", ".jpe", ".jp2", ".pgm", ".tga")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One input and where its result goes."""
+
+    source: Path
+    output: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one job: `restored`, or the sentence in `failed`, or neither if skipped."""
+
+    job: Job
+    restored: Restored | None = None
+    failed: str | None = None
+
+
+def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
+    """Image files below a folder, sorted; not hidden ones, nor any below `leave_out`."""
+    found = []
+    left_out = leave_out.resolve() if leave_out is not None else None
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.suffix.lower() not in _SUFFIXES or any(part.startswith(".") for part in parts):
+            continue
+        if left_out in path.resolve().parents and left_out != folder.resolve():
+            continue
+        if path.is_file():
+            found.append(path)
+    return found
+
+
+def plan(inputs: Iterable[Path], output: Path, suffix: Callable[[Path], str]) -> list[Job]:
+    """Outputs in the folder `output`, each below it where its input lies below the folder given.
+
+    Args:
+      inputs: files and folders.
+      output: the folder to write to; its own files are not taken for inputs.
+      suffix: the ending of an input's output.
+
+    Inputs that would get the same name keep their ending in it: a.jpg and a.png
+    become a.jpg.png and a.png.png.
+
+    Raises:
+      UserError: for a folder without images, or two files of the same name.
+    """
+    inputs = list(inputs)
+    folders = [path for path in inputs if path.is_dir()]
+    places: list[tuple[Path, Path]] = []
+    for path in inputs:
+        if not path.is_dir():
+            places.append((path, Path(path.name)))
+            continue
+        found = find_photographs(path, leave_out=output)
+        if not found:
+            raise UserError(
+                f"The folder {path} holds no image; expected files ending in "
+                f"{', '.join(_SUFFIXES)}."
+            )
+        below = Path(path.resolve().name) if len(folders) > 1 else Path()
+        places += [(source, below / source.relative_to(path)) for source in found]
+    wanted = [place.with_suffix(suffix(source)) for source, place in places]
+    # Letter case does not part names everywhere.
+    folded = [str(name).casefold() for name in wanted]
+    jobs: dict[str, Job] = {}
+    for (source, place), name, key in zip(places, wanted, folded, strict=True):
+        if folded.count(key) > 1:
+            name = place.with_name(place.name + suffix(source))
+        if str(name) in jobs:
+            raise UserError(f"Two inputs would both be written to {output / name}; rename one.")
+        jobs[str(name)] = Job(source, output / name)
+    return list(jobs.values())
+
+
+def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:
+    if skip_existing and job.output.exists():
+        return Outcome(job)
+    try:
+        ensure_folder(job.output.parent)
+        return Outcome(job, restored=restore_file(restorer, job.source, job.output, options))
+    except UserError as error:
+        return Outcome(job, failed=str(error))
+    except MemoryError:
+        return Outcome(job, failed=f"There is not enough memory for {job.source}.")
+    except OSError as error:
+        return Outcome(job, failed=f"{error.strerror or error}: {error.filename or job.source}.")
+
+
+def run(
+    restorer: Restorer,
+    jobs: list[Job],
+    options: Options,
+    report: Callable[[Outcome], None],
+    *,
+    workers: int = 1,
+    skip_existing: bool = False,
+) -> list[Outcome]:
+    """Restores every file, some at a time; one that fails does not stop the others.
+
+    Args:
+      restorer: shared by the workers.
+      jobs: inputs and outputs.
+      options: what to do with each.
+      report: called in the caller's thread as each file is done.
+      workers: files at a time: some are read and written while one is restored.
+      skip_existing: leave out jobs whose output is there.
+
+    Returns:
+      The outcomes in the order of `jobs`.
+    """
+    outcomes: dict[Job, Outcome] = {}
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = [pool.submit(_run_one, restorer, job, options, skip_existing) for job in jobs]
+        for done in as_completed(waiting):
+            outcome = done.result()
+            outcomes[outcome.job] = outcome
+            report(outcome)
+    finally:
+        # After an interrupt the files not begun are not begun.
+        pool.shutdown(cancel_futures=True)
+    return [outcomes[job] for job in jobs]

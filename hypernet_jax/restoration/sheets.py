@@ -1,0 +1,133 @@
+"""Labelled pictures side by side: before and after, and contact sheets of levels."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from hypernet_jax.restoration.reading import Photograph
+from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.restoration.sources import Source
+from hypernet_jax.tasks import Task
+
+__all__ = ["before_pixels", "contact_sheet", "level_text", "shown", "side_by_side", "sweep"]
+
+_CAPTION, _GAP = 22, 4
+# Of one picture on a sheet of levels: pixels as they are, for noise is not to be
+# judged in a reduced picture.
+_SIDE = 480
+_COLUMNS = 4
+
+Labelled = tuple[np.ndarray, str]
+
+
+def level_text(task: Task, level: float) -> str:
+    """A level as it stands in captions: "noise sigma 25", "x2.5"."""
+    return f"x{level:g}" if task.enlarges else f"{task.scale.quantity} {level:g}"
+
+
+def contact_sheet(rows: Sequence[Sequence[Labelled]], *, profile: bytes | None = None) -> bytes:
+    """Captioned pictures in rows, as a PNG file.
+
+    Args:
+      rows: (picture, caption); pictures are uint8 (H, W, C), C = 1 or 3, of any sizes.
+      profile: the ICC profile of them all.
+    """
+    heights = [max(image.shape[0] for image, _ in row) for row in rows]
+    font = ImageFont.load_default(14)
+    # A caption longer than its picture is wide must not run into the next one.
+    widths = [
+        max(max(image.shape[1], math.ceil(font.getlength(text)) + 4) for image, text in column)
+        for column in (
+            [row[index] for row in rows if index < len(row)]
+            for index in range(max(len(row) for row in rows))
+        )
+    ]
+    colour = any(image.shape[-1] == 3 for row in rows for image, _ in row)
+    width = sum(widths) + _GAP * (len(widths) - 1)
+    height = sum(heights) + (_CAPTION + _GAP) * len(rows) - _GAP
+    sheet = Image.new("RGB" if colour else "L", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    top = 0
+    for row, row_height in zip(rows, heights, strict=True):
+        left = 0
+        for (image, text), column_width in zip(row, widths, strict=False):
+            draw.text((left + 2, top + 3), text, fill="black", font=font)
+            picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+            sheet.paste(picture, (left, top + _CAPTION))
+            left += column_width + _GAP
+        top += row_height + _CAPTION + _GAP
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG", icc_profile=profile)
+    return stream.getvalue()
+
+
+def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """Pixels as a screen shows them: 8 bits, on white where they are transparent."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 257).astype(np.uint8)
+    if alpha is None:
+        return pixels
+    share = alpha.astype(np.float32) / np.iinfo(alpha.dtype).max
+    return np.round(share * pixels + (1.0 - share) * 255.0).astype(np.uint8)
+
+
+def before_pixels(
+    task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]
+) -> np.ndarray:
+    """What the network was given there, in 8 bits."""
+    source = Source(pixels[None], level if task.enlarges else None)
+    return np.round(255.0 * source.read(0, *part)).astype(np.uint8)
+
+
+def side_by_side(task: Task, before: Photograph, after: Photograph, level: float) -> bytes:
+    """Input and result, whole, as a PNG file; the input enlarged where the task enlarges."""
+    height, width = after.pixels.shape[:2]
+    whole = (slice(0, height), slice(0, width))
+    pictures = [
+        (shown(before_pixels(task, before.pixels, level, whole), _as_8_bits(after.alpha)), "input"),
+        (shown(after.pixels, after.alpha), f"restored, {level_text(task, level)}"),
+    ]
+    return contact_sheet([pictures], profile=after.metadata.profile)
+
+
+def _as_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
+    return (
+        (alpha // 257).astype(np.uint8) if alpha is not None and alpha.dtype == np.uint16 else alpha
+    )
+
+
+def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, slice]:
+    parts = []
+    for length, wanted in zip(size, side, strict=True):
+        taken = min(length, max(1, round(wanted)))
+        start = (length - taken) // 2
+        parts.append(slice(start, start + taken))
+    return parts[0], parts[1]
+
+
+def sweep(
+    restorer: Restorer, photograph: Photograph, levels: Sequence[float], *, blend: float = 1.0
+) -> bytes:
+    """The middle of a photograph, pixel by pixel, at several levels: a PNG file.
+
+    For super-resolution each picture shows the same part of the input, enlarged.
+    """
+    task = restorer.model.task
+    size = photograph.pixels.shape[:2]
+    largest = max(levels) if task.enlarges else 1.0
+    pictures: list[Labelled] = []
+    for level in levels:
+        whole = restorer.restored_size(size, level)
+        side = _SIDE * level / largest if task.enlarges else _SIDE
+        part = _centre(whole, (side, side))
+        if not pictures or task.enlarges:
+            caption = f"input, {level_text(task, level)}" if task.enlarges else "input"
+            pictures.append((before_pixels(task, photograph.pixels, level, part), caption))
+        restored = restorer.restore(photograph.pixels, level=level, blend=blend, window=part)
+        pictures.append((shown(restored), f"restored, {level_text(task, level)}"))
+    columns = 2 if task.enlarges else _COLUMNS
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    return contact_sheet(rows, profile=photograph.metadata.profile)

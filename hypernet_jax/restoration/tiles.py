@@ -1,0 +1,114 @@
+"""Which tiles an image is restored in: their places, their sizes, and how many at a time.
+
+A tile is the part of the image that its pixels depend on, so that the pixels
+kept from it are those that the whole image would give. Sizes come from a short
+list, whatever the image's: what a tile has beyond the image is masked away.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "smallest_side", "tiles"]
+
+# Sides of tiles, multiples of every stride there is: each pair is one compiled program.
+_SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
+# Images at once, where they fit: a few sizes, so few programs.
+_BATCHES = (64, 16, 4, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """One tile along one axis.
+
+    Attributes:
+      start: where the tile begins in the image, a multiple of the stride.
+      side: its length; it may reach beyond the image.
+      valid: how much of it lies in the image, padded to a multiple of the stride.
+      keep: the part of the image, start and stop, that is taken from it.
+    """
+
+    start: int
+    side: int
+    valid: int
+    keep: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A tile of one image of a batch."""
+
+    image: int
+    rows: Span
+    columns: Span
+
+
+def _spans(length: int, window: tuple[int, int], side: int, halo: int, stride: int) -> list[Span]:
+    low, high = window
+    spans = []
+    while low < high:
+        start = max(0, low - halo)
+        start -= start % stride
+        valid = min(length - start, side)
+        stop = start + side - halo if start + side < length else high
+        stop = min(stop, high)
+        if stop <= low:
+            return []
+        spans.append(Span(start, side, valid, (low, stop)))
+        low = stop
+    return spans
+
+
+def axis_spans(
+    length: int, window: tuple[int, int], *, halo: int, stride: int, largest: int
+) -> list[Span]:
+    """Tiles along one axis, all of one side, that cost the least in all.
+
+    Args:
+      length: of the image.
+      window: start and stop of what is wanted.
+      halo: the network's receptive field.
+      stride: the network's.
+      largest: no side is longer than this.
+    """
+    padded = length + -length % stride
+    plans = [
+        spans
+        for side in _SIDES
+        if side <= largest and (spans := _spans(padded, window, side, halo, stride))
+    ]
+    if not plans:
+        raise UserError(
+            f"Tiles of {largest} pixels are too small for a network that sees {halo} pixels "
+            "around each; allow more memory."
+        )
+    return min(plans, key=lambda spans: (len(spans) * spans[0].side, len(spans)))
+
+
+def largest_side(memory: float, bytes_per_pixel: float) -> int:
+    """The longest side whose square tile fits into so many bytes; 0 if none does."""
+    return max((side for side in _SIDES if side**2 * bytes_per_pixel <= memory), default=0)
+
+
+def smallest_side(length: int) -> int:
+    """The shortest side that is longer than this."""
+    return next(side for side in _SIDES if side > length)
+
+
+def tiles(count: int, rows: list[Span], columns: list[Span]) -> list[Tile]:
+    """All tiles of `count` images of one size."""
+    return [Tile(*which) for which in itertools.product(range(count), rows, columns)]
+
+
+def batches(tiles: list[Tile], pixels: float) -> Iterator[list[Tile]]:
+    """Tiles in batches of a few sizes, of no more pixels than this, but one tile at least."""
+    area = tiles[0].rows.side * tiles[0].columns.side
+    done = 0
+    while done < len(tiles):
+        fitting = min(len(tiles) - done, math.floor(pixels / area))
+        size = next((size for size in _BATCHES if size <= fitting), 1)
+        yield tiles[done : done + size]
+        done += size

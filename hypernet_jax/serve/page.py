@@ -1,0 +1,192 @@
+"""The page itself, in gradio: components, and what happens when they are touched."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.serve.studio import OVERVIEW_SIDE, STARTING_LEVELS, Studio
+from hypernet_jax.tasks import TASKS
+
+__all__ = ["CSS", "make_page"]
+
+# Sides of the window in pixels of the result. Tiles of the larger one are those of
+# 384 pixels for the shipped networks: a fifth of a second on two cores.
+_ZOOMS = {"x2": 300, "x4": 150}
+_STEPS = {"denoise": 0.5, "dejpeg": 1.0, "sr": 0.1}
+
+CSS = """
+#divider img { width: 100%; image-rendering: pixelated; }
+#overview img { cursor: crosshair; }
+footer { display: none !important; }
+"""
+
+
+def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
+    scale = TASKS[task].scale
+    unit = f" ({scale.unit})" if scale.unit else ""
+    return gr.Slider(
+        scale.low,
+        scale.high,
+        value=value,
+        step=_STEPS[task],
+        label=f"{scale.quantity[:1].upper()}{scale.quantity[1:]}{unit}",
+        **options,
+    )
+
+
+class _Handlers:
+    """What the page answers; every mistake is a sentence in its message line."""
+
+    def __init__(self, studio: Studio, folder: Path):
+        self.studio = studio
+        self.folder = folder
+
+    def view(self, path, task, level, zoom, centre) -> tuple[Any, Any, str]:
+        """(before and after, overview, message)."""
+        if path is None:
+            return None, None, "Drop a photograph, or take the example."
+        try:
+            part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
+            pair = self.studio.compare(path, task, level, part)
+            return pair, self.studio.overview(path, task, level, part), ""
+        except UserError as error:
+            return None, None, f"**{error}**"
+
+    def divider(self, path, task, level, zoom, centre):
+        """Before and after alone: what the slider turns."""
+        pair, _, message = self.view(path, task, level, zoom, centre)
+        return pair, message
+
+    def opened(self, path, task, zoom):
+        """A new photograph or another task: slider, centre, pictures, message, no download yet."""
+        level, told = STARTING_LEVELS[task], ""
+        if path is not None:
+            try:
+                level, told = self.studio.starting_level(path, task)
+            except UserError as error:
+                message = f"**{_of_upload(error, path)}**"
+                return _level_slider(task, level), (0.5, 0.5), None, None, message, _no_file()
+        pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5))
+        slider = _level_slider(task, level)
+        return slider, (0.5, 0.5), pair, overview, message or told, _no_file()
+
+    def moved(self, path, task, level, zoom, event: gr.SelectData):
+        """The window goes where the overview was clicked."""
+        height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
+        across, down = event.index
+        centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
+        return centre, *self.view(path, task, level, zoom, centre)
+
+    def whole(self, path, task, level, progress=gr.Progress()):  # noqa: B008
+        """The whole photograph as a PNG file."""
+        if path is None:
+            return _no_file(), "Drop a photograph first."
+        try:
+            target = self.studio.whole(
+                path,
+                task,
+                level,
+                self.folder,
+                progress=lambda done, of: progress((done, of), unit="pixels"),
+            )
+        except UserError as error:
+            return _no_file(), f"**{error}**"
+        photograph = gr.DownloadButton(f"Download {target.name}", value=target, interactive=True)
+        return photograph, f"Restored at {level:g}."
+
+    def example(self, task):
+        """The example's file."""
+        return str(self.studio.example(self.folder / "examples", task))
+
+
+def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
+    shrink = max(1.0, max(size) / OVERVIEW_SIDE)
+    return round(size[0] / shrink), round(size[1] / shrink)
+
+
+def _of_upload(error: UserError, path: str) -> str:
+    """The sentence with the file's own name instead of its place on the server."""
+    return str(error).replace(str(path), Path(path).name)
+
+
+def _no_file() -> gr.DownloadButton:
+    return gr.DownloadButton("Nothing restored yet", value=None, interactive=False)
+
+
+def make_page(studio: Studio, folder: Path) -> gr.Blocks:
+    """The page.
+
+    Args:
+      studio: what it can do.
+      folder: for results, until they are swept away.
+    """
+    handlers = _Handlers(studio, folder)
+    with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
+        centre = gr.State((0.5, 0.5))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
+                task = gr.Radio(
+                    [(entry.title, name) for name, entry in TASKS.items()],
+                    value="denoise",
+                    label="Task",
+                    elem_id="task",
+                )
+                level = _level_slider("denoise", STARTING_LEVELS["denoise"], elem_id="level")
+                zoom = gr.Radio(list(_ZOOMS), value="x2", label="Zoom", elem_id="zoom")
+                overview = gr.Image(
+                    label="Click where to look",
+                    elem_id="overview",
+                    interactive=False,
+                    buttons=[],
+                    format="png",
+                )
+            with gr.Column(scale=3, min_width=480):
+                divider = gr.ImageSlider(
+                    label="Before | after",
+                    elem_id="divider",
+                    format="png",
+                    interactive=False,
+                    buttons=["fullscreen"],
+                    max_height=700,
+                )
+                message = gr.Markdown("Drop a photograph, or take the example.", elem_id="message")
+                with gr.Row():
+                    example = gr.Button("Example photograph", elem_id="example")
+                    restore = gr.Button(
+                        "Restore the whole photograph", variant="primary", elem_id="restore"
+                    )
+                    download = gr.DownloadButton(
+                        "Nothing restored yet", interactive=False, elem_id="download"
+                    )
+        everything = [level, centre, divider, overview, message, download]
+        seen = [photograph, task, level, zoom, centre]
+        photograph.change(handlers.opened, [photograph, task, zoom], everything, api_name="open")
+        task.input(handlers.opened, [photograph, task, zoom], everything, api_name=False)
+        # The newest position of the slider counts, not each one on the way.
+        level.input(
+            handlers.divider,
+            seen,
+            [divider, message],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_name="view",
+        )
+        zoom.input(handlers.view, seen, [divider, overview, message], api_name=False)
+        overview.select(
+            handlers.moved,
+            [photograph, task, level, zoom],
+            [centre, divider, overview, message],
+            api_name=False,
+        )
+        restore.click(
+            handlers.whole,
+            [photograph, task, level],
+            [download, message],
+            concurrency_limit=1,
+            api_name="restore",
+        )
+        example.click(handlers.example, task, photograph, api_name=False)
+    return page

@@ -1,0 +1,168 @@
+"""What the page can do with a photograph; nothing in here knows of web pages."""
+
+import functools
+import threading
+import uuid
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import write_atomically
+from hypernet_jax.restoration.photographs import AUTO, resolve_level, restore_photograph
+from hypernet_jax.restoration.reading import Photograph, read_photograph
+from hypernet_jax.restoration.restorer import Progress, Restorer
+from hypernet_jax.restoration.sheets import before_pixels, shown
+from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.tasks import TASKS, Task, get_task
+
+__all__ = ["EXAMPLE_LEVELS", "OVERVIEW_SIDE", "STARTING_LEVELS", "Studio"]
+
+# Where the slider stands when the level cannot be estimated.
+STARTING_LEVELS = {"denoise": 25.0, "dejpeg": 30.0, "sr": 2.0}
+EXAMPLE_LEVELS = {"denoise": 30.0, "dejpeg": 15.0, "sr": 3.0}
+OVERVIEW_SIDE = 560
+# Decoded photographs that are kept: turning the slider must not decode again.
+_KEPT = 4
+
+Part = tuple[slice, slice]
+
+
+class Studio:
+    """Photographs by the path of their file, restored in part and as a whole.
+
+    Args:
+      limit: megapixels that a photograph and its enlargement may have.
+      restorers: by task; the shipped weights, loaded when first used, if None.
+    """
+
+    def __init__(self, *, limit: float, restorers: dict[str, Restorer] | None = None):
+        self.limit = limit
+        self._restorers = dict(restorers or {})
+        self._loading = threading.Lock()
+        self._read = functools.lru_cache(_KEPT)(functools.partial(_read_named, limit=limit))
+
+    def restorer(self, task: str) -> Restorer:
+        """The restorer of a task."""
+        get_task(task)
+        with self._loading:
+            if task not in self._restorers:
+                self._restorers[task] = Restorer.from_pretrained(task)
+            return self._restorers[task]
+
+    def photograph(self, path: str | Path) -> Photograph:
+        """A decoded file; `UserError` if it cannot be."""
+        return self._read(str(path))
+
+    def starting_level(self, path: str | Path, task: str) -> tuple[float, str]:
+        """Where the slider starts, and a sentence on how that was found."""
+        pixels = self.photograph(path).pixels
+        try:
+            level, how = resolve_level(get_task(task), AUTO, pixels, Path(path))
+        except UserError:
+            return STARTING_LEVELS[task], ""
+        return level, f"Estimated {TASKS[task].scale.quantity}: {level:g} ({how})."
+
+    def part(
+        self, path: str | Path, task: str, level: float, centre: tuple[float, float], side: int
+    ) -> Part:
+        """The window of the result around a point.
+
+        Args:
+          path: the photograph.
+          task: which restorer.
+          level: needed where it is a factor.
+          centre: (down, across), each from 0 to 1.
+          side: of the window, in pixels of the result.
+        """
+        size = self._result_size(path, task, level)
+        parts = []
+        for length, at in zip(size, centre, strict=True):
+            taken = min(side, length)
+            start = min(max(0, round(at * length - taken / 2)), length - taken)
+            parts.append(slice(start, start + taken))
+        return parts[0], parts[1]
+
+    def compare(
+        self, path: str | Path, task: str, level: float, part: Part
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A window before and after, uint8 (h, w, 3): the pixels of the whole result there."""
+        photograph = self.photograph(path)
+        before = before_pixels(get_task(task), photograph.pixels, level, part)
+        after = shown(self.restorer(task).restore(photograph.pixels, level=level, window=part))
+        return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
+
+    def overview(self, path: str | Path, task: str, level: float, part: Part) -> np.ndarray:
+        """The whole photograph, small, with a frame around the window; uint8 (h, w, 3)."""
+        photograph = self.photograph(path)
+        pixels = shown(photograph.pixels, photograph.alpha)
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        picture = picture.convert("RGB")
+        picture.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX)
+        height, width = self._result_size(path, task, level)
+        down, across = picture.height / height, picture.width / width
+        left, top = part[1].start * across, part[0].start * down
+        right, bottom = part[1].stop * across - 1, part[0].stop * down - 1
+        draw = ImageDraw.Draw(picture)
+        for inset, colour in ((0, "black"), (1, "white"), (2, "white"), (3, "black")):
+            box = (left + inset, top + inset, right - inset, bottom - inset)
+            if box[0] < box[2] and box[1] < box[3]:
+                draw.rectangle(box, outline=colour)
+        return np.asarray(picture)
+
+    def whole(
+        self,
+        path: str | Path,
+        task: str,
+        level: float,
+        folder: Path,
+        *,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Restores the whole photograph; returns a PNG file of its name in a folder of its own."""
+        self._result_size(path, task, level)
+        photograph = self.photograph(path)
+        restored = restore_photograph(
+            self.restorer(task), photograph, level=level, progress=progress
+        )
+        content, _ = Encoding().encode(restored, "PNG")
+        target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
+        target.parent.mkdir(parents=True)
+        write_atomically(target, content)
+        return target
+
+    def _result_size(self, path: str | Path, task: str, level: float) -> tuple[int, int]:
+        size = self.photograph(path).pixels.shape[:2]
+        height, width = self.restorer(task).restored_size(size, level)
+        if height * width > 1e6 * self.limit:
+            raise UserError(
+                f"Enlarged by {level:g} the photograph would have {width}x{height} pixels, more "
+                f"than {self.limit:g} megapixels; choose a smaller factor."
+            )
+        return height, width
+
+    def example(self, folder: Path, task: str) -> Path:
+        """A degraded photograph to begin with: scikit-image's *coffee* (Rachel Michetti, CC0)."""
+        import jax
+        import skimage.data
+
+        name, level = get_task(task), EXAMPLE_LEVELS[task]
+        clean = skimage.data.coffee()
+        path = folder / f"coffee-{task}.png"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_degraded(name, jax.random.key(0), clean, level)).save(path)
+        return path
+
+
+def _degraded(task: Task, key, clean: np.ndarray, level: float) -> np.ndarray:
+    if task.enlarges:
+        from hypernet_jax.degradations import bicubic_resize
+
+        return np.clip(np.round(bicubic_resize(clean, 1.0 / level)), 0, 255).astype(np.uint8)
+    return np.asarray(task.degrade(key, clean, level)).astype(np.uint8)
+
+
+def _read_named(path: str, *, limit: float) -> Photograph:
+    return read_photograph(path, limit=limit)

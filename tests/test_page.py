@@ -1,0 +1,248 @@
+"""The page: what it answers, what it refuses, and how it looks in a real browser."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import Restorer, UserError
+from hypernet_jax.restoration.reading import read_photograph
+from hypernet_jax.serve.studio import Studio
+
+from .browser import start_chromium
+from .conftest import REPOSITORY
+from .test_restoration import tiny_restorer
+
+
+@pytest.fixture
+def noisy(tmp_path, photograph):
+    file = tmp_path / "noisy.png"
+    noise = np.random.default_rng(0).normal(0, 25, (241, 333, 3))
+    Image.fromarray(np.clip(photograph[:241, :333] + noise, 0, 255).astype(np.uint8)).save(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return Studio(limit=1.0, restorers={task: tiny_restorer(task) for task in ("denoise", "sr")})
+
+
+@pytest.mark.parametrize(("task", "level"), [("denoise", 25.0), ("sr", 1.7)])
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (0.4, 0.7), (1.0, 1.0)])
+def test_the_window_shows_the_pixels_of_the_whole_result(task, level, centre, studio, noisy):
+    part = studio.part(noisy, task, level, centre, 100)
+    before, after = studio.compare(noisy, task, level, part)
+    whole = studio.restorer(task).restore(read_photograph(noisy).pixels, level=level)
+    assert before.shape == after.shape == (100, 100, 3)
+    assert np.abs(after.astype(int) - whole[part]).max() <= 1
+    assert (before != after).any()
+    overview = studio.overview(noisy, task, level, part)
+    assert overview.shape == (241, 333, 3)
+
+
+def test_the_studio_keeps_to_its_limits(studio, noisy, tmp_path):
+    with pytest.raises(UserError, match="choose a smaller factor"):
+        studio.part(noisy, "sr", 8.0, (0.5, 0.5), 100)
+    Image.new("L", (1100, 1000)).save(tmp_path / "large.png")
+    with pytest.raises(UserError, match="more than 1 megapixels"):
+        studio.photograph(tmp_path / "large.png")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_missing_extra_is_told(tmp_path):
+    code = (
+        "import sys; sys.modules['gradio'] = None; "
+        "from hypernet_jax.cli.main import main; sys.exit(main(['serve', '--port', '0']))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert process.returncode == 2
+    assert "pip install 'hypernet-jax[serve]'" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a running page, as the command serves it, and the folder it may write in."""
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    folder = tmp_path_factory.mktemp("server")
+    port = _free_port()
+    command = [sys.executable, "-m", "hypernet_jax.cli.main", "serve", "--port", str(port)]
+    command += ["--max-upload", "2", "--limit", "1"]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"TMPDIR": str(folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}/"
+    for _ in range(240):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    assert process.poll() is None, process.stderr.read()
+    yield address
+    # Something of what was uploaded is still there, and gone when the page is.
+    assert list(folder.rglob("*.png"))
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.fixture
+def browser(server, tmp_path):
+    driver = start_chromium(tmp_path / "profile", tmp_path)
+    driver.get(server)
+    yield driver
+    driver.quit()
+
+
+def wait(condition, seconds=60):
+    """What `condition` returns once it is true; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"nothing within {seconds} seconds")
+
+
+def css(driver, selector):
+    return driver.find_elements("css selector", selector)
+
+
+def pictures(driver):
+    """Addresses of the two pictures under the divider."""
+    found = [image.get_attribute("src") for image in css(driver, "#divider img")]
+    return found if len(found) == 2 else None
+
+
+def upload(driver, path):
+    wait(lambda: css(driver, "#photograph input[type=file]"))[0].send_keys(str(path))
+
+
+def message(driver):
+    found = css(driver, "#message")
+    return found[0].text if found else ""
+
+
+def fetched(address) -> Image.Image:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return Image.open(answer).copy()
+
+
+def set_level(driver, value):
+    """Moves the slider as a hand does: by its input event."""
+    driver.execute_script(
+        "const e = document.querySelector('#level input[type=range]');"
+        "e.value = arguments[0]; e.dispatchEvent(new Event('input', {bubbles: true}));",
+        value,
+    )
+
+
+def test_upload_slide_download(browser, noisy, tmp_path, server):
+    upload(browser, noisy)
+    before, first = wait(lambda: pictures(browser))
+    whole = np.asarray(Image.open(noisy))
+    np.testing.assert_array_equal(np.asarray(fetched(before).convert("RGB")), whole[:, 16:316])
+    set_level(browser, 60)
+    second = wait(lambda: (pictures(browser) or [0, first])[1] != first and pictures(browser))[1]
+    shown = [np.asarray(fetched(address).convert("RGB"), float) for address in (first, second)]
+    # A higher sigma leaves less variation from pixel to pixel.
+    variation = [np.abs(np.diff(picture, axis=1)).mean() for picture in shown]
+    assert variation[1] < 0.9 * variation[0]
+
+    wait(lambda: css(browser, "#restore"))[0].click()
+    wait(lambda: "noisy-restored.png" in css(browser, "#download")[0].text)
+    css(browser, "#download")[0].click()
+    file = tmp_path / "noisy-restored.png"
+    wait(file.exists)
+    wait(lambda: not list(tmp_path.glob("*.crdownload")))
+    result = Image.open(file)
+    assert result.format == "PNG" and result.size == (333, 241)
+    expected = Restorer.from_pretrained("denoise").restore(whole, level=60)
+    assert np.abs(np.asarray(result).astype(int) - expected).max() <= 1
+
+    requested = [
+        json.loads(entry["message"])["message"] for entry in browser.get_log("performance")
+    ]
+    addresses = {
+        event["params"]["request"]["url"]
+        for event in requested
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    outside = {a for a in addresses if a.startswith("http") and not a.startswith(server)}
+    assert not outside and any(a.startswith(server) for a in addresses)
+
+
+def test_what_cannot_be_restored_is_refused_with_a_sentence(browser, tmp_path):
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    upload(browser, text)
+    wait(lambda: "notes.png is not an image" in message(browser))
+    assert not pictures(browser)
+    css(browser, "#photograph button[aria-label=Clear]")[0].click()
+    wait(lambda: "Drop a photograph" in message(browser))
+
+    Image.new("L", (1100, 1000)).save(tmp_path / "large.png")
+    upload(browser, tmp_path / "large.png")
+    wait(lambda: "more than 1 megapixels" in message(browser))
+    css(browser, "#photograph button[aria-label=Clear]")[0].click()
+    wait(lambda: "Drop a photograph" in message(browser))
+
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG" + bytes(3_000_000))
+    upload(browser, tmp_path / "huge.png")
+    told = wait(lambda: [e.text for e in css(browser, ".toast-body, #photograph .error") if e.text])
+    assert "size" in " ".join(told)
+    assert not pictures(browser)
+
+
+def test_the_example_and_its_region(browser):
+    wait(lambda: css(browser, "#example"))[0].click()
+    first = wait(lambda: pictures(browser))
+    css(browser, "#zoom input[value=x4]")[0].click()
+    closer = wait(lambda: pictures(browser) != first and pictures(browser))
+    assert fetched(closer[0]).size == (150, 150)
+    time.sleep(0.5)
+    css(browser, "#overview img")[0].click()
+    css(browser, "#task input")[2].click()
+    wait(lambda: css(browser, "#level input[type=range]")[0].get_attribute("max") == "8")
+
+
+def test_parallel_requests_are_all_answered(server, noisy):
+    client = pytest.importorskip("gradio_client")
+    levels = [float(level) for level in range(5, 55, 5)]
+
+    def ask(level):
+        one = client.Client(server, verbose=False)
+        return one.predict(
+            client.handle_file(str(noisy)), "denoise", level, "x2", (0.5, 0.5), api_name="/view"
+        )
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(ask, levels))
+    results = [Path(pair[1]).read_bytes() for pair, _ in answers]
+    assert len(set(results)) == len(levels)
