@@ -14,13 +14,26 @@ import jax.numpy as jnp
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["Affine", "FeatureMap", "Mlp", "Polynomial", "Proportional", "make_features"]
+__all__ = ["Affine", "Constant", "FeatureMap", "Mlp", "Polynomial", "Proportional", "make_features"]
 
 
 class FeatureMap(Protocol):
     def init(self, key: jax.Array) -> dict: ...
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """phi = (1): a plain network, the same at every level."""
+
+    def init(self, key: jax.Array) -> dict:
+        del key
+        return {}
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        return jnp.ones(1, jnp.asarray(z).dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +114,7 @@ class Mlp:
 
 
 def make_features(name: str, **options) -> FeatureMap:
-    """Returns the feature map called `name`: affine, proportional, polynomial or mlp.
+    """Returns the feature map called `name`: affine, proportional, polynomial, mlp or constant.
 
     Args:
       name: which one.
@@ -113,6 +126,7 @@ def make_features(name: str, **options) -> FeatureMap:
         "proportional": Proportional,
         "polynomial": Polynomial,
         "mlp": Mlp,
+        "constant": Constant,
     }
     if name not in kinds:
         raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")

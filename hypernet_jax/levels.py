@@ -99,9 +99,16 @@ class LevelScale:
             raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
         return np.float32(value)
 
+    def at(self, level) -> "LevelScale":
+        """The scale of a plain network, which serves this one level and no other."""
+        value = float(self.check(level))
+        return dataclasses.replace(self, low=value, high=value)
+
     def describe(self) -> str:
         """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
         unit = f" ({self.unit})" if self.unit else ""
+        if self.low == self.high:
+            return f"{self.quantity} of {self.low:g}{unit}, the only one that this network serves"
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 

@@ -77,13 +77,20 @@ class Model:
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a training config that defines the model, as plain JSON-able values."""
+    """The part of a training config that defines the model, as plain JSON-able values.
+
+    A network that does not depend on the level and is trained at a single one
+    is a plain network: its entry "level" names the level that it serves.
+    """
+    fixed = set(config["levels"]["fixed"])
+    plain = config["features"]["name"] == "constant" and len(fixed) == 1
     return {
         "task": config["task"],
         "normalisation": config["levels"]["normalisation"],
         "network": dict(config["network"]),
         "features": dict(config["features"]),
         "generated": config["generated"],
+        **({"level": float(fixed.pop())} if plain else {}),
     }
 
 
@@ -96,6 +103,8 @@ def make_model(config: Mapping[str, Any], *, compute_dtype: str = "float32") -> 
     """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
+    if "level" in config:
+        scale = scale.at(config["level"])
     task = dataclasses.replace(task, scale=scale)
     hypernet = HyperNetwork(
         scale=scale,

@@ -19,7 +19,12 @@ def _base() -> ConfigDict:
         {
             "task": "",  # denoise, dejpeg or sr; set by the config file
             "seed": 0,
-            "initial_weights": "",  # weights to go on from, by name or file; empty: start afresh
+            # Weights to go on from, by name or file; empty: start afresh. Weights of one level
+            # (a plain network) become the base, and the slopes start at zero.
+            "initial_weights": "",
+            # What stays as it is: a regular expression on base/PATH, slopes/PATH (of a generated
+            # parameter), shared/PATH and features/PATH; "^(base|shared)/" trains slopes only.
+            "frozen": "",
             "steps": 300_000,  # published: 1,000,000
             "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
             "log_every": 100,
@@ -36,7 +41,7 @@ def _base() -> ConfigDict:
                 "init_gain": 1.0,  # published: 0.1
             },
             "features": {
-                "name": "affine",  # affine (published), proportional, polynomial, mlp
+                "name": "affine",  # affine (published), proportional, polynomial, mlp, constant
                 "degree": 2,  # of polynomial
                 "hidden": 16,  # units of mlp
                 "outputs": 3,  # features of mlp beside the constant
