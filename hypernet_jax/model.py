@@ -84,6 +84,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     fixed = set(config["levels"]["fixed"])
     plain = config["features"]["name"] == "constant" and len(fixed) == 1
+    origin = config["levels"].get("origin")
     return {
         "task": config["task"],
         "normalisation": config["levels"]["normalisation"],
@@ -91,6 +92,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "features": dict(config["features"]),
         "generated": config["generated"],
         **({"level": float(fixed.pop())} if plain else {}),
+        **({} if origin is None else {"origin": float(origin)}),
     }
 
 
@@ -103,6 +105,8 @@ def make_model(config: Mapping[str, Any], *, compute_dtype: str = "float32") -> 
     """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
+    if "origin" in config:
+        scale = dataclasses.replace(scale, origin=float(scale.check(config["origin"])))
     if "level" in config:
         scale = scale.at(config["level"])
     task = dataclasses.replace(task, scale=scale)

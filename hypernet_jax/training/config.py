@@ -48,7 +48,8 @@ def check_config(config) -> None:
     levels = config.levels
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
-    for level in (*levels.fixed, levels.low, levels.high, *config.validation.levels):
+    origin = () if levels.origin is None else (levels.origin,)
+    for level in (*levels.fixed, *origin, levels.low, levels.high, *config.validation.levels):
         scale.check(level)
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")

@@ -7,6 +7,7 @@ Sequences are tuples, since lists cannot be overridden on the command line.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from hypernet_jax.errors import UserError
 
@@ -54,6 +55,9 @@ def _base() -> ConfigDict:
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
+                # Level at which z is 0 and the network is its base alone: for a warm start the
+                # one that the plain network was trained at. None: where the normalisation is 0.
+                "origin": placeholder(float),
             },
             "data": {
                 "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default
