@@ -77,12 +77,16 @@ def draw(curves: dict[str, list[dict[str, float]]], plain: dict[str, float], pat
         gains = [points[-1][f"psnr_{level:g}"] - plain[f"psnr_{level:g}"] for level in LEVELS]
         by_level.plot(LEVELS, gains, "o-", label=name)
     over_steps.axhline(
-        plain["psnr"], color="grey", linestyle=":", label=f"the plain network (sigma {PLAIN_LEVEL:g})"
+        plain["psnr"],
+        color="grey",
+        linestyle=":",
+        label=f"the plain network (sigma {PLAIN_LEVEL:g})",
     )
     shown = [point["psnr"] for points in curves.values() for point in points[1:]]
     over_steps.set_ylim(min([*shown, plain["psnr"]]) - 0.3, max(shown) + 0.3)
     over_steps.set(
-        xlabel="training step", ylabel=f"PSNR in dB, mean of sigma {', '.join(f'{x:g}' for x in LEVELS)}"
+        xlabel="training step",
+        ylabel=f"PSNR in dB, mean of sigma {', '.join(f'{x:g}' for x in LEVELS)}",
     )
     by_level.axhline(0, color="grey", linestyle=":")
     by_level.axvline(PLAIN_LEVEL, color="grey", linestyle=":")

@@ -149,7 +149,19 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
 def test_one_level_baked_in(photograph, tmp_path):
     live = Restorer.from_pretrained("denoise")
     plain = tmp_path / "plain.safetensors"
-    main(["export", "--task", "denoise", "--format", "safetensors", "--level", "25", "-o", str(plain)])
+    main(
+        [
+            "export",
+            "--task",
+            "denoise",
+            "--format",
+            "safetensors",
+            "--level",
+            "25",
+            "-o",
+            str(plain),
+        ]
+    )
     file = export(tmp_path, "--task", "denoise", "--format", "onnx", "--level", 25)
     assert [each.name for each in onnx.load(file).graph.input] == ["image"]
     whole = tmp_path / "whole.safetensors"

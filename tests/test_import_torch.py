@@ -238,7 +238,9 @@ def test_another_architecture_is_told_by_its_first_unfit_entry(tmp_path, capsys)
     assert "(16, 8, 3, 3) where (8, 8, 3, 3)" in told(put("conv2.module.weight", 16, 8, 3, 3))
     assert "images of 4 channels" in told(put("conv1.module.weight", 8, 4, 3, 3))
     assert "'attention.weight' that" in told(put("attention.weight", 2))
-    assert "no entry 'conv1.weight'" in told(lambda state: state.clear() or put("fc.bias", 3)(state))
+    assert "no entry 'conv1.weight'" in told(
+        lambda state: state.clear() or put("fc.bias", 3)(state)
+    )
     torch.save(network.state_dict(), tmp_path / "whole.pth")
     assert "leave out --level" in refuse(
         capsys,

@@ -25,7 +25,9 @@ def onnx_bytes(model: Model, theta: Theta, metadata: dict[str, Any]) -> bytes:
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
-        raise UserError("Exporting to ONNX needs the onnx package: install hypernet-jax[onnx].") from None
+        raise UserError(
+            "Exporting to ONNX needs the onnx package: install hypernet-jax[onnx]."
+        ) from None
     return export_onnx(model, theta, metadata=metadata).SerializeToString()
 
 

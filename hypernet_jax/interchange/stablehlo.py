@@ -29,7 +29,9 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
         # As `apply_network`, but whether a side is odd is not known yet.
         padded = image
         for axis in (1, 2):
-            last = jax.lax.slice_in_dim(padded, padded.shape[axis] - 1, padded.shape[axis], axis=axis)
+            last = jax.lax.slice_in_dim(
+                padded, padded.shape[axis] - 1, padded.shape[axis], axis=axis
+            )
             even = network.stride * ((padded.shape[axis] + 1) // network.stride)
             padded = jnp.concatenate([padded, last], axis)
             padded = jax.lax.slice_in_dim(padded, 0, even, axis=axis)
