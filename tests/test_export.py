@@ -141,7 +141,7 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
             image = image[..., :1] if grey else image
             got = run(image, None if features == "constant" else level)
             expected = live.apply(image, level=level)
-            # At quality 1 some of these networks, which nothing trained, give values in the hundreds.
+            # At quality 1 some of these untrained networks give values in the hundreds.
             size = max(1.0, float(np.abs(expected).max()))
             np.testing.assert_allclose(got / size, expected / size, atol=1e-4, rtol=0)
 

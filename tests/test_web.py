@@ -35,11 +35,11 @@ class Server(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.requests.append(self.path)
         super().do_GET()
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         self.requests.append(f"POST {self.path}")
         self.send_error(405)
 

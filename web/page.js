@@ -30,7 +30,8 @@ function show(canvas, { width, height, data }) {
 
 function showTask() {
   const model = models[task.value];
-  byId("quantity").textContent = model.unit ? `${model.quantity} (${model.unit})` : model.quantity;
+  const quantity = model.quantity[0].toUpperCase() + model.quantity.slice(1);
+  byId("quantity").textContent = model.unit ? `${quantity} (${model.unit})` : quantity;
   for (const input of [slider, number]) {
     input.min = model.low;
     input.max = model.high;

@@ -26,9 +26,7 @@ def import_torch(args: argparse.Namespace) -> int:
             )
         estimator = level_estimator(state, task=task.name)
         estimator.save(output, overwrite=args.overwrite)
-        print(
-            f"wrote {output} (level estimator for {task.name}, {estimator.crop}x{estimator.crop} crops)"
-        )
+        print(f"wrote {output} (level estimator for {task.name}, crops of {estimator.crop} pixels)")
         return 0
     theta, config = restoration_theta(
         state, task=task.name, level=args.level, residual_output=args.residual_output

@@ -95,7 +95,7 @@ class Graph:
 
         def name_of(atom: Any) -> str:
             if isinstance(atom, Literal):
-                return self.constant(np.asarray(atom.val, atom.aval.dtype))
+                return self.constant(np.asarray(atom.val, np.float32))
             return names[atom]
 
         for equation in jaxpr.eqns:

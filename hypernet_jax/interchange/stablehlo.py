@@ -1,8 +1,10 @@
 """A model as StableHLO: one serialised file that JAX alone runs, on any of its platforms."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
-from jax import export
+from jax import export, lax
 
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import is_plain, residual_network
@@ -25,17 +27,15 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
     image = jax.ShapeDtypeStruct((batch, height, width, model.colours), jnp.float32)
     level = jax.ShapeDtypeStruct((), jnp.float32)
 
-    def apply(image, params):
+    def apply(image: jax.Array, params: dict) -> jax.Array:
         # As `apply_network`, but whether a side is odd is not known yet.
         padded = image
         for axis in (1, 2):
-            last = jax.lax.slice_in_dim(
-                padded, padded.shape[axis] - 1, padded.shape[axis], axis=axis
-            )
-            even = network.stride * ((padded.shape[axis] + 1) // network.stride)
-            padded = jnp.concatenate([padded, last], axis)
-            padded = jax.lax.slice_in_dim(padded, 0, even, axis=axis)
-        restored = network.apply({"params": params}, padded)
+            size = image.shape[axis]
+            last = lax.slice_in_dim(padded, size - 1, size, axis=axis)
+            even = network.stride * ((size + 1) // network.stride)
+            padded = lax.slice_in_dim(jnp.concatenate([padded, last], axis), 0, even, axis=axis)
+        restored = cast(jax.Array, network.apply({"params": params}, padded))
         return restored[:, : image.shape[1], : image.shape[2]]
 
     if is_plain(model):
@@ -51,4 +51,4 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
             return apply(image, model.generate(theta, level))
 
         exported = export.export(jax.jit(restore), platforms=_PLATFORMS)(image, level)
-    return exported.serialize()
+    return bytes(exported.serialize())

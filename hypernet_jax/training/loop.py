@@ -57,8 +57,8 @@ def _initial_theta(config, model: Model):
     shapes = [jax.tree.map(jax.numpy.shape, tree) for tree in (theta, fresh)]
     if shapes[0] != shapes[1] or not _same_network(source, model):
         raise UserError(
-            f"The weights {config.initial_weights} have another shape or network than the model of the "
-            "config; choose others, or the network and features that they were trained with."
+            f"The weights {config.initial_weights} have another shape or network than the model of "
+            "the config; choose others, or the network and features that they were trained with."
         )
     return theta
 
