@@ -64,34 +64,26 @@ def curve(config, workdir: Path) -> list[dict[str, float]]:
 
 
 def draw(curves: dict[str, list[dict[str, float]]], plain: dict[str, float], path: Path) -> None:
-    """Mean PSNR over steps, and the final PSNR by level as gain over the plain network."""
+    """Mean PSNR over steps, and the final PSNR by level beside that of training from scratch."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (over_steps, by_level) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    scratch = curves["from scratch"][-1]
     for name, points in curves.items():
         steps = [point["step"] for point in points]
         over_steps.plot(steps, [point["psnr"] for point in points], ".-", label=name)
-        gains = [points[-1][f"psnr_{level:g}"] - plain[f"psnr_{level:g}"] for level in LEVELS]
+        gains = [points[-1][f"psnr_{level:g}"] - scratch[f"psnr_{level:g}"] for level in LEVELS]
         by_level.plot(LEVELS, gains, "o-", label=name)
-    over_steps.axhline(
-        plain["psnr"],
-        color="grey",
-        linestyle=":",
-        label=f"the plain network (sigma {PLAIN_LEVEL:g})",
-    )
+    label = f"the plain network (sigma {PLAIN_LEVEL:g})"
+    over_steps.axhline(plain["psnr"], color="grey", linestyle=":", label=label)
     shown = [point["psnr"] for points in curves.values() for point in points[1:]]
     over_steps.set_ylim(min([*shown, plain["psnr"]]) - 0.3, max(shown) + 0.3)
-    over_steps.set(
-        xlabel="training step",
-        ylabel=f"PSNR in dB, mean of sigma {', '.join(f'{x:g}' for x in LEVELS)}",
-    )
-    by_level.axhline(0, color="grey", linestyle=":")
-    by_level.axvline(PLAIN_LEVEL, color="grey", linestyle=":")
-    by_level.set_yscale("symlog", linthresh=1.0)
-    by_level.set(xlabel="noise sigma", ylabel="final PSNR minus the plain network's, dB")
+    levels = ", ".join(f"{level:g}" for level in LEVELS)
+    over_steps.set(xlabel="training step", ylabel=f"PSNR in dB, mean of sigma {levels}")
+    by_level.set(xlabel="noise sigma", ylabel="final PSNR minus that from scratch, dB")
     over_steps.legend()
     for axes in (over_steps, by_level):
         axes.grid(alpha=0.3)

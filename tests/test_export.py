@@ -72,7 +72,7 @@ print(sorted(m for m in sys.modules if m.split(".")[0] == "hypernet_jax"))
 """
 
 
-@pytest.mark.parametrize(("task", "baked"), [*((task, None) for task in LEVELS), ("denoise", 25)])
+@pytest.mark.parametrize(("task", "baked"), [("denoise", None), ("sr", None), ("denoise", 25)])
 def test_stablehlo_in_a_process_with_jax_alone(task, baked, photograph, tmp_path):
     options = [] if baked is None else ["--level", baked]
     file = export(tmp_path, "--task", task, "--format", "stablehlo", *options)
@@ -136,9 +136,9 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
     live = Restorer.from_pretrained(tmp_path / "w.safetensors")
     file = export(tmp_path, "--weights", tmp_path / "w.safetensors", "--format", "onnx")
     run = run_onnx(file)
-    for level in (1, 49, 50, 83.5, 100):
-        for image in images(photograph):
-            image = image[..., :1] if grey else image
+    for image in list(images(photograph))[1:]:
+        image = image[..., :1] if grey else image
+        for level in (1, 49, 50, 83.5, 100):
             got = run(image, None if features == "constant" else level)
             expected = live.apply(image, level=level)
             # At quality 1 some of these untrained networks give values in the hundreds.

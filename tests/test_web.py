@@ -77,7 +77,7 @@ def browser(tmp_path):
     for flag in (
         *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
         *("disable-background-networking", "disable-component-update", "disable-sync"),
-        *("window-size=1100,900", f"user-data-dir={tmp_path / 'profile'}"),
+        *("window-size=960,720", f"user-data-dir={tmp_path / 'profile'}"),
     ):
         options.add_argument(f"--{flag}")
     options.add_experimental_option(
