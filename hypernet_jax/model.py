@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
-from hypernet_jax.features import make_features
+from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
 from hypernet_jax.networks import apply_network, init_network, make_network
 from hypernet_jax.tasks import Task, get_task
@@ -68,10 +68,12 @@ class Model:
         """Sizes of the network generated for one level and of theta."""
         theta = jax.eval_shape(self.init, jax.random.key(0))
         params = jax.eval_shape(lambda t: self.generate(t, self.task.scale.high), theta)
+        dependent = count_parameters(params) - count_parameters(theta["shared"])
+        if isinstance(self.hypernet.features, Constant):
+            dependent = 0
         return {
             "generated_parameters": count_parameters(params),
-            "level_dependent_parameters": count_parameters(params)
-            - count_parameters(theta["shared"]),
+            "level_dependent_parameters": dependent,
             "trainable_parameters": count_parameters(theta),
         }
 

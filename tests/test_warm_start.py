@@ -1,5 +1,7 @@
 """Training that begins from a plain network, and training a part of theta."""
 
+import json
+
 import chex
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from hypernet_jax import Restorer, UserError, load_weights, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.model import make_model, model_config
+from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.freezing import trainable_mask
 from hypernet_jax.training.loop import train
 
@@ -88,6 +91,15 @@ def test_a_pattern_may_name_a_part_of_any_bank():
             trainable_mask(theta, pattern)
     with pytest.raises(UserError, match="not a regular expression"):
         trainable_mask(theta, "(")
+
+
+def test_a_run_begun_before_a_field_came_goes_on(default_data):
+    saved = json.loads(tiny_config(default_data).to_json())
+    given = json.loads(tiny_config(default_data).to_json())
+    del saved["frozen"], saved["levels"]["origin"]
+    assert config_difference(saved, given) == []
+    given["frozen"] = "^base/"
+    assert config_difference(saved, given) == ["config.frozen was '' and is now '^base/'"]
 
 
 def test_unfit_starts_are_told(default_data, plain, tmp_path):

@@ -45,7 +45,8 @@ class StateDict:
             )
         array = self._left.pop(name)
         fits = array.ndim == len(shape) and all(
-            size in (None, given) for size, given in zip(shape, array.shape, strict=True)
+            given > 0 and size in (None, given)
+            for size, given in zip(shape, array.shape, strict=True)
         )
         if not fits:
             wanted = tuple("any" if size is None else size for size in shape)

@@ -49,7 +49,7 @@ def trainable_mask(theta: Theta, frozen: str) -> Theta:
         what = "nothing" if entries.all() else "everything that is trained"
         raise UserError(
             f"config.frozen, {frozen!r}, names {what}; it is a regular expression on paths such "
-            "as base/block_0/conv_1/kernel, slopes/..., shared/... and features/...."
+            "as base/block_0/conv_1/kernel, which begin with base, slopes, shared or features."
         )
     return mask
 
