@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 SERIES := $(shell p=$(BIN)/python; [ -x $$p ] || p=$(PYTHON); $$p -c 'import sys; print("3.11" if sys.version_info[:2] == (3, 11) else "3.12")')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/$(SERIES).txt
 
-.PHONY: demo test lint clean
+# Without PyTorch, which only comparisons with it need: make test TEST_EXTRAS=test
+TEST_EXTRAS ?= test,test-torch
+
+.PHONY: demo test lint web clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hypernet-jax demo $(ARGS)
@@ -20,6 +23,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The page that restores photographs in the browser, in build/web; needs npm.
+web: $(VENV)/.installed
+	$(INSTALL) -e '.[onnx]'
+	rm -rf build/web
+	$(BIN)/python web/assemble.py -o build/web
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is %d.%d; run: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
@@ -29,11 +38,11 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints/$(SERIES).txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(INSTALL) -e '.[test]'
+	$(INSTALL) -e '.[$(TEST_EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) -e '.[test,dev]'
+	$(INSTALL) -e '.[$(TEST_EXTRAS),dev]'
 	@touch $@
 
 clean:

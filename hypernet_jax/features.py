@@ -16,6 +16,7 @@ from hypernet_jax.errors import UserError
 
 __all__ = [
     "Affine",
+    "Constant",
     "FeatureMap",
     "Independent",
     "Interpolated",
@@ -30,6 +31,19 @@ class FeatureMap(Protocol):
     def init(self, key: jax.Array) -> dict: ...
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """phi = (1): a plain network, the same at every level."""
+
+    def init(self, key: jax.Array) -> dict:
+        del key
+        return {}
+
+    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+        del params
+        return jnp.ones(1, jnp.asarray(z).dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +170,7 @@ def make_features(name: str, **options) -> FeatureMap:
     """Returns the feature map called `name`.
 
     Args:
-      name: affine, proportional, polynomial, mlp, independent or interpolated.
+      name: affine, proportional, polynomial, mlp, constant, independent or interpolated.
       **options: `degree` (polynomial), `hidden` and `outputs` (mlp), `centres` (independent,
         interpolated; values of z); those of the other kinds are passed over, so that a
         config can hold them all.
@@ -168,6 +182,7 @@ def make_features(name: str, **options) -> FeatureMap:
         "mlp": Mlp,
         "independent": Independent,
         "interpolated": Interpolated,
+        "constant": Constant,
     }
     if name not in kinds:
         raise UserError(f"Unknown features {name!r}; choose one of {', '.join(kinds)}.")

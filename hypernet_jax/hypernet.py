@@ -84,7 +84,9 @@ class HyperNetwork:
         levels = jnp.linspace(self.scale.low, self.scale.high, _FIT_POINTS)
         phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
         weights, *_ = jnp.linalg.lstsq(phis, jnp.ones(_FIT_POINTS))
-        weights = jnp.where(jnp.abs(weights) < 1e-5, 0.0, weights)
+        # Least squares misses 0 and 1 by a rounding error, and a warm start is to be exact.
+        whole = jnp.round(weights)
+        weights = jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
         flat = traverse_util.flatten_dict(template, sep="/")
         generated = {path: leaf for path, leaf in flat.items() if self.generated(path)}

@@ -63,6 +63,7 @@ class LevelScale:
       high: the largest level that is accepted (inclusive).
       normalisation: key of `NORMALISATIONS`, level -> z.
       higher_is_worse: whether a higher level means a stronger degradation.
+      origin: the level at which z is to be 0; None where the normalisation has its zero.
     """
 
     quantity: str
@@ -71,6 +72,7 @@ class LevelScale:
     high: float
     normalisation: str
     higher_is_worse: bool = True
+    origin: float | None = None
 
     def __post_init__(self):
         if self.normalisation not in NORMALISATIONS:
@@ -81,7 +83,9 @@ class LevelScale:
 
     def normalise(self, level: ArrayLike):
         """Maps levels in people's units to z, elementwise; any shape, float32."""
-        return NORMALISATIONS[self.normalisation](jnp.asarray(level, jnp.float32))
+        to_z = NORMALISATIONS[self.normalisation]
+        z = to_z(jnp.asarray(level, jnp.float32))
+        return z if self.origin is None else z - to_z(jnp.float32(self.origin))
 
     def check(self, level) -> np.float32:
         """Returns `level` as a float32 scalar, or raises `UserError` with the range.
@@ -99,9 +103,16 @@ class LevelScale:
             raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
         return np.float32(value)
 
+    def at(self, level) -> "LevelScale":
+        """The scale of a plain network, which serves this one level and no other."""
+        value = float(self.check(level))
+        return dataclasses.replace(self, low=value, high=value)
+
     def describe(self) -> str:
         """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
         unit = f" ({self.unit})" if self.unit else ""
+        if self.low == self.high:
+            return f"{self.quantity} of {self.low:g}{unit}, the only one that this network serves"
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 

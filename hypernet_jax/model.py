@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from hypernet_jax.features import make_features
+from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
 from hypernet_jax.networks import apply_bank, apply_network, init_network, make_network
 from hypernet_jax.tasks import Task, get_task
@@ -105,22 +105,33 @@ class Model:
         """Sizes of the network generated for one level and of theta."""
         theta = jax.eval_shape(self.init, jax.random.key(0))
         params = jax.eval_shape(lambda t: self.generate(t, self.task.scale.high), theta)
+        dependent = count_parameters(params) - count_parameters(theta["shared"])
+        if isinstance(self.hypernet.features, Constant):
+            dependent = 0
         return {
             "generated_parameters": count_parameters(params),
-            "level_dependent_parameters": count_parameters(params)
-            - count_parameters(theta["shared"]),
+            "level_dependent_parameters": dependent,
             "trainable_parameters": count_parameters(theta),
         }
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a training config that defines the model, as plain JSON-able values."""
+    """The part of a training config that defines the model, as plain JSON-able values.
+
+    A network that does not depend on the level and is trained at a single one
+    is a plain network: its entry "level" names the level that it serves.
+    """
+    fixed = set(config["levels"]["fixed"])
+    plain = config["features"]["name"] == "constant" and len(fixed) == 1
+    origin = config["levels"].get("origin")
     return {
         "task": config["task"],
         "normalisation": config["levels"]["normalisation"],
         "network": dict(config["network"]),
         "features": dict(config["features"]),
         "generated": config["generated"],
+        **({"level": float(fixed.pop())} if plain else {}),
+        **({} if origin is None else {"origin": float(origin)}),
     }
 
 
@@ -136,6 +147,10 @@ def make_model(
     """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
+    if "origin" in config:
+        scale = dataclasses.replace(scale, origin=float(scale.check(config["origin"])))
+    if "level" in config:
+        scale = scale.at(config["level"])
     task = dataclasses.replace(task, scale=scale)
     features = dict(config["features"])
     centres = tuple(float(scale.normalise(level)) for level in features.pop("levels", ()))

@@ -16,7 +16,7 @@ from hypernet_jax.files import write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
 
-__all__ = ["load_weights", "pretrained_names", "save_weights"]
+__all__ = ["load_weights", "load_weights_and_config", "pretrained_names", "save_weights"]
 
 _FORMAT = "hypernet_jax/1"
 _PRETRAINED = Path(__file__).parent / "pretrained"
@@ -56,6 +56,11 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
     Raises:
       UserError: if there are no such weights or the file is not ours or damaged.
     """
+    return load_weights_and_config(name)[:2]
+
+
+def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, Any]]:
+    """As `load_weights`, and the config that `save_weights` was given."""
     path = _PRETRAINED / f"{name}.safetensors" if str(name) in pretrained_names() else Path(name)
     if not path.is_file():
         raise UserError(
@@ -71,7 +76,8 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
     if metadata.get("format") != _FORMAT:
         raise UserError(f"{path} holds no hypernet_jax weights ({_FORMAT} expected).")
     try:
-        model = make_model(json.loads(metadata["model"]))
+        config = json.loads(metadata["model"])
+        model = make_model(config)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -80,4 +86,4 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
     theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):
         raise UserError(f"The weights {path} do not fit the model that they name.")
-    return model, theta
+    return model, theta, config

@@ -155,6 +155,43 @@ def _train_estimator(args: argparse.Namespace) -> int:
     return 0
 
 
+def _import_torch(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.import_torch import import_torch
+
+    return import_torch(args)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.export import export
+
+    return export(args)
+
+
+def _add_interchange(commands) -> None:
+    torch = commands.add_parser("import-torch", help="turn a PyTorch checkpoint into weights")
+    torch.add_argument("checkpoint", metavar="FILE", help="a .pth, or a .safetensors state dict")
+    torch.add_argument("--task", required=True, help=", ".join(_TASKS))
+    torch.add_argument("--level", help="of a plain network: the level that it was trained for")
+    torch.add_argument(
+        "--residual-output",
+        action="store_true",
+        help="of a plain network: it predicts the correction, not the image",
+    )
+    torch.add_argument("-o", "--output", required=True, help="a .safetensors file")
+    torch.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    torch.set_defaults(run=_import_torch)
+
+    export = commands.add_parser("export", help="write a model that runs without this package")
+    source = export.add_mutually_exclusive_group(required=True)
+    source.add_argument("--task", help=f"the shipped weights of a task: {', '.join(_TASKS)}")
+    source.add_argument("--weights", help="a .safetensors file")
+    export.add_argument("--format", required=True, help="stablehlo, onnx or safetensors")
+    export.add_argument("--level", help="bake in this level: a plain, smaller network")
+    export.add_argument("-o", "--output", required=True, help="output file")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    export.set_defaults(run=_export)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hypernet-jax",
@@ -213,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     estimator.add_argument("-o", "--output", required=True, help="a .safetensors file")
     estimator.add_argument("--overwrite", action="store_true", help="replace an existing file")
     estimator.set_defaults(run=_train_estimator)
+    _add_interchange(commands)
     return parser
 
 

@@ -58,7 +58,8 @@ def check_config(config) -> None:
     levels = config.levels
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
-    for level in (*levels.fixed, levels.low, levels.high, *config.validation.levels):
+    origin = () if levels.origin is None else (levels.origin,)
+    for level in (*levels.fixed, *origin, levels.low, levels.high, *config.validation.levels):
         scale.check(level)
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")
@@ -102,7 +103,10 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Fields in which two configs differ and that matter to the result, as short sentences."""
+    # A field that came later had, before, the effect of its default.
     old, new = _flatten(saved), _flatten(given)
+    defaults = _flatten(recipe("base").to_dict())
+    old = {name: defaults[name] for name in new if name in defaults} | old
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())

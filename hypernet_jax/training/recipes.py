@@ -7,6 +7,7 @@ Sequences are tuples, since lists cannot be overridden on the command line.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from hypernet_jax.errors import UserError
 
@@ -19,7 +20,12 @@ def _base() -> ConfigDict:
         {
             "task": "",  # denoise, dejpeg or sr; set by the config file
             "seed": 0,
-            "initial_weights": "",  # weights to go on from, by name or file; empty: start afresh
+            # Weights to go on from, by name or file; empty: start afresh. Weights of one level
+            # (a plain network) become the base, and the slopes start at zero.
+            "initial_weights": "",
+            # What stays as it is: a regular expression on base/PATH, slopes/PATH (of a generated
+            # parameter), shared/PATH and features/PATH; "^(base|shared)/" trains slopes only.
+            "frozen": "",
             "steps": 300_000,  # published: 1,000,000
             "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
             "log_every": 100,
@@ -40,7 +46,8 @@ def _base() -> ConfigDict:
                 "init_gain": 1.0,  # published: 0.1
             },
             "features": {
-                # affine (published), proportional, polynomial, mlp, independent, interpolated
+                # affine (published), proportional, polynomial, mlp, constant,
+                # independent, interpolated
                 "name": "affine",
                 "degree": 2,  # of polynomial
                 "hidden": 16,  # units of mlp
@@ -57,6 +64,9 @@ def _base() -> ConfigDict:
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
+                # Level at which z is 0 and the network is its base alone: for a warm start the
+                # one that the plain network was trained at. None: where the normalisation is 0.
+                "origin": placeholder(float),
             },
             "data": {
                 "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default

@@ -141,7 +141,8 @@ def make_train_step(
         new_state = {
             "step": state["step"] + 1,
             "theta": theta,
-            "ema": optax.incremental_update(theta, state["ema"], rate),
+            # In this form the average of a frozen parameter is that parameter, bit for bit.
+            "ema": jax.tree.map(lambda a, x: a + rate * (x - a), state["ema"], theta),
             "opt_state": opt_state,
         }
         metrics = {

@@ -1,0 +1,77 @@
+"""`hypernet-jax export`: a model that runs without this package, or a plain network."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import write_atomically
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.portable import bake, describe, is_plain
+from hypernet_jax.model import Model, make_model
+from hypernet_jax.tasks import get_task
+from hypernet_jax.weights import load_weights_and_config, save_weights
+
+__all__ = ["export", "onnx_bytes", "stablehlo_bytes"]
+
+_FORMATS = ("stablehlo", "onnx", "safetensors")
+
+
+def onnx_bytes(model: Model, theta: Theta, metadata: dict[str, Any]) -> bytes:
+    """The model as an ONNX file."""
+    try:
+        from hypernet_jax.interchange.onnx_model import export_onnx
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise UserError(
+            "Exporting to ONNX needs the onnx package: install hypernet-jax[onnx]."
+        ) from None
+    return export_onnx(model, theta, metadata=metadata).SerializeToString()
+
+
+def stablehlo_bytes(model: Model, theta: Theta) -> bytes:
+    """The model as a serialised `jax.export.Exported`."""
+    from hypernet_jax.interchange.stablehlo import export_stablehlo
+
+    return export_stablehlo(model, theta)
+
+
+def export(args: argparse.Namespace) -> int:
+    """Writes one file; for StableHLO, which has no room for a description, FILE.json as well."""
+    if args.format not in _FORMATS:
+        raise UserError(f"Unknown format {args.format!r}; choose one of {', '.join(_FORMATS)}.")
+    if args.task is not None:
+        get_task(args.task)
+    output = Path(args.output)
+    outputs = [output]
+    if args.format == "stablehlo":
+        outputs.append(output.with_name(f"{output.name}.json"))
+    for path in outputs:
+        if path.exists() and not args.overwrite:
+            raise UserError(
+                f"The output {path} already exists; choose another or pass --overwrite."
+            )
+    model, theta, config = load_weights_and_config(args.weights or args.task)
+    if args.level is not None:
+        theta, config = bake(model, theta, config, args.level)
+        model = make_model(config)
+    level = config.get("level")
+
+    if args.format == "safetensors":
+        save_weights(output, theta, config, overwrite=args.overwrite)
+    elif args.format == "onnx":
+        metadata = describe(model, level=level, layout="NCHW")
+        write_atomically(output, onnx_bytes(model, theta, metadata), overwrite=args.overwrite)
+    else:
+        content = stablehlo_bytes(model, theta)
+        metadata = describe(model, level=level, layout="NHWC")
+        text = json.dumps(metadata, indent=2) + "\n"
+        write_atomically(outputs[1], text.encode(), overwrite=args.overwrite)
+        write_atomically(output, content, overwrite=args.overwrite)
+    served = "every level, given as an input" if not is_plain(model) else "one plain network"
+    if level is not None:
+        served = f"{model.task.scale.quantity} {level:g} baked in"
+    print(f"wrote {output} ({output.stat().st_size:,} bytes; {model.task.name}, {served})")
+    return 0

@@ -1,0 +1,41 @@
+"""`hypernet-jax import-torch`: a PyTorch checkpoint in, our weights out."""
+
+import argparse
+from pathlib import Path
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.interchange.level_estimator import is_level_network, level_estimator
+from hypernet_jax.interchange.torch_file import read_state_dict
+from hypernet_jax.interchange.torch_layout import restoration_theta
+from hypernet_jax.tasks import get_task
+from hypernet_jax.weights import save_weights
+
+__all__ = ["import_torch"]
+
+
+def import_torch(args: argparse.Namespace) -> int:
+    """Writes one safetensors file."""
+    task, output = get_task(args.task), Path(args.output)
+    if output.exists() and not args.overwrite:
+        raise UserError(f"The output {output} already exists; choose another or pass --overwrite.")
+    state = read_state_dict(args.checkpoint)
+    if is_level_network(state):
+        if args.level is not None or args.residual_output:
+            raise UserError(
+                "A noise-level network takes neither --level nor --residual-output; leave them out."
+            )
+        estimator = level_estimator(state, task=task.name)
+        estimator.save(output, overwrite=args.overwrite)
+        print(f"wrote {output} (level estimator for {task.name}, crops of {estimator.crop} pixels)")
+        return 0
+    theta, config = restoration_theta(
+        state, task=task.name, level=args.level, residual_output=args.residual_output
+    )
+    save_weights(output, theta, config, overwrite=args.overwrite)
+    network = config["network"]
+    levels = f"level {config['level']:g}" if "level" in config else "every level"
+    print(
+        f"wrote {output} ({task.name}, {levels}: {network['blocks']} blocks of "
+        f"{network['channels']} channels, {network['colours']} colour(s))"
+    )
+    return 0

@@ -1,0 +1,168 @@
+"""The published noise-level network as an estimator: import, file, and use."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import write_atomically
+from hypernet_jax.interchange.torch_layout import State, StateDict
+from hypernet_jax.networks.level_network import LevelNetwork
+from hypernet_jax.tasks import get_task
+
+__all__ = ["LevelEstimator", "is_level_network", "level_estimator", "load_level_estimator"]
+
+_FORMAT = "hypernet_jax/level_network/1"
+# Crops along each axis that an estimate is the median of; the published code takes one at random.
+_CROPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelEstimator:
+    """Estimates the level of an image.
+
+    Attributes:
+      task: name of the task whose level it estimates.
+      crop: side of the crops that the network takes.
+      network: the network.
+      params: its parameters.
+    """
+
+    task: str
+    crop: int
+    network: LevelNetwork
+    params: dict[str, Any]
+
+    @functools.cached_property
+    def _apply(self):
+        return jax.jit(lambda params, crops: self.network.apply({"params": params}, crops))
+
+    def estimate(self, image: np.ndarray) -> float:
+        """The level of one image, in people's units, within the task's range.
+
+        Args:
+          image: (H, W) or (H, W, C), C = 1 or 3; uint8, or float in [0, 1]. Sides
+            shorter than the crop are continued symmetrically.
+
+        The median over crops spread evenly over the image.
+        """
+        image = np.asarray(image)
+        pixels = image / 255.0 if image.dtype == np.uint8 else image
+        pixels = np.atleast_3d(pixels).astype(np.float32)
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
+            raise UserError(f"An image must be (H, W) or (H, W, 3), not of shape {image.shape}.")
+        if pixels.shape[2] != self.network.colours:
+            # Grey as three equal channels; colour as its mean.
+            grey = pixels.mean(axis=2, keepdims=True)
+            pixels = np.repeat(grey, self.network.colours, axis=2)
+        pads = [(0, max(0, self.crop - side)) for side in pixels.shape[:2]]
+        pixels = np.pad(pixels, (*pads, (0, 0)), mode="symmetric")
+        tops, lefts = (
+            np.unique(np.linspace(0, side - self.crop, _CROPS).astype(int))
+            for side in pixels.shape[:2]
+        )
+        crops = np.stack(
+            [pixels[y : y + self.crop, x : x + self.crop] for y in tops for x in lefts]
+        )
+        level = float(np.median(np.asarray(self._apply(self.params, crops))))
+        scale = get_task(self.task).scale
+        return min(max(level, scale.low), scale.high)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Writes a safetensors file that `load_level_estimator` reads."""
+        flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, self.params), sep="/")
+        model = {
+            "task": self.task,
+            "crop": self.crop,
+            "colours": self.network.colours,
+            "channels": self.network.channels,
+            "hidden": list(self.network.hidden),
+        }
+        metadata = {"format": _FORMAT, "model": json.dumps(model, sort_keys=True)}
+        write_atomically(path, save(flat, metadata=metadata), overwrite=overwrite)
+
+
+def is_level_network(state: State) -> bool:
+    """Whether a PyTorch state dict looks like that of a level network."""
+    return any(name.startswith(("conv_seq.", "fc_seq.")) for name in state)
+
+
+def level_estimator(state: State, *, task: str) -> LevelEstimator:
+    """Turns the state dict of HyperRes' published noise-level network into an estimator.
+
+    Raises:
+      UserError: naming the first entry that is missing or does not fit.
+    """
+    get_task(task)
+    taken = StateDict(state, what="HyperRes' published noise-level network")
+    kernel, bias = taken.conv("conv1", inputs=None, outputs=None)
+    colours, channels = kernel.shape[2:]
+    params: dict[str, Any] = {"head": {"kernel": kernel, "bias": bias}}
+    for block in range(4):
+        for conv in (1, 2):
+            kernel, bias = taken.conv(
+                f"conv_seq.{2 * block}.conv{conv}", inputs=channels, outputs=channels
+            )
+            params[f"block_{block}_conv_{conv}"] = {"kernel": kernel, "bias": bias}
+    units: list[int] = []
+    for layer in range(3):
+        name = f"fc_seq.{2 * layer}"
+        outputs = 1 if layer == 2 else None
+        weight = taken.take(f"{name}.weight", (outputs, units[-1] if units else None))
+        if layer == 0:
+            side = round((weight.shape[1] / channels) ** 0.5)
+            if side < 1 or channels * side**2 != weight.shape[1]:
+                raise UserError(
+                    f"The checkpoint is not HyperRes' published noise-level network: its entry "
+                    f"'{name}.weight' has {weight.shape[1]} inputs, and {channels} channels of a "
+                    "square are expected; give one of that architecture."
+                )
+            # PyTorch flattens (channels, height, width), Flax (height, width, channels).
+            weight = weight.reshape(-1, channels, side, side).transpose(0, 2, 3, 1)
+            weight = weight.reshape(weight.shape[0], -1)
+        units.append(weight.shape[0])
+        bias = taken.take(f"{name}.bias", (units[-1],))
+        params[f"dense_{layer}"] = {"kernel": np.ascontiguousarray(weight.T), "bias": bias}
+    taken.finish()
+    network = LevelNetwork(colours=colours, channels=channels, hidden=(units[0], units[1]))
+    return LevelEstimator(task=task, crop=32 * side, network=network, params=params)
+
+
+def load_level_estimator(path: str | Path) -> LevelEstimator:
+    """Reads what `LevelEstimator.save` wrote.
+
+    Raises:
+      UserError: if there is no such file, or it is not ours or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no level estimator {path}; check the path.")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            flat = {name: jnp.asarray(file.get_tensor(name)) for name in list(file.keys())}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"The file {path} is damaged and cannot be read ({error}).") from None
+    if metadata.get("format") != _FORMAT:
+        raise UserError(f"{path} holds no level estimator ({_FORMAT} expected).")
+    try:
+        model = json.loads(metadata["model"])
+        network = LevelNetwork(model["colours"], model["channels"], tuple(model["hidden"]))
+        task, crop = get_task(model["task"]).name, int(model["crop"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The file {path} does not tell its network ({error}).") from None
+    params = traverse_util.unflatten_dict(flat, sep="/")
+    image = jax.ShapeDtypeStruct((1, crop, crop, network.colours), jnp.float32)
+    expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
+        raise UserError(f"The weights in {path} do not fit the network that the file names.")
+    return LevelEstimator(task=task, crop=crop, network=network, params=params)

@@ -1,0 +1,54 @@
+"""A model as StableHLO: one serialised file that JAX alone runs, on any of its platforms."""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jax import export, lax
+
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.portable import is_plain, residual_network
+from hypernet_jax.model import Model
+
+__all__ = ["export_stablehlo"]
+
+_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_stablehlo(model: Model, theta: Theta) -> bytes:
+    """Serialises the model; `jax.export.deserialize(...).call(image, level)` runs it.
+
+    image is (batch, height, width, colours), float32 in [0, 1], of any size; level a float32
+    scalar in people's units, not checked for its range; the result is not clipped. A plain
+    network takes the image alone. The weights are part of the file.
+    """
+    network = residual_network(model)
+    batch, height, width = export.symbolic_shape("batch, height, width")
+    image = jax.ShapeDtypeStruct((batch, height, width, model.colours), jnp.float32)
+    level = jax.ShapeDtypeStruct((), jnp.float32)
+
+    def apply(image: jax.Array, params: dict) -> jax.Array:
+        # As `apply_network`, but whether a side is odd is not known yet.
+        padded = image
+        for axis in (1, 2):
+            size = image.shape[axis]
+            last = lax.slice_in_dim(padded, size - 1, size, axis=axis)
+            even = network.stride * ((size + 1) // network.stride)
+            padded = lax.slice_in_dim(jnp.concatenate([padded, last], axis), 0, even, axis=axis)
+        restored = cast(jax.Array, network.apply({"params": params}, padded))
+        return restored[:, : image.shape[1], : image.shape[2]]
+
+    if is_plain(model):
+        params = model.generate(theta, model.task.scale.high)
+
+        def restore_plain(image):
+            return apply(image, params)
+
+        exported = export.export(jax.jit(restore_plain), platforms=_PLATFORMS)(image)
+    else:
+
+        def restore(image, level):
+            return apply(image, model.generate(theta, level))
+
+        exported = export.export(jax.jit(restore), platforms=_PLATFORMS)(image, level)
+    return bytes(exported.serialize())

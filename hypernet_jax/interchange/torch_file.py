@@ -1,0 +1,123 @@
+"""Reading a PyTorch state dict without running anything that the file holds."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["read_state_dict"]
+
+# Under one of these names training scripts put the state dict beside the rest of their state.
+_WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model")
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the tensors of a PyTorch checkpoint.
+
+    Args:
+      path: what `torch.save` wrote (needs the extra `torch`), or a .safetensors file.
+
+    Returns:
+      float32 arrays by name. A state dict under "state_dict" or the like is unwrapped, and
+      the "module." that PyTorch's parallel wrappers put into names is left out.
+
+    Raises:
+      UserError: if the file is missing, damaged, or holds anything but finite tensors. Only
+        tensors and plain containers are read; code in a pickle is refused, never run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}; check the path.")
+    if path.suffix.lower() == ".safetensors":
+        state = _read_safetensors(path)
+    else:
+        state = _to_arrays(_unwrap(_read_pickle(path)), path)
+    if not state:
+        raise UserError(f"The checkpoint {path} holds no tensors; give a state dict.")
+    for name, array in state.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"The entry {name!r} of {path} holds numbers that are not finite; "
+                "take an earlier checkpoint of that training run."
+            )
+    return {_plain_name(name): array for name, array in state.items()}
+
+
+def _plain_name(name: str) -> str:
+    return name.removeprefix("module.").replace(".module.", ".")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(path, framework="np") as file:
+            names = list(file.keys())
+            return {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint {path} is damaged and cannot be read ({_first_line(error)})."
+        ) from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            "Reading a PyTorch checkpoint needs PyTorch: install hypernet-jax[torch], or save "
+            "the state dict as .safetensors, which needs nothing more."
+        ) from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise UserError(
+                f"The checkpoint {path} holds Python objects beside its tensors; they could run "
+                "any code and were not loaded: save its state dict alone."
+            ) from None
+        raise UserError(f"{path} is damaged or not a PyTorch checkpoint.") from None
+    # PyTorch reports a damaged archive by whatever the damaged part led to.
+    except Exception as error:
+        raise UserError(
+            f"The checkpoint {path} is damaged and cannot be read ({_first_line(error)})."
+        ) from None
+
+
+def _unwrap(content: Any) -> Any:
+    while isinstance(content, Mapping):
+        inner = next((content[name] for name in _WRAPPERS if name in content), None)
+        if not isinstance(inner, Mapping):
+            break
+        content = inner
+    return content
+
+
+def _to_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"The checkpoint {path} holds a {type(content).__name__} and no state dict; "
+            "save model.state_dict()."
+        )
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise UserError(
+                f"The entry {name!r} of {path} is no tensor; save model.state_dict() alone."
+            )
+    try:
+        return {name: tensor.detach().float().numpy() for name, tensor in content.items()}
+    # Sparse, quantised and complex tensors have no plain float32 form.
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"The tensors of {path} cannot be read as numbers ({_first_line(error)})."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

@@ -1,0 +1,219 @@
+"""Models out: what each exported file computes is what the live model computes."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from hypernet_jax import Restorer, UserError, load_weights, save_weights
+from hypernet_jax.cli.main import main
+
+from .conftest import REPOSITORY
+from .test_commands import refuse
+from .test_restoration import tiny_config, tiny_theta
+
+LEVELS = {"denoise": (0, 25, 77.5), "dejpeg": (10, 35, 90), "sr": (1, 2.5, 4)}
+SIZES = ((1, 32, 48), (2, 27, 41), (1, 1, 5))
+
+
+def images(photograph):
+    """Batches of real crops of every size, odd ones among them."""
+    for count, height, width in SIZES:
+        starts = range(30, 30 + 50 * count, 50)
+        crops = [photograph[s : s + height, s : s + width] for s in starts]
+        yield np.stack(crops) / np.float32(255)
+
+
+def export(tmp_path, *options):
+    output = tmp_path / "model"
+    main(["export", *map(str, options), "-o", str(output)])
+    return output
+
+
+def run_onnx(file):
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+    def run(image, level=None):
+        inputs = {"image": image.transpose(0, 3, 1, 2)}
+        if level is not None:
+            inputs["level"] = np.array(level, np.float32)
+        return session.run(["restored"], inputs)[0].transpose(0, 2, 3, 1)
+
+    return run
+
+
+# Runs an artefact with JAX and NumPy as the only packages that may be imported.
+ALONE = """
+import sys
+from importlib.abc import MetaPathFinder
+class Refuse(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hypernet_jax", "flax", "optax"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import jax, numpy as np
+from jax import export
+cases = np.load(sys.argv[2])
+exported = export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+assert set(exported.platforms) == {"cpu", "cuda", "tpu"}, exported.platforms
+results = {}
+for name in cases.files:
+    if name.startswith("image"):
+        for level in cases["levels"]:
+            inputs = [cases[name]] + ([np.float32(level)] if cases["levelled"] else [])
+            results[f"{name}/{level:g}"] = np.asarray(exported.call(*inputs))
+np.savez(sys.argv[3], **results)
+print(sorted(m for m in sys.modules if m.split(".")[0] == "hypernet_jax"))
+"""
+
+
+@pytest.mark.parametrize(("task", "baked"), [("denoise", None), ("sr", None), ("denoise", 25)])
+def test_stablehlo_in_a_process_with_jax_alone(task, baked, photograph, tmp_path):
+    options = [] if baked is None else ["--level", baked]
+    file = export(tmp_path, "--task", task, "--format", "stablehlo", *options)
+    levels = LEVELS[task] if baked is None else (baked,)
+    cases = {f"image{i}": image for i, image in enumerate(images(photograph))}
+    np.savez(tmp_path / "cases.npz", levels=np.float32(levels), levelled=baked is None, **cases)
+    process = subprocess.run(
+        [sys.executable, "-c", ALONE, file, tmp_path / "cases.npz", tmp_path / "results.npz"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "[]"
+    results, live = np.load(tmp_path / "results.npz"), Restorer.from_pretrained(task)
+    for name, image in cases.items():
+        for level in levels:
+            expected = live.apply(image, level=level)
+            got = results[f"{name}/{level:g}"]
+            np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+    told = json.loads((tmp_path / "model.json").read_text())
+    assert told["task"] == task and told["colours"] == 3
+    assert told["level_is_input"] == (baked is None)
+    assert ("enlarged" in told["image"]) == (task == "sr")
+
+
+@pytest.mark.parametrize("task", LEVELS)
+def test_onnx_of_shipped_weights(task, photograph, tmp_path):
+    file = export(tmp_path, "--task", task, "--format", "onnx")
+    run, live = run_onnx(file), Restorer.from_pretrained(task)
+    for image in images(photograph):
+        restored = [run(image, level) for level in LEVELS[task]]
+        for level, got in zip(LEVELS[task], restored, strict=True):
+            np.testing.assert_allclose(got, live.apply(image, level=level), atol=1e-4, rtol=0)
+        assert np.abs(restored[0] - restored[-1]).max() > 1e-3
+    told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    scale = live.scale
+    assert told["task"] == task and told["colours"] == "3" and told["level_is_input"] == "true"
+    assert (float(told["level_low"]), float(told["level_high"])) == (scale.low, scale.high)
+    assert ("enlarged" in told["image"]) == (task == "sr")
+
+
+NORMALISATIONS = ("published", "per_hundred", "jpeg_error", "scale_loss")
+FEATURES = ("affine", "proportional", "polynomial", "mlp", "constant")
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("features", FEATURES)
+def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_path):
+    index = NORMALISATIONS.index(normalisation) + FEATURES.index(features)
+    grey = index % 3 == 0
+    config = tiny_config("dejpeg", colours=1 if grey else 3) | {
+        "normalisation": normalisation,
+        "features": {"name": features},
+        "generated": "block_" if index % 2 else "",
+    }
+    # Every combination of the two comes up among the cases.
+    config["network"] |= {"light_tail": index % 2 == 0, "residual_output": index % 4 < 2}
+    save_weights(tmp_path / "w.safetensors", tiny_theta(config), config)
+    live = Restorer.from_pretrained(tmp_path / "w.safetensors")
+    file = export(tmp_path, "--weights", tmp_path / "w.safetensors", "--format", "onnx")
+    run = run_onnx(file)
+    for image in list(images(photograph))[1:]:
+        image = image[..., :1] if grey else image
+        for level in (1, 49, 50, 83.5, 100):
+            got = run(image, None if features == "constant" else level)
+            expected = live.apply(image, level=level)
+            # At quality 1 some of these untrained networks give values in the hundreds.
+            size = max(1.0, float(np.abs(expected).max()))
+            np.testing.assert_allclose(got / size, expected / size, atol=1e-4, rtol=0)
+
+
+def test_one_level_baked_in(photograph, tmp_path):
+    live = Restorer.from_pretrained("denoise")
+    plain = tmp_path / "plain.safetensors"
+    main(
+        [
+            "export",
+            "--task",
+            "denoise",
+            "--format",
+            "safetensors",
+            "--level",
+            "25",
+            "-o",
+            str(plain),
+        ]
+    )
+    file = export(tmp_path, "--task", "denoise", "--format", "onnx", "--level", 25)
+    assert [each.name for each in onnx.load(file).graph.input] == ["image"]
+    whole = tmp_path / "whole.safetensors"
+    main(["export", "--task", "denoise", "--format", "safetensors", "-o", str(whole)])
+    assert plain.stat().st_size < 0.6 * whole.stat().st_size
+    assert file.stat().st_size < 0.6 * whole.stat().st_size
+    jax.tree.map(np.testing.assert_array_equal, load_weights(whole)[1], load_weights("denoise")[1])
+    restorer, run = Restorer.from_pretrained(plain), run_onnx(file)
+    for image in images(photograph):
+        expected = live.apply(image, level=25)
+        np.testing.assert_allclose(restorer.apply(image, level=25), expected, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(run(image), expected, atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match="only one"):
+        restorer.apply(image, level=26)
+    # What is baked once is exported as it is, and at no other level.
+    again = tmp_path / "again.onnx"
+    main(["export", "--weights", str(plain), "--format", "onnx", "-o", str(again)])
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
+    output = tmp_path / "model.onnx"
+
+    def told(*options):
+        return refuse(capsys, "export", *options, "-o", output)
+
+    assert "stablehlo, onnx, safetensors" in told("--task", "denoise", "--format", "tflite")
+    assert "Unknown task" in told("--task", "dehaze", "--format", "onnx")
+    assert "no weights" in told("--weights", "nothing", "--format", "onnx")
+    assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
+    monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_graph", raising=False)
+    assert "hypernet-jax[onnx]" in told("--task", "denoise", "--format", "onnx")
+    assert not list(tmp_path.iterdir())
+    output.write_text("precious")
+    assert "already exists" in told("--task", "denoise", "--format", "safetensors")
+    assert output.read_text() == "precious"
+    side = tmp_path / "m.json"
+    side.write_text("precious")
+    assert "m.json already exists" in refuse(
+        capsys, "export", "--task", "denoise", "--format", "stablehlo", "-o", tmp_path / "m"
+    )
+    assert not (tmp_path / "m").exists()
+
+
+def test_nothing_of_onnx_or_torch_is_imported_unasked():
+    code = (
+        "import sys, hypernet_jax.cli.export, hypernet_jax.cli.import_torch; "
+        "print([name for name in ('onnx', 'torch', 'onnxruntime') if name in sys.modules])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
+    assert process.stdout.strip() == "[]"

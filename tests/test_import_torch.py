@@ -1,0 +1,247 @@
+"""PyTorch checkpoints in: the same outputs as PyTorch's, and files that must be refused."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hypernet_jax import Restorer, UserError, load_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.interchange.level_estimator import load_level_estimator
+from hypernet_jax.interchange.torch_file import read_state_dict
+
+from .test_commands import refuse
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra test-torch)")
+
+from . import torch_twins  # noqa: E402
+
+LEVELS = {"denoise": (0, 5, 15, 27.5, 75), "sr": (1, 2, 2.5, 3, 4)}
+
+
+def to_torch(image):
+    return torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
+
+
+def crops(photograph, height, width, count=1):
+    """Real crops, (N, H, W, 3) in [0, 1]."""
+    starts = range(20, 20 + 40 * count, 40)
+    return np.stack([photograph[s : s + height, s : s + width] for s in starts]) / np.float32(255)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A randomly initialised network of the published size, and its checkpoint."""
+    network = torch_twins.seeded(torch_twins.Published)
+    file = tmp_path_factory.mktemp("torch") / "published.pth"
+    torch.save({"state_dict": network.state_dict(), "epoch": 3}, file)
+    return network, file
+
+
+@pytest.mark.parametrize("task", LEVELS)
+def test_published_network(published, task, photograph, tmp_path, capsys):
+    network, file = published
+    state = network.state_dict()
+    assert state["conv1.module.weight"].shape == (64, 3, 3, 3)
+    assert state["res_blocks_meta.16.hy_conv2.fc.weight"].shape == (36928, 1)
+    output = tmp_path / "weights.safetensors"
+    main(["import-torch", str(file), "--task", task, "-o", str(output)])
+    assert "16 blocks of 64 channels" in capsys.readouterr().out
+    restorer = Restorer.from_pretrained(output)
+    counts = restorer.model.parameter_counts()
+    assert counts["generated_parameters"] == 1406787
+    assert counts["trainable_parameters"] == 2588483
+    for size in ((40, 56), (37, 51)) if task == "denoise" else ((37, 51),):
+        images = crops(photograph, *size, count=2)
+        outputs = []
+        for level in LEVELS[task]:
+            with torch.no_grad():
+                expected = network(to_torch(images), torch.tensor([level / 255.0]))
+            expected = expected.numpy().transpose(0, 2, 3, 1)
+            got = restorer.apply(images, level=level)
+            np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+            outputs.append(got)
+        # The levels do differ, or the comparison would say nothing of them.
+        assert np.abs(outputs[0] - outputs[-1]).max() > 2e-2
+
+
+def test_grey_narrow_unwrapped_and_as_safetensors(photograph, tmp_path):
+    network = torch_twins.seeded(torch_twins.Published, colours=1, channels=8, blocks=2)
+    state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
+    network.half().float()
+    torch.save(state, tmp_path / "grey.pth")
+    save_file({k: v.numpy() for k, v in state.items()}, tmp_path / "grey.safetensors")
+    image = crops(photograph, 21, 34)[..., :1]
+    with torch.no_grad():
+        expected = network(to_torch(image), torch.tensor([50 / 255.0])).numpy()
+    for source in ("grey.pth", "grey.safetensors"):
+        output = tmp_path / f"from-{source}.safetensors"
+        main(["import-torch", str(tmp_path / source), "--task", "denoise", "-o", str(output)])
+        got = Restorer.from_pretrained(output).apply(image, level=50)
+        np.testing.assert_allclose(got.transpose(0, 3, 1, 2), expected, atol=1e-4, rtol=0)
+
+
+def test_plain_network_serves_its_level(photograph, tmp_path, capsys):
+    network = torch_twins.seeded(torch_twins.Published, channels=8, blocks=2, plain=True)
+    file, output = tmp_path / "plain.pth", tmp_path / "plain.safetensors"
+    torch.save(network.state_dict(), file)
+    command = ["import-torch", str(file), "--task", "denoise", "-o", str(output)]
+    assert "give --level" in refuse(capsys, *command)
+    assert "out of range" in refuse(capsys, *command, "--level", "250")
+    main([*command, "--level", "25"])
+    _, theta = load_weights(output)
+    assert all(len(bank) == 1 for bank in theta["generated"].values())
+    images = crops(photograph, 33, 40)
+    with torch.no_grad():
+        expected = network(to_torch(images)).numpy().transpose(0, 2, 3, 1)
+    restorer = Restorer.from_pretrained(output)
+    np.testing.assert_allclose(restorer.apply(images, level=25), expected, atol=1e-4, rtol=0)
+    with pytest.raises(UserError, match=r"noise sigma of 25 .*the only one"):
+        restorer.apply(images, level=30)
+    main([*command, "--level", "25", "--residual-output", "--overwrite"])
+    residual = Restorer.from_pretrained(output).apply(images, level=25)
+    np.testing.assert_allclose(residual, images + expected, atol=1e-4, rtol=0)
+
+
+def test_noise_level_network(photograph, tmp_path, capsys):
+    network = torch_twins.seeded(torch_twins.NoiseLevel)
+    with torch.no_grad():
+        network.fc_seq[4].bias.fill_(31.0)
+    file, output = tmp_path / "level.pth", tmp_path / "level.safetensors"
+    torch.save(network.state_dict(), file)
+    command = ["import-torch", str(file), "--task", "denoise", "-o", str(output)]
+    assert "neither --level" in refuse(capsys, *command, "--level", "25")
+    main(command)
+    assert "level estimator" in capsys.readouterr().out
+    estimator = load_level_estimator(output)
+    assert estimator.crop == 128 and estimator.network.hidden == (32, 16)
+    images = crops(photograph, 128, 128, count=3)
+    with torch.no_grad():
+        expected = network(to_torch(images)).numpy()[:, 0]
+    got = np.asarray(estimator.network.apply({"params": estimator.params}, images))
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+    assert np.ptp(got) > 1e-3
+    # One crop: the estimate is the network's own answer. Other sizes and grey are accepted.
+    assert estimator.estimate(images[0]) == pytest.approx(expected[0], abs=1e-4)
+    assert estimator.estimate(photograph) == pytest.approx(31, abs=5)
+    assert estimator.estimate(photograph[:20, :300, 0]) == pytest.approx(31, abs=5)
+    assert "holds no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
+    with pytest.raises(UserError, match="holds no level estimator"):
+        load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
+    state = network.state_dict()
+    del state["conv_seq.4.conv2.bias"]
+    torch.save(state, file)
+    assert "no entry 'conv_seq.4.conv2.bias'" in refuse(capsys, *command, "--overwrite")
+
+
+class Malicious:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return open, (self.victim, "w")
+
+
+def test_nothing_in_a_file_is_run(published, tmp_path, capsys):
+    victim = tmp_path / "created-by-the-pickle"
+    pickles = {"bare.pth": Malicious(str(victim)), "inside.pth": {"x": Malicious(str(victim))}}
+    for name, content in pickles.items():
+        (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
+    torch.save({"state_dict": {}, "extra": Malicious(str(victim))}, tmp_path / "zipped.pth")
+    for name in (*pickles, "zipped.pth"):
+        told = refuse(
+            capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", tmp_path / "out"
+        )
+        assert "were not loaded" in told
+        assert not victim.exists() and not (tmp_path / "out").exists()
+    # The same file does what it is feared for where it is unpickled plainly.
+    with pickle.loads((tmp_path / "bare.pth").read_bytes()):
+        assert victim.exists()
+
+
+def damaged_files(folder, checkpoint):
+    """Name -> what must be told."""
+    whole = checkpoint.read_bytes()
+    (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.pth").write_bytes(b"")
+    (folder / "text.pth").write_text("not a checkpoint\n" * 50)
+    (folder / "zip.pth").write_bytes(b"")
+    with zipfile.ZipFile(folder / "zip.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    (folder / "noise.pth").write_bytes(np.random.default_rng(0).bytes(2000))
+    (folder / "truncated.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    torch.save([1, 2, 3], folder / "list.pth")
+    torch.save({"lr": 0.1}, folder / "number.pth")
+    torch.save({}, folder / "nothing.pth")
+    torch.save({"conv1.weight": torch.full((4, 3, 3, 3), torch.nan)}, folder / "nan.pth")
+    return {
+        "missing.pth": "no checkpoint",
+        "truncated.pth": "damaged",
+        "empty.pth": "damaged",
+        "text.pth": "damaged",
+        "zip.pth": "damaged",
+        "noise.pth": "damaged",
+        "truncated.safetensors": "damaged",
+        "list.pth": "holds a list and no state dict",
+        "number.pth": "'lr'",
+        "nothing.pth": "no tensors",
+        "nan.pth": "not finite",
+    }
+
+
+def test_damaged_files_are_told_in_a_sentence(published, tmp_path, capsys):
+    output = tmp_path / "out.safetensors"
+    for name, message in damaged_files(tmp_path, published[1]).items():
+        told = refuse(capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", output)
+        assert message in told, (name, told)
+        assert not output.exists()
+
+
+@pytest.mark.parametrize("byte", range(40, 4000, 371))
+def test_a_flipped_byte_never_ends_in_a_traceback(byte, tmp_path):
+    """Damage in the archive's head: refused in a sentence, or read as other numbers."""
+    network = torch_twins.seeded(torch_twins.Published, channels=4, blocks=1)
+    file = tmp_path / "flipped.pth"
+    torch.save(network.state_dict(), file)
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 0x55
+    file.write_bytes(content)
+    try:
+        read_state_dict(file)
+    except UserError as error:
+        assert str(error).endswith(".") and "\n" not in str(error)
+
+
+def test_another_architecture_is_told_by_its_first_unfit_entry(tmp_path, capsys):
+    network = torch_twins.seeded(torch_twins.Published, channels=8, blocks=2)
+
+    def told(change):
+        state = dict(network.state_dict())
+        change(state)
+        torch.save(state, tmp_path / "changed.pth")
+        return refuse(
+            capsys,
+            *("import-torch", tmp_path / "changed.pth", "--task", "denoise"),
+            *("-o", tmp_path / "out.safetensors"),
+        )
+
+    def put(name, *shape):
+        return lambda state: state.update({name: torch.ones(shape)})
+
+    slope = "res_blocks_meta.2.hy_conv1.fc.weight"
+    assert f"no entry '{slope}'" in told(lambda state: state.pop(slope))
+    assert "(16, 8, 3, 3) where (8, 8, 3, 3)" in told(put("conv2.module.weight", 16, 8, 3, 3))
+    assert "images of 4 channels" in told(put("conv1.module.weight", 8, 4, 3, 3))
+    assert "'attention.weight' that" in told(put("attention.weight", 2))
+    assert "no entry 'conv1.weight'" in told(lambda state: state.pop("conv1.module.weight"))
+    torch.save(network.state_dict(), tmp_path / "whole.pth")
+    assert "leave out --level" in refuse(
+        capsys,
+        *("import-torch", tmp_path / "whole.pth", "--task", "denoise", "--level", "3"),
+        *("-o", tmp_path / "out.safetensors"),
+    )

@@ -1,0 +1,117 @@
+"""Training that begins from a plain network, and training a part of theta."""
+
+import json
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from hypernet_jax import Restorer, UserError, load_weights, save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.model import make_model, model_config
+from hypernet_jax.training.config import config_difference
+from hypernet_jax.training.freezing import trainable_mask
+from hypernet_jax.training.loop import train
+
+from .test_training import tiny_config
+
+
+@pytest.fixture(scope="module")
+def plain(default_data, tmp_path_factory):
+    """A plain network trained at sigma 25 for a few steps, as weights."""
+    folder = tmp_path_factory.mktemp("plain")
+    config = tiny_config(default_data)
+    config.features.name = "constant"
+    config.levels.fixed = (25.0,)
+    config.steps = 2
+    state = train(config, folder / "run", progress=False)
+    assert model_config(config)["level"] == 25.0
+    save_weights(folder / "plain.safetensors", state["ema"], model_config(config))
+    return folder / "plain.safetensors"
+
+
+def warm_config(default_data, plain, frozen=""):
+    config = tiny_config(default_data)
+    config.initial_weights, config.frozen = str(plain), frozen
+    config.levels.origin = 25.0
+    return config
+
+
+def test_slopes_alone_make_a_plain_network_adaptive(default_data, plain, tmp_path, photograph):
+    config = warm_config(default_data, plain, "^base/")
+    config.optimizer.learning_rate, config.optimizer.warmup_steps = 0.02, 0
+    state = jax.device_get(train(config, tmp_path / "run", progress=False))
+    kernels = jax.device_get(load_weights(plain)[1])["generated"]
+    for tree in ("theta", "ema"):
+        for path, bank in state[tree]["generated"].items():
+            np.testing.assert_array_equal(bank[0], kernels[path][0], err_msg=f"{tree}: {path}")
+            assert np.abs(bank[1]).max() > 1e-4
+    # At its own level it still is the plain network, elsewhere it is another.
+    output = tmp_path / "adaptive.safetensors"
+    main(["weights", str(tmp_path / "run"), "-o", str(output)])
+    image = photograph[None, :20, :31] / np.float32(255)
+    expected = Restorer.from_pretrained(plain).apply(image, level=25)
+    adaptive = Restorer.from_pretrained(output)
+    np.testing.assert_allclose(adaptive.apply(image, level=25), expected, atol=1e-6)
+    assert np.abs(adaptive.apply(image, level=90) - expected).max() > 1e-3
+
+
+def test_shared_layers_and_slopes_can_be_frozen(default_data, plain, tmp_path):
+    config = warm_config(default_data, plain, "^(slopes|shared)/")
+    config.generated = "block_"
+    config.optimizer.clip_norm = 1e-3
+    state = jax.device_get(train(config, tmp_path / "run", progress=False))
+    kernels = jax.device_get(load_weights(plain)[1])["generated"]
+    for tree in ("theta", "ema"):
+        assert state[tree]["shared"].keys() == {
+            f"{layer}/{leaf}"
+            for layer in ("head", "body_end", "output")
+            for leaf in ("kernel", "bias")
+        }
+        for path, leaf in state[tree]["shared"].items():
+            np.testing.assert_array_equal(leaf, kernels[path][0], err_msg=f"{tree}: {path}")
+        for path, bank in state[tree]["generated"].items():
+            assert (bank[0] != kernels[path][0]).any() and not bank[1].any()
+
+
+def test_a_pattern_may_name_a_part_of_any_bank():
+    config = tiny_config("")
+    config.task, config.features.name, config.generated = "denoise", "mlp", "block_"
+    model = make_model(model_config(config))
+    theta = model.init(jax.random.key(0))
+    mask = trainable_mask(theta, "^base/.*bias$|^shared/head/|^features/hidden/kernel$")
+    assert mask["generated"]["block_0/conv_1/bias"].ravel().tolist() == [0, 1, 1, 1]
+    assert mask["generated"]["block_0/conv_1/kernel"].all()
+    assert not mask["shared"]["head/kernel"] and mask["shared"]["output/bias"]
+    assert not mask["features"]["hidden"]["kernel"] and mask["features"]["output"]["bias"]
+    chex.assert_trees_all_equal_structs(mask, theta)
+    for pattern in ("no_such_part", "base|slopes|shared|features"):
+        with pytest.raises(UserError, match=r"names (nothing|everything)"):
+            trainable_mask(theta, pattern)
+    with pytest.raises(UserError, match="not a regular expression"):
+        trainable_mask(theta, "(")
+
+
+def test_a_run_begun_before_a_field_came_goes_on(default_data):
+    saved = json.loads(tiny_config(default_data).to_json())
+    given = json.loads(tiny_config(default_data).to_json())
+    del saved["frozen"], saved["levels"]["origin"]
+    assert config_difference(saved, given) == []
+    given["frozen"] = "^base/"
+    assert config_difference(saved, given) == ["config.frozen was '' and is now '^base/'"]
+
+
+def test_unfit_starts_are_told(default_data, plain, tmp_path):
+    config = warm_config(default_data, plain)
+    config.network.channels = 8
+    with pytest.raises(UserError, match="another shape"):
+        train(config, tmp_path / "wide", progress=False)
+    config = warm_config(default_data, plain)
+    config.network.residual_output = False
+    with pytest.raises(UserError, match="another shape or network"):
+        train(config, tmp_path / "other", progress=False)
+    config = warm_config(default_data, plain)
+    config.levels.origin = 250.0
+    with pytest.raises(UserError, match="out of range"):
+        train(config, tmp_path / "far", progress=False)

@@ -1,0 +1,192 @@
+"""The static page in a real browser: an example restored, as the Python interface restores it."""
+
+import base64
+import functools
+import http.server
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import Restorer
+
+from .conftest import REPOSITORY
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_tools = pytest.mark.skipif(
+    None in (CHROMIUM, DRIVER, shutil.which("npm")),
+    reason="chromium, chromedriver and npm are not all on this machine",
+)
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    requests: list[str] = []  # noqa: RUF012
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_GET(self):
+        self.requests.append(self.path)
+        super().do_GET()
+
+    def do_POST(self):
+        self.requests.append(f"POST {self.path}")
+        self.send_error(405)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The assembled page's folder."""
+    folder = tmp_path_factory.mktemp("web") / "page"
+    process = subprocess.run(
+        [sys.executable, REPOSITORY / "web/assemble.py", "-o", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if "npm could not install" in process.stderr:
+        pytest.skip(process.stderr.strip())
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(page):
+    handler = functools.partial(Server, directory=str(page))
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *("window-size=960,720", f"user-data-dir={tmp_path / 'profile'}"),
+    ):
+        options.add_argument(f"--{flag}")
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(tmp_path / "downloads")}
+    )
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def wait(browser, state="done", seconds=120):
+    def reached(driver):
+        found = driver.execute_script("return document.body.dataset.state")
+        assert found != "failed" or state == "failed", status(driver)
+        return found == state
+
+    WebDriverWait(browser, seconds, poll_frequency=0.1).until(reached)
+
+
+def status(browser):
+    return browser.find_element("id", "status").text
+
+
+def pixels(browser, canvas):
+    """A canvas' RGB pixels."""
+    url = browser.execute_script(f"return document.getElementById('{canvas}').toDataURL()")
+    content = base64.b64decode(url.split(",")[1])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def differs(one, other):
+    """The largest difference in grey levels, and how many values differ at all."""
+    distance = np.abs(one.astype(int) - other.astype(int))
+    return distance.max(), (distance > 0).mean()
+
+
+@needs_tools
+def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path):
+    Server.requests.clear()
+    browser.get(address)
+    wait(browser, "ready")
+    models = json.loads((page / "models.json").read_text())
+    for task, model in models.items():
+        Select(browser.find_element("id", "task")).select_by_value(task)
+        browser.find_element("id", "example").click()
+        wait(browser)
+        photograph = np.asarray(Image.open(page / model["example"]))
+        live = Restorer.from_pretrained(task)
+        expected = live.restore(photograph, level=model["level"])
+        largest, share = differs(pixels(browser, "after"), expected)
+        assert largest <= 1 and share < 0.01
+        entering = live.model.task.network_input(photograph, model["level"])
+        largest, share = differs(pixels(browser, "before"), entering)
+        assert largest <= 1 and share < 0.001
+        assert "on this machine" in status(browser)
+        browser.execute_script("document.body.dataset.state = 'ready'")
+        if task == "denoise":
+            assert expected.shape > (256, 256)  # so that tiles came together
+            if "HYPERNET_JAX_SCREENSHOT" in os.environ:  # the picture in docs/interchange.md
+                browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT"])
+    # Nothing was asked for but the page's own files, and nothing was sent.
+    own = {f"/{file.relative_to(page)}" for file in page.rglob("*")} | {"/"}
+    assert set(Server.requests) <= own
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not severe
+
+
+@needs_tools
+def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, photograph):
+    own = tmp_path / "own photo.png"
+    noisy = np.dstack([photograph[:101, :57], np.full((101, 57), 255, np.uint8)])
+    noisy[:5, :, 3] = 0
+    Image.fromarray(noisy).save(own)
+    text = tmp_path / "notes.png"
+    text.write_text("not an image")
+    browser.get(address)
+    wait(browser, "ready")
+    chooser = browser.find_element("id", "file")
+    chooser.send_keys(str(text))
+    WebDriverWait(browser, 20).until(lambda driver: "not an image" in status(driver))
+    chooser.send_keys(str(own))
+    wait(browser)
+    number = browser.find_element("id", "number")
+    for level, told in (("150", "from 0 to 100"), ("", "from 0 to 100")):
+        number.clear()
+        number.send_keys(level + "\t")
+        WebDriverWait(browser, 20).until(lambda driver, told=told: told in status(driver))
+    browser.execute_script("document.body.dataset.state = 'ready'")
+    number.clear()
+    number.send_keys("60\t")
+    wait(browser)
+    restored = pixels(browser, "after")
+    expected = Restorer.from_pretrained("denoise").restore(noisy[..., :3], level=60)
+    assert restored.shape == expected.shape == (101, 57, 3)
+    # A browser's canvas keeps no colour where it is transparent; away from there all is alike.
+    largest, share = differs(restored[60:], expected[60:])
+    assert largest <= 1 and share < 0.01
+    browser.find_element("id", "download").click()
+    downloaded = tmp_path / "downloads" / "own photo-restored.png"
+    WebDriverWait(browser, 20).until(lambda _: downloaded.exists())
+    saved = np.asarray(Image.open(downloaded))
+    assert saved.shape == (101, 57, 4) and (saved[:5, :, 3] == 0).all()
+    np.testing.assert_array_equal(saved[5:, :, :3], restored[5:])
+    # The divider shows what lies under it.
+    browser.execute_script(
+        "const d = document.getElementById('divider'); d.value = 0;"
+        "d.dispatchEvent(new Event('input'))"
+    )
+    clip = browser.execute_script("return document.getElementById('after').style.clipPath")
+    assert "0%" in clip

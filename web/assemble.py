@@ -1,0 +1,134 @@
+"""Assembles the static page: its files, the exported models, and onnxruntime-web from npm.
+
+    python web/assemble.py -o FOLDER [--weights FILE ...]
+
+The folder then needs nothing else: put it on any static host, or look at it with
+`python -m http.server --directory FOLDER`. Needs npm and the extra `onnx`.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.cli.export import onnx_bytes
+from hypernet_jax.degradations import bicubic_resize
+from hypernet_jax.errors import UserError
+from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.interchange.portable import describe, is_plain, residual_network
+from hypernet_jax.model import Model
+from hypernet_jax.tasks import TASKS
+from hypernet_jax.weights import load_weights
+
+PAGE = ("index.html", "page.css", "page.js", "pixels.js", "worker.js")
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+HERE = Path(__file__).parent
+
+# What the slider starts at, its step, and how large the example is before it is degraded.
+START = {"denoise": (25.0, 0.5), "dejpeg": (15.0, 1.0), "sr": (2.0, 0.1)}
+
+
+def runtime(folder: Path) -> None:
+    """Puts onnxruntime-web's files, as npm has them, into a folder."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError("Assembling the page needs npm, which comes with Node.js; install it.")
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copy(HERE / "package.json", scratch)
+        command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        process = subprocess.run(
+            [*command, "--ignore-scripts", "--prefix", scratch],
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if process.returncode:
+            reason = (process.stderr.strip().splitlines() or ["no reason told"])[-1]
+            raise UserError(f"npm could not install onnxruntime-web ({reason}); is it reachable?")
+        for name in RUNTIME:
+            shutil.copy(Path(scratch) / "node_modules/onnxruntime-web/dist" / name, folder)
+
+
+def example(model: Model, level: float) -> np.ndarray:
+    """A photograph, degraded as the task means it; for enlarging, a small one."""
+    name = model.task.name
+    photograph = skimage.data.coffee()[20:340, 120:540]
+    if model.task.enlarges:
+        small = bicubic_resize(photograph, 1.0 / level)
+        return np.clip(np.round(small), 0, 255).astype(np.uint8)
+    _, protocol = model.task.protocol(None)
+    degraded = np.asarray(protocol.degrade(noise_key(0, name), photograph, level))
+    return np.clip(np.round(degraded), 0, 255).astype(np.uint8)
+
+
+def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
+    """Writes a model and its example; returns what the page must know."""
+    if is_plain(model) or model.colours != 3:
+        raise UserError("The page takes colour networks for every level; give other weights.")
+    name, scale = model.task.name, model.task.scale
+    level, step = START[name]
+    metadata = describe(model, level=None, layout="NCHW")
+    (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
+    Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
+    network = residual_network(model)
+    # How far a pixel's value depends on others: one pixel per convolution, at half size two.
+    reach = network.stride * (2 * network.blocks + 3) + 4
+    return {
+        "title": model.task.title,
+        "file": f"{name}.onnx",
+        "example": f"example-{name}.png",
+        "quantity": scale.quantity,
+        "unit": scale.unit,
+        "low": scale.low,
+        "high": scale.high,
+        "level": level,
+        "step": step,
+        "enlarges": model.task.enlarges,
+        "margin": reach + reach % 2,
+    }
+
+
+def assemble(output: Path, weights: list[str]) -> None:
+    """Makes the folder, whole or not at all."""
+    if output.exists():
+        raise UserError(f"The output {output} already exists; choose another or remove it.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+        folder = Path(scratch) / "page"
+        (folder / "ort").mkdir(parents=True)
+        runtime(folder / "ort")
+        for name in PAGE:
+            shutil.copy(HERE / name, folder)
+        models = {}
+        for name in weights:
+            model, theta = load_weights(name)
+            models[model.task.name] = entry(model, theta, folder)
+        (folder / "models.json").write_text(json.dumps(models, indent=2) + "\n")
+        folder.rename(output)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", required=True, help="folder to make")
+    parser.add_argument(
+        "--weights", nargs="+", default=list(TASKS), help="names or files, one per task"
+    )
+    args = parser.parse_args()
+    with exit_with_sentence():
+        assemble(Path(args.output), args.weights)
+    print(f"wrote {args.output}; python -m http.server --directory {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+// The page: what the user chose, and what is shown. The work is done by worker.js.
+
+import { enlargedSize } from "./pixels.js";
+
+const LARGEST = 40e6; // pixels of a result; above, browsers run out of memory or of canvas
+const byId = (id) => document.getElementById(id);
+const [task, file, example, slider, number] = ["task", "file", "example", "slider", "number"].map(byId);
+const [stage, before, after, divider] = ["stage", "before", "after", "divider"].map(byId);
+
+const worker = new Worker("worker.js", { type: "module" });
+let models = {};
+let photograph = null; // {name, image: ImageData}
+let request = 0;
+
+function say(text, { mistake = false } = {}) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("mistake", mistake);
+}
+
+function showDivider() {
+  after.style.clipPath = `inset(0 0 0 ${divider.value}%)`;
+  byId("line").style.left = `${divider.value}%`;
+}
+
+function show(canvas, { width, height, data }) {
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+}
+
+function showTask() {
+  const model = models[task.value];
+  const quantity = model.quantity[0].toUpperCase() + model.quantity.slice(1);
+  byId("quantity").textContent = model.unit ? `${quantity} (${model.unit})` : quantity;
+  for (const input of [slider, number]) {
+    input.min = model.low;
+    input.max = model.high;
+    input.step = model.step;
+    input.value = model.level;
+  }
+}
+
+function restore() {
+  if (!photograph) return;
+  const model = models[task.value];
+  const level = Number(number.value);
+  if (number.value === "" || !(level >= model.low && level <= model.high)) {
+    say(`Give a ${model.quantity} from ${model.low} to ${model.high}.`, { mistake: true });
+    return;
+  }
+  const { width, height, data } = photograph.image;
+  const size = model.enlarges ? enlargedSize(width, height, level) : [width, height];
+  if (size[0] * size[1] > LARGEST) {
+    say(
+      `The result would have ${size[0]} x ${size[1]} pixels, more than this page can hold; ` +
+        "use the hypernet-jax command.",
+      { mistake: true },
+    );
+    return;
+  }
+  request += 1;
+  byId("download").disabled = true;
+  document.body.dataset.state = "busy";
+  say("Restoring ...");
+  worker.postMessage({ id: request, image: { width, height, data }, level, model });
+}
+
+worker.onmessage = ({ data: answer }) => {
+  if (answer.id !== request) return;
+  if (answer.kind === "progress") {
+    if (answer.total > 1) say(`Restoring ... ${answer.done} of ${answer.total} tiles`);
+    return;
+  }
+  if (answer.kind === "failed") {
+    document.body.dataset.state = "failed";
+    say(`The photograph could not be restored: ${answer.reason}`, { mistake: true });
+    return;
+  }
+  show(before, answer.input);
+  show(after, answer.output);
+  stage.hidden = false;
+  showDivider();
+  byId("download").disabled = false;
+  document.body.dataset.state = "done";
+  const { width, height } = answer.output;
+  say(`Restored ${width} x ${height} pixels in ${answer.seconds.toFixed(1)} s, on this machine.`);
+};
+worker.onerror = () => say("This browser cannot run the page's worker; try a newer one.", { mistake: true });
+
+async function open(blob, name) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob, { premultiplyAlpha: "none" });
+  } catch {
+    say(`${name} is not an image that this browser can read; choose another.`, { mistake: true });
+    return;
+  }
+  if (bitmap.width * bitmap.height > LARGEST) {
+    say(`${name} has more pixels than this page can hold; use the hypernet-jax command.`, {
+      mistake: true,
+    });
+    return;
+  }
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  photograph = { name, image: context.getImageData(0, 0, bitmap.width, bitmap.height) };
+  restore();
+}
+
+async function openExample() {
+  const model = models[task.value];
+  number.value = slider.value = model.level;
+  const answer = await fetch(model.example);
+  if (answer.ok) await open(await answer.blob(), model.example);
+  else say("The example is missing; choose a photograph.", { mistake: true });
+}
+
+function download() {
+  after.toBlob((blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${photograph.name.replace(/\.[^.]*$/, "")}-restored.png`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }, "image/png");
+}
+
+task.addEventListener("change", () => {
+  showTask();
+  restore();
+});
+slider.addEventListener("input", () => (number.value = slider.value));
+slider.addEventListener("change", restore);
+number.addEventListener("change", () => {
+  slider.value = number.value;
+  restore();
+});
+file.addEventListener("change", () => file.files[0] && open(file.files[0], file.files[0].name));
+example.addEventListener("click", openExample);
+byId("download").addEventListener("click", download);
+divider.addEventListener("input", showDivider);
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const dropped = event.dataTransfer.files[0];
+  if (dropped) open(dropped, dropped.name);
+});
+
+const answer = await fetch("models.json");
+models = await answer.json();
+for (const [name, model] of Object.entries(models)) task.add(new Option(model.title, name));
+showTask();
+document.body.dataset.state = "ready";

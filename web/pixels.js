@@ -1,0 +1,120 @@
+// Pixels: bicubic enlargement as the network was trained with, and tiles.
+
+/** Python's round: halves go to the even neighbour. */
+function roundHalfEven(x) {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
+
+/** Keys' cubic convolution kernel, a = -0.5. */
+function cubic(x) {
+  x = Math.abs(x);
+  if (x <= 1) return 1.5 * x ** 3 - 2.5 * x ** 2 + 1;
+  return x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0;
+}
+
+/** Source indices and weights, four of each for every output sample; symmetric borders. */
+function taps(sizeIn, sizeOut, factor) {
+  const indices = new Int32Array(4 * sizeOut);
+  const weights = new Float64Array(4 * sizeOut);
+  for (let i = 0; i < sizeOut; i++) {
+    const centre = (i + 0.5) / factor - 0.5;
+    const first = Math.floor(centre) - 1;
+    let sum = 0;
+    for (let t = 0; t < 4; t++) sum += weights[4 * i + t] = cubic(centre - first - t);
+    for (let t = 0; t < 4; t++) {
+      weights[4 * i + t] /= sum;
+      const folded = (((first + t) % (2 * sizeIn)) + 2 * sizeIn) % (2 * sizeIn);
+      indices[4 * i + t] = folded < sizeIn ? folded : 2 * sizeIn - 1 - folded;
+    }
+  }
+  return { indices, weights };
+}
+
+/** The size of an image enlarged by a factor of 1 or more. */
+export function enlargedSize(width, height, factor) {
+  return [width, height].map((side) => Math.max(1, roundHalfEven(side * factor)));
+}
+
+/**
+ * Enlarges by a real factor of 1 or more, rounded to 8 bits.
+ * @param {{width: number, height: number, data: Uint8ClampedArray}} image RGBA.
+ */
+export function enlarge(image, factor) {
+  const [width, height] = enlargedSize(image.width, image.height, factor);
+  const rows = taps(image.height, height, factor);
+  const columns = taps(image.width, width, factor);
+  const between = new Float32Array(height * image.width * 4);
+  const stride = image.width * 4;
+  for (let y = 0; y < height; y++) {
+    for (let t = 0; t < 4; t++) {
+      const from = rows.indices[4 * y + t] * stride;
+      const weight = rows.weights[4 * y + t];
+      for (let x = 0; x < stride; x++) between[y * stride + x] += weight * image.data[from + x];
+    }
+  }
+  const data = new Uint8ClampedArray(width * height * 4);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < 4; c++) {
+        let sum = 0;
+        for (let t = 0; t < 4; t++) {
+          const index = y * stride + 4 * columns.indices[4 * x + t] + c;
+          sum += columns.weights[4 * x + t] * between[index];
+        }
+        data[4 * (y * width + x) + c] = sum; // clamped and rounded, halves to even
+      }
+    }
+  }
+  return { width, height, data };
+}
+
+/**
+ * Tiles that cover an image, each with the margin that its pixels depend on, so that restoring
+ * tile by tile gives what restoring at once would give. All origins are even: so is the stride
+ * of the network.
+ */
+export function tiles(width, height, { side, margin }) {
+  const cut = (size) => {
+    const parts = [];
+    for (let start = 0; start < size; start += side) {
+      const end = Math.min(start + side, size);
+      parts.push({ start, end, from: Math.max(0, start - margin), to: Math.min(size, end + margin) });
+    }
+    return parts;
+  };
+  return cut(height).flatMap((y) => cut(width).map((x) => ({ x, y })));
+}
+
+/** One tile with its margin as planes, (colours, height, width) in [0, 1]. */
+export function planes(image, { x, y }) {
+  const width = x.to - x.from;
+  const height = y.to - y.from;
+  const out = new Float32Array(3 * width * height);
+  for (let c = 0; c < 3; c++) {
+    for (let row = 0; row < height; row++) {
+      const from = 4 * ((y.from + row) * image.width + x.from) + c;
+      const to = (c * height + row) * width;
+      for (let column = 0; column < width; column++) {
+        out[to + column] = image.data[from + 4 * column] / 255;
+      }
+    }
+  }
+  return { data: out, dims: [1, 3, height, width] };
+}
+
+/** Puts a restored tile, without its margin, into RGBA pixels of the whole image. */
+export function paste(restored, { x, y }, image) {
+  const width = x.to - x.from;
+  const height = y.to - y.from;
+  for (let c = 0; c < 3; c++) {
+    for (let row = y.start; row < y.end; row++) {
+      const from = (c * height + row - y.from) * width - x.from;
+      const to = 4 * row * image.width + c;
+      for (let column = x.start; column < x.end; column++) {
+        image.data[to + 4 * column] = 255 * restored[from + column]; // clamped and rounded
+      }
+    }
+  }
+}
