@@ -148,10 +148,24 @@ def test_info_refuses_with_a_sentence(tmp_path, capsys):
     assert "no weights" in refuse(capsys, "info", "--weights", "nothing")
 
 
+VARIANTS = {
+    "comparison": [
+        f"{task}-{method}"
+        for task in ("denoise", "dejpeg", "sr")
+        for method in ("hypernetwork", "published", "dedicated", "level_plane", "ends")
+    ],
+}
+
+
 @pytest.mark.parametrize(
-    "config", sorted((REPOSITORY / "configs").glob("*.py")), ids=lambda p: p.stem
+    ("config", "variant"),
+    [
+        (config, variant)
+        for config in sorted((REPOSITORY / "configs").glob("*.py"))
+        for variant in VARIANTS.get(config.stem, ["base", "compact", "published", "compact_grey"])
+    ],
+    ids=lambda value: getattr(value, "stem", value),
 )
-@pytest.mark.parametrize("variant", ["base", "compact", "published", "compact_grey"])
 def test_every_config_builds(config, variant, capsys):
     main(["info", "--config", f"{config}:{variant}"])
     assert json.loads(capsys.readouterr().out)["generated_parameters"] > 1e5

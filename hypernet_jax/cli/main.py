@@ -7,7 +7,6 @@ mistakes answer at once.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.version import __version__
@@ -136,25 +135,6 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     serve.set_defaults(run=_serve)
 
 
-def _train_estimator(args: argparse.Namespace) -> int:
-    import jax
-
-    from hypernet_jax.blind.estimator import save_estimator
-    from hypernet_jax.blind.training import train_estimator
-    from hypernet_jax.data.prepare import default_dataset
-    from hypernet_jax.files import check_output
-    from hypernet_jax.tasks import get_task
-
-    check_output(args.output, overwrite=args.overwrite)
-    dataset = Path(args.dataset) if args.dataset else default_dataset()
-    params = train_estimator(
-        jax.random.key(args.seed), get_task(args.task), dataset, steps=args.steps
-    )
-    save_estimator(args.output, params, task=args.task, overwrite=args.overwrite)
-    print(f"wrote {args.output}")
-    return 0
-
-
 def _import_torch(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.import_torch import import_torch
 
@@ -240,16 +220,6 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--overwrite", action="store_true", help="replace an existing file")
     weights.set_defaults(run=_weights)
 
-    estimator = commands.add_parser(
-        "train-estimator", help="train the small network that estimates a task's level"
-    )
-    estimator.add_argument("--task", required=True, help="denoise or dejpeg")
-    estimator.add_argument("--dataset", default="", help="a folder made by prepare")
-    estimator.add_argument("--steps", type=int, default=3000)
-    estimator.add_argument("--seed", type=int, default=0)
-    estimator.add_argument("-o", "--output", required=True, help="a .safetensors file")
-    estimator.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    estimator.set_defaults(run=_train_estimator)
     _add_interchange(commands)
     return parser
 

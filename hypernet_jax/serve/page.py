@@ -164,7 +164,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         everything = [level, centre, divider, overview, message, download]
         seen = [photograph, task, level, zoom, centre]
         photograph.change(handlers.opened, [photograph, task, zoom], everything, api_name="open")
-        task.input(handlers.opened, [photograph, task, zoom], everything, api_name=False)
+        task.input(handlers.opened, [photograph, task, zoom], everything, api_visibility="private")
         # The newest position of the slider counts, not each one on the way.
         level.input(
             handlers.divider,
@@ -174,12 +174,12 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             show_progress="hidden",
             api_name="view",
         )
-        zoom.input(handlers.view, seen, [divider, overview, message], api_name=False)
+        zoom.input(handlers.view, seen, [divider, overview, message], api_visibility="private")
         overview.select(
             handlers.moved,
             [photograph, task, level, zoom],
             [centre, divider, overview, message],
-            api_name=False,
+            api_visibility="private",
         )
         restore.click(
             handlers.whole,
@@ -188,5 +188,5 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             concurrency_limit=1,
             api_name="restore",
         )
-        example.click(handlers.example, task, photograph, api_name=False)
+        example.click(handlers.example, task, photograph, api_visibility="private")
     return page

@@ -1,0 +1,104 @@
+"""Levels that find themselves: noise, and JPEG quality by file and by pixels."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from hypernet_jax.blind import can_estimate, estimate_level
+from hypernet_jax.blind.jpeg_tables import quality_of_file
+from hypernet_jax.cli.main import main
+from hypernet_jax.degradations import gaussian_noise, jpeg
+from hypernet_jax.errors import UserError
+from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.tasks import TASKS
+
+DENOISE, DEJPEG, SR = (TASKS[name] for name in ("denoise", "dejpeg", "sr"))
+
+
+def noisy(image, sigma):
+    return np.asarray(gaussian_noise(noise_key(0, "image"), image, sigma))
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "coffee in grey"])
+@pytest.mark.parametrize("sigma", [2, 10, 25, 50])
+def test_noise_of_real_photographs(name, sigma):
+    image = getattr(skimage.data, name.split()[0])()
+    image = image[..., 1:2] if name.endswith("grey") else image
+    found = estimate_level(DENOISE, noisy(image, sigma))
+    assert found.level == pytest.approx(sigma, abs=1.0 + 0.04 * sigma)
+
+
+def test_noise_of_a_small_image_is_refused_with_a_sentence(photograph):
+    with pytest.raises(UserError, match="20x9 pixels is too small"):
+        estimate_level(DENOISE, photograph[:9, :20])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_quality_in_the_tables_of_a_file(mode, photograph, tmp_path):
+    picture = Image.fromarray(photograph[:64, :64]).convert(mode)
+    path = tmp_path / "image.jpg"
+    for quality in range(1, 101):
+        picture.save(path, quality=quality)
+        assert quality_of_file(path) == (quality, True)
+
+
+def has_imagemagick():
+    if shutil.which("convert") is None:
+        return False
+    told = subprocess.run(["convert", "-version"], capture_output=True, text=True, check=False)
+    return "Version: ImageMagick" in told.stdout
+
+
+@pytest.mark.skipif(not has_imagemagick(), reason="ImageMagick is not installed")
+def test_quality_of_imagemagick(photograph, tmp_path):
+    Image.fromarray(photograph[:32, :32]).save(tmp_path / "image.png")
+    path = tmp_path / "image.jpg"
+    for quality in range(1, 101):
+        command = ["convert", tmp_path / "image.png", "-quality", str(quality), path]
+        subprocess.run(command, check=True)
+        assert quality_of_file(path) == (quality, True)
+
+
+def test_tables_that_are_not_libjpegs(photograph, tmp_path):
+    path = tmp_path / "image.jpg"
+    picture = Image.fromarray(photograph[:64, :64])
+    picture.save(path, quality=40)
+    tables = [list(table) for table in Image.open(path).quantization.values()]
+    tables[0][5] += 1
+    picture.save(path, qtables=tables)
+    found = estimate_level(DEJPEG, photograph, source=path)
+    assert found.level == 40 and "not libjpeg" in found.how
+
+
+@pytest.mark.parametrize("quality", [4, 10, 35, 60, 85])
+def test_quality_from_pixels(quality, photograph):
+    found = estimate_level(DEJPEG, jpeg(None, photograph, quality).astype(np.float32))
+    assert found.level == quality
+    grey = photograph[..., 1:2]
+    assert estimate_level(DEJPEG, jpeg(None, grey, quality)).level == quality
+
+
+def test_what_was_never_compressed_is_told(photograph):
+    with pytest.raises(UserError, match="no trace of JPEG"):
+        estimate_level(DEJPEG, noisy(photograph, 5))
+    with pytest.raises(UserError, match="no trace of JPEG"):
+        estimate_level(DEJPEG, photograph[:3, :3])
+
+
+def test_the_scale_is_the_users():
+    assert can_estimate(DENOISE) and can_estimate(DEJPEG) and not can_estimate(SR)
+    with pytest.raises(UserError, match="sr cannot be estimated"):
+        estimate_level(SR, np.zeros((64, 64, 3)))
+
+
+def test_level_auto_tells_what_it_chose(photograph, tmp_path, capsys):
+    source, output = tmp_path / "noisy.png", tmp_path / "restored.png"
+    Image.fromarray(noisy(photograph[:120, :160], 25).astype(np.uint8)).save(source)
+    main(["restore", str(source), "--task=denoise", "--level=auto", "-o", str(output)])
+    told = capsys.readouterr()
+    assert "estimated from the pixels" in told.out + told.err
+    assert output.exists()
