@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hypernet-jax demo $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

