@@ -33,8 +33,11 @@ def _jpeg_error(level):
     (100 - q)/50 above it, and the error of a decoded image grows about as the
     square root of that factor: so restoration strength is close to linear in
     this z where it is far from linear in the quality. 0 at quality 100.
+
+    Held at its value for quality 5 below that: there the tables reach their largest entry
+    and change little more, but z would soon double, far outside what is trained.
     """
-    quality = jnp.clip(level, 1.0, 100.0)
+    quality = jnp.clip(level, 5.0, 100.0)
     factor = jnp.where(quality < 50.0, 50.0 / quality, (100.0 - quality) / 50.0)
     return jnp.sqrt(factor)
 

@@ -17,7 +17,7 @@ from .conftest import REPOSITORY
 from .test_commands import refuse
 from .test_restoration import tiny_config, tiny_theta
 
-LEVELS = {"denoise": (0, 25, 77.5), "dejpeg": (10, 35, 90), "sr": (1, 2.5, 4)}
+LEVELS = {"denoise": (0, 25, 77.5), "dejpeg": (1, 35, 90), "sr": (1, 2.5, 4)}
 SIZES = ((1, 32, 48), (2, 27, 41), (1, 1, 5))
 
 

@@ -58,7 +58,7 @@ MODELS = {
 
 
 class LevelFormsTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True)
     @parameterized.product(form=list(LEVEL_FORMS), model=list(MODELS))
     def test_levels_of_a_step(self, form, model):
         model, theta = make(**MODELS[model])
