@@ -14,6 +14,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.degradations import gaussian_noise, jpeg
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.restoration.photographs import AUTO, resolve_level
 from hypernet_jax.tasks import TASKS
 
 DENOISE, DEJPEG, SR = (TASKS[name] for name in ("denoise", "dejpeg", "sr"))
@@ -106,3 +107,10 @@ def test_level_auto_tells_what_it_chose(photograph, tmp_path, capsys):
     told = capsys.readouterr()
     assert "estimated from the pixels" in told.out + told.err
     assert output.exists()
+
+
+def test_quality_from_the_middle_of_a_large_image(photograph):
+    """The part that is looked at starts where blocks of subsampled chrominance do."""
+    large = np.tile(photograph, (6, 4, 1))[:2090, :2090]
+    level, _ = resolve_level(DEJPEG, AUTO, jpeg(None, large, 12), None)
+    assert level == 12

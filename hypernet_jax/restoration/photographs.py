@@ -78,9 +78,9 @@ def resolve_level(
     from hypernet_jax.blind import estimate_level
 
     # The middle is enough, and a very large image in single precision would be too much;
-    # corners at multiples of 8, as the blocks of JPEG are.
+    # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
     middle = tuple(
-        slice(max(0, length - _ESTIMATE_SIDE) // 16 * 8, None) for length in pixels.shape[:2]
+        slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     unit = np.float32(255.0 / unit_of(pixels.dtype))
