@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
+from hypernet_jax.tensors import read_tensors
 
 __all__ = ["load_weights", "load_weights_and_config", "pretrained_names", "save_weights"]
 
@@ -67,14 +67,9 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
             f"There are no weights {str(name)!r}; give a .safetensors file or one of: "
             f"{', '.join(pretrained_names())}."
         )
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            flat = {key: jnp.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"The weights {path} are damaged and cannot be read ({error}).") from None
-    if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} holds no hypernet_jax weights ({_FORMAT} expected).")
+    flat, metadata = read_tensors(
+        path, form=_FORMAT, called="weights", holds="hypernet_jax weights"
+    )
     try:
         config = json.loads(metadata["model"])
         model = make_model(config)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
@@ -18,6 +17,7 @@ from hypernet_jax.files import write_atomically
 from hypernet_jax.interchange.torch_layout import State, StateDict
 from hypernet_jax.networks.level_network import LevelNetwork
 from hypernet_jax.tasks import get_task
+from hypernet_jax.tensors import read_tensors
 
 __all__ = ["LevelEstimator", "is_level_network", "level_estimator", "load_level_estimator"]
 
@@ -146,14 +146,7 @@ def load_level_estimator(path: str | Path) -> LevelEstimator:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no level estimator {path}; check the path.")
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            flat = {name: jnp.asarray(file.get_tensor(name)) for name in list(file.keys())}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"The file {path} is damaged and cannot be read ({error}).") from None
-    if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} holds no level estimator ({_FORMAT} expected).")
+    flat, metadata = read_tensors(path, form=_FORMAT, called="file", holds="level estimator")
     try:
         model = json.loads(metadata["model"])
         network = LevelNetwork(model["colours"], model["channels"], tuple(model["hidden"]))

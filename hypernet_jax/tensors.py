@@ -1,0 +1,39 @@
+"""Reading the arrays and metadata of a safetensors file of one of our formats."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from safetensors import SafetensorError, safe_open
+
+from hypernet_jax.errors import UserError
+
+__all__ = ["read_tensors"]
+
+
+def read_tensors(
+    path: Path, *, form: str, called: str, holds: str
+) -> tuple[dict[str, jax.Array], dict[str, str]]:
+    """Returns (arrays by name, metadata).
+
+    Args:
+      path: an existing file.
+      form: the entry "format" that its metadata must have.
+      called: what a sentence calls the file, e.g. "weights".
+      holds: what it should hold, e.g. "hypernet_jax weights".
+
+    Raises:
+      UserError: if it is damaged or of another format.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            flat = {key: jnp.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"The {called} {path} {'are' if called.endswith('s') else 'is'} damaged and cannot be "
+            f"read ({error})."
+        ) from None
+    if metadata.get("format") != form:
+        raise UserError(f"{path} holds no {holds} ({form} expected).")
+    return flat, metadata
