@@ -33,13 +33,17 @@ class FeatureMap(Protocol):
     def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """phi = (1): a plain network, the same at every level."""
+class _Fixed:
+    """A map with no parameters of its own."""
 
     def init(self, key: jax.Array) -> dict:
         del key
         return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(_Fixed):
+    """phi = (1): a plain network, the same at every level."""
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
@@ -47,7 +51,7 @@ class Constant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Polynomial:
+class Polynomial(_Fixed):
     """phi = (1, z, z^2, ..., z^degree)."""
 
     degree: int = 2
@@ -55,10 +59,6 @@ class Polynomial:
     def __post_init__(self):
         if self.degree < 1:
             raise UserError(f"The degree of polynomial features is {self.degree}; give 1 or more.")
-
-    def init(self, key: jax.Array) -> dict:
-        del key
-        return {}
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
@@ -75,12 +75,8 @@ class Affine(Polynomial):
 
 
 @dataclasses.dataclass(frozen=True)
-class Proportional:
+class Proportional(_Fixed):
     """phi = (z): the theory taken at its word, theta_i / theta_j = i / j."""
-
-    def init(self, key: jax.Array) -> dict:
-        del key
-        return {}
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
@@ -124,7 +120,7 @@ class Mlp:
 
 
 @dataclasses.dataclass(frozen=True)
-class Independent:
+class Independent(_Fixed):
     """phi = one-hot of the nearest centre: a dedicated network per level, none shared.
 
     With every parameter generated, the bank is a stack of plain networks that are trained
@@ -139,10 +135,6 @@ class Independent:
                 "Independent or interpolated networks need config.features.levels, "
                 "one different level for each."
             )
-
-    def init(self, key: jax.Array) -> dict:
-        del key
-        return {}
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
