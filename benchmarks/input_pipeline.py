@@ -12,31 +12,19 @@ times as fast. Last line: JSON with `ratio_to_step` (batches per step) and
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import jax
 from timing import print_table
 
 from hypernet_jax.cli.info import load_config
-from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
-from hypernet_jax.data.prepare import default_dataset, open_split
+from hypernet_jax.data.prepare import default_dataset
 from hypernet_jax.model import make_model, model_config
+from hypernet_jax.training.loop import make_iterator, make_sampler
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.reports import Meter
 from hypernet_jax.training.step import init_state, make_train_step
-
-
-def pipeline(config, model, dataset, threads):
-    return make_pipeline(
-        open_split(dataset, "train"),
-        seed=0,
-        crops=config.data.crops,
-        crop_size=config.data.crop_size,
-        colours=model.colours,
-        sampler=LevelSampler(config.levels.low, config.levels.high, config.levels.count),
-        degrade=None if model.task.on_device else model.task.degrade,
-        threads=threads,
-    )
 
 
 def main() -> None:
@@ -53,22 +41,23 @@ def main() -> None:
     for name in names:
         config = load_config(name)
         model = make_model(model_config(config), compute_dtype=config.compute_dtype)
-        dataset = args.dataset or default_dataset()
-        threads = args.threads or config.data.threads
-        mesh = make_mesh(level_devices=1, levels=config.levels.count, crops=config.data.crops)
+        dataset = Path(args.dataset) if args.dataset else default_dataset()
+        config.data.threads = args.threads or config.data.threads
+        sampler = make_sampler(config)
+        mesh = make_mesh(level_devices=1, levels=sampler.levels, crops=config.data.crops)
         optimizer = make_optimizer(config.optimizer, config.steps)
         state = init_state(model.init(jax.random.key(0)), optimizer)
         state = jax.device_put(state, state_shardings(mesh, state, split=False))
         step = make_train_step(
             model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=config.ema_decay
         )
-        batches = pipeline(config, model, dataset, threads)
+        batches = make_iterator(config, model, dataset, sampler)
         placed = place_batch(mesh, next(batches))
         state, _ = jax.block_until_ready(step(state, placed))
 
         alone, steps = [], []
         # A fresh iterator has nothing prefetched; its threads stop when it is dropped.
-        source = pipeline(config, model, dataset, threads)
+        source = make_iterator(config, model, dataset, sampler)
         next(source)
         for _ in range(args.batches):
             start = time.perf_counter()
@@ -84,7 +73,7 @@ def main() -> None:
             with meter.waiting():
                 batch = next(batches)
             state, _ = step(state, place_batch(mesh, batch))
-            meter.count(images=config.data.crops * config.levels.count)
+            meter.count(images=config.data.crops * sampler.levels)
         jax.block_until_ready(state)
         rates = meter.rates()
         ratio = statistics.median(steps) / statistics.fmean(alone)

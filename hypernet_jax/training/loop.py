@@ -27,7 +27,7 @@ from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 from hypernet_jax.weights import load_weights
 
-__all__ = ["train"]
+__all__ = ["make_iterator", "make_sampler", "train"]
 
 
 # What an attribute of a network may differ in without changing what its parameters mean.
@@ -63,7 +63,8 @@ def _initial_theta(config, model: Model):
     return theta
 
 
-def _make_sampler(config) -> LevelSampler:
+def make_sampler(config) -> LevelSampler:
+    """Draws the levels of a step as a training config says."""
     return LevelSampler(
         low=config.levels.low,
         high=config.levels.high,
@@ -73,7 +74,8 @@ def _make_sampler(config) -> LevelSampler:
     )
 
 
-def _make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
+def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
+    """This process' batches of a training run."""
     return make_pipeline(
         open_split(dataset, "train"),
         seed=config.seed,
@@ -155,12 +157,12 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     model = make_model(
         model_config(config), compute_dtype=config.compute_dtype, level_form=config.level_form
     )
-    sampler = _make_sampler(config)
+    sampler = make_sampler(config)
     mesh = make_mesh(
         level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
     )
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
-    iterator = _make_iterator(config, model, dataset, sampler)
+    iterator = make_iterator(config, model, dataset, sampler)
     check_crop_size(dataset, config.data.crop_size)
     theta = _initial_theta(config, model)
     optimizer = make_optimizer(config.optimizer, config.steps)
