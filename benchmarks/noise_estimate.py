@@ -1,6 +1,6 @@
 """How far the estimate of sigma is off, and the table that corrects it for clipping.
 
-    python benchmarks/noise_estimate.py FOLDER [--images 24] [--every 1]
+    python benchmarks/noise_estimate.py FOLDER [--images 24]
 
 Adds 8-bit noise of many sigmas to photographs of a folder (the table of
 hypernet_jax/blind/noise.py is made from training photographs) and prints what the

@@ -66,8 +66,7 @@ def contact_sheet(rows: Sequence[Sequence[Labelled]], *, profile: bytes | None =
 
 def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
     """Pixels as a screen shows them: 8 bits, on white where they are transparent."""
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
+    pixels = _as_8_bits(pixels)
     if alpha is None:
         return pixels
     share = alpha.astype(np.float32) / np.iinfo(alpha.dtype).max
@@ -86,17 +85,16 @@ def side_by_side(task: Task, before: Photograph, after: Photograph, level: float
     """Input and result, whole, as a PNG file; the input enlarged where the task enlarges."""
     height, width = after.pixels.shape[:2]
     whole = (slice(0, height), slice(0, width))
+    alpha = None if after.alpha is None else _as_8_bits(after.alpha)
     pictures = [
-        (shown(before_pixels(task, before.pixels, level, whole), _as_8_bits(after.alpha)), "input"),
+        (shown(before_pixels(task, before.pixels, level, whole), alpha), "input"),
         (shown(after.pixels, after.alpha), f"restored, {level_text(task, level)}"),
     ]
     return contact_sheet([pictures], profile=after.metadata.profile)
 
 
-def _as_8_bits(alpha: np.ndarray | None) -> np.ndarray | None:
-    return (
-        (alpha // 257).astype(np.uint8) if alpha is not None and alpha.dtype == np.uint16 else alpha
-    )
+def _as_8_bits(samples: np.ndarray) -> np.ndarray:
+    return (samples // 257).astype(np.uint8) if samples.dtype == np.uint16 else samples
 
 
 def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, slice]:
