@@ -254,6 +254,23 @@ def test_levels_per_crop(default_data):
         np.testing.assert_array_equal(whole["degraded"][1, crop], expected)
 
 
+def test_own_crops(default_data):
+    """Every level has crops of its own, at the same levels however many processes there are."""
+    source = open_split(default_data, "train")
+    options = {"sampler": LevelSampler(5, 95, 3, own_crops=True), "degrade": jpeg}
+    whole = take(pipeline(source, crops=4, **options), 1)[0]
+    assert whole["clean"].shape == whole["degraded"].shape == (3, 4, 24, 24, 3)
+    assert sorted(whole["ids"].ravel()) == list(range(12))
+    for clean, level, degraded in zip(
+        whole["clean"], whole["levels"], whole["degraded"], strict=True
+    ):
+        np.testing.assert_array_equal(degraded, jpeg(None, clean, level))
+    for process in range(2):
+        part = take(pipeline(source, process=process, processes=2, **options), 1)[0]
+        np.testing.assert_array_equal(part["levels"], whole["levels"])
+        np.testing.assert_array_equal(part["degraded"], whole["degraded"][:, process::2])
+
+
 def test_a_crop_larger_than_the_sub_images_is_told(default_data):
     source = open_split(default_data, "train")
     with pytest.raises(UserError, match="crop_size=999"):

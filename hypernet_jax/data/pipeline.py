@@ -26,6 +26,7 @@ class LevelSampler:
       count: how many levels are drawn for a step.
       fixed: if not empty, the levels of every step (the published recipe).
       per_crop: draw `count` levels for every crop instead of every step.
+      own_crops: every level restores crops of its own instead of the same ones.
     """
 
     low: float
@@ -33,6 +34,7 @@ class LevelSampler:
     count: int
     fixed: tuple[float, ...] = ()
     per_crop: bool = False
+    own_crops: bool = False
 
     @property
     def levels(self) -> int:
@@ -41,6 +43,10 @@ class LevelSampler:
 
     def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
         """One float32 level per stratum: `count` equal parts of the range, one draw from each.
+
+        Args:
+          rng: generator of the step.
+          crops: crops that each level restores.
 
         Returns:
           (count,), or (count, crops) with `per_crop`.
@@ -109,13 +115,22 @@ class _AddLevels(grain.transforms.RandomMap):
     ) -> dict[str, np.ndarray]:
         # Every process draws from the same generator: all have the same levels, or with
         # `per_crop` each has those of its own crops.
+        if self._sampler.own_crops:
+            count = self._sampler.levels
+            element = {
+                name: x.reshape((count, len(x) // count, *x.shape[1:]))
+                for name, x in element.items()
+            }
         clean = element["clean"]
-        levels = self._sampler(rng, crops=len(clean) * self._processes)
+        crops = clean.shape[-4]
+        levels = self._sampler(rng, crops=crops * self._processes)
         if self._sampler.per_crop:
             levels = np.ascontiguousarray(levels[:, self._process :: self._processes])
         batch = {**element, "levels": levels}
         if self._degrade is not None:
-            batch["degraded"] = np.stack([self._degraded(clean, level) for level in levels])
+            # The crops of each level, be they the same or not.
+            cleans = np.broadcast_to(clean, (len(levels), *clean.shape[-4:]))
+            batch["degraded"] = np.stack([*map(self._degraded, cleans, levels)])
         return batch
 
     def _degraded(self, clean: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -145,7 +160,7 @@ def make_pipeline(
     Args:
       source: random access to {"image": uint8 (H, W, 3)} records.
       seed: decides everything.
-      crops: clean crops per step (in this process).
+      crops: clean crops per step and level (in this process).
       crop_size: side of a crop.
       colours: 3, or 1 to convert to grey.
       sampler: draws the levels of a step.
@@ -156,6 +171,7 @@ def make_pipeline(
     Yields:
       {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K,), or
       (K, crops) if drawn per crop} and, with `degrade`, "degraded": uint8 (K, crops, H, W, C).
+      With `sampler.own_crops` clean and ids have a first axis of levels too.
     """
     dataset = (
         grain.MapDataset.source(source)
@@ -164,7 +180,7 @@ def make_pipeline(
         .repeat()
         .random_map(_RandomCrop(crop_size, colours))
         .map_with_index(_with_id)[process::processes]
-        .batch(crops, drop_remainder=True)
+        .batch(crops * (sampler.levels if sampler.own_crops else 1), drop_remainder=True)
         .random_map(_AddLevels(sampler, degrade, process=process, processes=processes))
     )
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, 2 * threads))

@@ -71,6 +71,7 @@ def make_sampler(config) -> LevelSampler:
         count=config.levels.count,
         fixed=tuple(config.levels.fixed),
         per_crop=config.levels.per_crop,
+        own_crops=config.levels.own_crops,
     )
 
 

@@ -38,7 +38,13 @@ _BATCH_AXES = {
 
 def batch_specs(batch: Mapping[str, Any]) -> dict[str, PartitionSpec]:
     """Which axes of a batch's arrays are split over which axis of the mesh."""
-    return {name: PartitionSpec(*_BATCH_AXES[name][: x.ndim]) for name, x in batch.items()}
+    own_crops = batch["ids"].ndim == 2
+
+    def axes(name: str, rank: int) -> tuple[str, ...]:
+        first = ("level",) if own_crops and name in ("clean", "ids") else ()
+        return (*first, *_BATCH_AXES[name])[:rank]
+
+    return {name: PartitionSpec(*axes(name, x.ndim)) for name, x in batch.items()}
 
 
 def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:

@@ -57,7 +57,10 @@ def _base() -> ConfigDict:
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {
-                "count": 4,  # networks per step; the same crops are degraded to each level
+                "count": 4,  # networks per step
+                # each level restores crops of its own: the same arithmetic for `count` times as
+                # many crops; published: False, all restore the same ones
+                "own_crops": True,
                 # a level of its own for every crop: count times crops levels per step
                 "per_crop": False,
                 "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
@@ -105,6 +108,7 @@ def _published() -> ConfigDict:
     config.network.residual_output = False
     config.network.init_gain = 0.1
     config.generated = "block_"
+    config.levels.own_crops = False
     config.levels.normalisation = "published"
     config.optimizer.learning_rate = 1e-4
     config.optimizer.schedule = "halfway"

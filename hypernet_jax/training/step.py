@@ -45,10 +45,11 @@ def degrade_batch(
       first_level: number of the share's first level.
 
     Returns:
-      clean (N, H, W, C) and degraded (K, N, H, W, C), float32, in [0, 1] but for noise
-      that is not clipped.
+      clean (1, N, H, W, C), or (K, N, H, W, C) where each level has crops of its own, and
+      degraded (K, N, H, W, C); float32, in [0, 1] but for noise that is not clipped.
     """
-    clean, levels = batch["clean"], batch["levels"]
+    clean, levels, ids = batch["clean"], batch["levels"], batch["ids"]
+    own_crops = ids.ndim == 2
     if "degraded" in batch:
         degraded = batch["degraded"]
     else:
@@ -58,17 +59,20 @@ def degrade_batch(
             return task.degrade(crop_key, image, level)
 
         over_crops = jax.vmap(degrade, in_axes=(None, 0 if levels.ndim == 2 else None, 0, 0))
-        over_levels = jax.vmap(over_crops, in_axes=(0, 0, None, None))
+        crops_axis = 0 if own_crops else None
+        over_levels = jax.vmap(over_crops, in_axes=(0, 0, crops_axis, crops_axis))
         numbers = first_level + jnp.arange(levels.shape[0])
-        degraded = over_levels(numbers, levels, batch["ids"], clean)
+        degraded = over_levels(numbers, levels, ids, clean)
+    if not own_crops:
+        clean = clean[None]
     return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
 
 
 def _level_loss(restore: Callable, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
     """L1 averaged over levels, crops and pixels; also the mean squared error per level."""
     restored = restore(theta, levels, degraded)
-    error = restored - clean[None]
-    mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean[None]), axis=(1, 2, 3, 4))
+    error = restored - clean
+    mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean), axis=(1, 2, 3, 4))
     return jnp.mean(jnp.abs(error)), mse
 
 
