@@ -17,7 +17,7 @@ from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.tasks import Protocol
 
-__all__ = ["evaluate", "measure", "measured_area", "noise_key"]
+__all__ = ["evaluate", "measure", "measured_area", "noise_key", "restore_degraded"]
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
@@ -25,7 +25,7 @@ def noise_key(seed: int, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
-def _restore(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarray:
+def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarray:
     """Restores an HWC image of 8-bit range, which may leave that range, to integral values."""
     image = np.asarray(degraded, np.float32)[None] / 255.0
     restored = restorer.apply(image, level=level)[0]
@@ -71,7 +71,7 @@ def _figures(
             )
         key = noise_key(seed, path.relative_to(folder).as_posix())
         degraded = np.asarray(protocol.degrade(key, reference, level))
-        restored = _restore(restorer, degraded, level)
+        restored = restore_degraded(restorer, degraded, level)
         before = measure(degraded, reference, protocol, level)
         yield {f"{name}_input": value for name, value in before.items()} | measure(
             restored, reference, protocol, level

@@ -1,0 +1,91 @@
+"""Pictures of the reports: distance to dedicated networks, wrong levels, the space of weights."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["draw_distance", "draw_requested", "draw_weight_space"]
+
+
+def _figure(width: float, height: float, columns: int = 1):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _png(figure) -> bytes:
+    stream = io.BytesIO()
+    # Without the date and version the same figures make the same file.
+    figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def draw_distance(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    published: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    level: str,
+) -> bytes:
+    """PNG of PSNR minus that of the dedicated network, over levels.
+
+    Args:
+      curves: by name (levels, dB), measured.
+      published: the same from the literature, drawn thinner.
+      level: label of the axis.
+    """
+    figure, axes = _figure(7.2, 4.2)
+    axes.axhline(0.0, color="0.3", linewidth=1.0, label="dedicated networks")
+    for name, (levels, distances) in curves.items():
+        axes.plot(levels, distances, "o-", label=name)
+    for name, (levels, distances) in published.items():
+        axes.plot(levels, distances, "--", linewidth=1.0, label=f"published: {name}")
+    axes.set_xlabel(level)
+    axes.set_ylabel("PSNR minus dedicated (dB)")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def draw_requested(study: Mapping[str, Any], *, level: str) -> bytes:
+    """PNG of what a wrong level costs: rows of `requested_study` less the best of each row."""
+    psnr = np.asarray(study["psnr"])
+    loss = psnr - psnr.max(axis=1, keepdims=True)
+    figure, axes = _figure(7.2, 0.8 + 0.42 * len(study["levels"]))
+    image = axes.imshow(loss, cmap="magma", vmin=max(-6.0, loss.min()), vmax=0.0, aspect="auto")
+    for (row, column), value in np.ndenumerate(loss):
+        axes.text(
+            column,
+            row,
+            f"{value:.1f}".replace("-0.0", "0"),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if value < -2.0 else "black",
+        )
+    axes.set_xticks(range(len(study["requested"])), [f"{x:g}" for x in study["requested"]])
+    axes.set_yticks(range(len(study["levels"])), [f"{x:g}" for x in study["levels"]])
+    axes.set_xlabel(f"requested {level}")
+    axes.set_ylabel("true")
+    figure.colorbar(image, ax=axes, label="dB below the best")
+    return _png(figure)
+
+
+def draw_weight_space(spaces: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """PNG of the generated weights of several models along their two principal components."""
+    figure, panels = _figure(3.6 * len(spaces), 3.4, len(spaces))
+    for axes, (name, space) in zip(np.atleast_1d(panels), spaces.items(), strict=True):
+        x, y = np.asarray(space["components"]).T
+        scale = np.abs(x).max() or 1.0
+        points = axes.scatter(x / scale, y / scale, c=space["levels"], cmap="viridis", zorder=2)
+        axes.plot(x / scale, y / scale, color="0.7", linewidth=1.0, zorder=1)
+        axes.set_ylim(-1.1, 1.1)
+        axes.set_title(f"{name}: {100 * space['explained'][0]:.1f} % on the first", fontsize=9)
+        axes.set_xlabel("first component")
+        axes.grid(alpha=0.3)
+        figure.colorbar(points, ax=axes, label="level")
+    np.atleast_1d(panels)[0].set_ylabel("second component")
+    return _png(figure)

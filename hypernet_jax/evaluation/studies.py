@@ -1,0 +1,165 @@
+"""Studies of one network for all levels: wrong levels, estimated levels, the space of weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from hypernet_jax.blind import estimate_level
+from hypernet_jax.data.images import find_images, read_image
+from hypernet_jax.evaluation.measure import measured_area, noise_key, restore_degraded
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.metrics import psnr
+from hypernet_jax.model import Model
+from hypernet_jax.restoration.restorer import Restorer
+
+__all__ = ["blind_study", "requested_study", "weight_space"]
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    """`count` of the paths, evenly spread; all of them for 0."""
+    count = min(count or len(paths), len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
+
+
+class _Degraded:
+    """The images of a folder under a protocol, and how near a restored one comes."""
+
+    def __init__(
+        self, restorer: Restorer, dataset: str | Path, protocol: str | None, seed: int, images: int
+    ):
+        self._restorer, self._seed = restorer, seed
+        self._folder = Path(dataset)
+        self.protocol, self._rule = restorer.model.task.protocol(protocol)
+        self.paths = _spread(find_images(self._folder), images)
+
+    def pair(self, path: Path, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """(degraded, reference) of one image, 8-bit range."""
+        reference = self._rule.reference(read_image(path), level)
+        key = noise_key(self._seed, path.relative_to(self._folder).as_posix())
+        return np.asarray(self._rule.degrade(key, reference, level)), reference
+
+    def psnr(
+        self, degraded: np.ndarray, reference: np.ndarray, *, level: float, requested: float
+    ) -> float:
+        """PSNR (dB) of an image of `level` that is restored at `requested`."""
+        restored = restore_degraded(self._restorer, degraded, requested)
+        return psnr(*measured_area(restored, reference, self._rule, level))
+
+    def told(self) -> dict[str, Any]:
+        """What a table must name."""
+        return {
+            "dataset": self._folder.resolve().name,
+            "protocol": self.protocol,
+            "images": len(self.paths),
+            "seed": self._seed,
+        }
+
+
+def requested_study(
+    restorer: Restorer,
+    dataset: str | Path,
+    *,
+    levels: Sequence[float],
+    requested: Sequence[float],
+    protocol: str | None = None,
+    seed: int = 0,
+    images: int = 0,
+) -> dict[str, Any]:
+    """What it costs to ask for another level than the true one.
+
+    Args:
+      restorer: what is measured.
+      dataset: a folder of clean images.
+      levels: true levels, in people's units.
+      requested: levels that the network is generated for.
+      protocol: a name of the task's protocols; the first if None.
+      seed: of the noise.
+      images: how many of the folder's images, evenly spread; 0: all.
+
+    Returns:
+      {"psnr": mean dB, one row per true level and one column per requested one, ...}.
+    """
+    degraded = _Degraded(restorer, dataset, protocol, seed, images)
+    table = np.zeros((len(levels), len(requested)))
+    for path in degraded.paths:
+        for row, level in enumerate(levels):
+            pair = degraded.pair(path, level)
+            for column, other in enumerate(requested):
+                table[row, column] += degraded.psnr(*pair, level=level, requested=other)
+    return {
+        **degraded.told(),
+        "levels": [float(level) for level in levels],
+        "requested": [float(level) for level in requested],
+        "psnr": (table / len(degraded.paths)).tolist(),
+    }
+
+
+def blind_study(
+    restorer: Restorer,
+    dataset: str | Path,
+    *,
+    levels: Sequence[float],
+    protocol: str | None = None,
+    seed: int = 0,
+    images: int = 0,
+) -> dict[str, Any]:
+    """What it costs to estimate the level instead of knowing it; arguments as above.
+
+    Returns:
+      {"rows": per level the mean estimate, its mean error, PSNR with the known and with
+      the estimated level, ...}.
+    """
+    degraded = _Degraded(restorer, dataset, protocol, seed, images)
+    task, scale = restorer.model.task, restorer.scale
+    rows = []
+    for level in levels:
+        figures = []
+        for path in degraded.paths:
+            pair = degraded.pair(path, level)
+            estimate = float(np.clip(estimate_level(task, pair[0]).level, scale.low, scale.high))
+            known, blind = (
+                degraded.psnr(*pair, level=level, requested=requested)
+                for requested in (level, estimate)
+            )
+            figures.append((estimate, abs(estimate - level), known, blind))
+        names = ("estimate", "mean_error", "psnr_known", "psnr_blind")
+        means = np.mean(figures, axis=0).tolist()
+        rows.append({"level": float(level), **dict(zip(names, means, strict=True))})
+    return {**degraded.told(), "rows": rows}
+
+
+def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[str, Any]:
+    """The generated parameters as points in their own space, one per level.
+
+    Returns:
+      {"explained": share of the variance along each principal component,
+      "components": coordinates (levels, 2) along the first two,
+      "ratio": norms of the level-dependent parameters over that of the last level,
+      "z": the normalised levels}. A network whose parameters are proportional to the level
+      would have ratios that go as z; one that is affine in it has a single component.
+    """
+    generated = [
+        ravel_pytree(
+            {
+                path: jax.numpy.tensordot(phi, bank, axes=1)
+                for path, bank in theta["generated"].items()
+            }
+        )[0]
+        for phi in (model.hypernet.phi(theta["features"], level) for level in levels)
+    ]
+    points = np.asarray(generated, np.float64)
+    centred = points - points.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    norms = np.linalg.norm(points, axis=1)
+    coordinates = np.pad(u * s, ((0, 0), (0, 2)))[:, :2]
+    return {
+        "levels": [float(level) for level in levels],
+        "z": [float(model.task.scale.normalise(level)) for level in levels],
+        "explained": (s**2 / np.sum(s**2))[:4].tolist(),
+        "components": coordinates.tolist(),
+        "ratio": (norms / norms[-1]).tolist(),
+    }
