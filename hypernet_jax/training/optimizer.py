@@ -1,8 +1,11 @@
 """Optax optimizers and schedules from a config."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from hypernet_jax.errors import UserError
 
@@ -37,10 +40,53 @@ def make_schedule(config, steps: int) -> optax.Schedule:
     return optax.join_schedules([ramp, main], [warmup])
 
 
+# Size of Muon's updates, root mean square, at a learning rate of 1: about that of Adam's, so that
+# both share one learning rate (Liu et al., Muon is scalable for LLM training, 2025).
+_MUON_RMS = 0.2
+
+
+def _kernel_axes(theta: Any) -> Any:
+    """For each leaf of theta, what Muon takes as rows and columns; None: no matrix.
+
+    A kernel (3, 3, in, out) is a matrix from 9 in to out. The networks of a bank, its first
+    axis, are matrices of their own.
+    """
+
+    def axes(path, leaf) -> MuonDimensionNumbers | None:
+        first = {"generated": 1, "shared": 0}.get(path[0].key)
+        if first is None or leaf.ndim - first < 2:
+            return None
+        return MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), (leaf.ndim - 1,))
+
+    return jax.tree_util.tree_map_with_path(axes, theta)
+
+
 def make_optimizer(config, steps: int) -> optax.GradientTransformation:
-    """Adam with gradient clipping by global norm (0: none)."""
+    """Adam, or Muon for kernels and Adam for the rest, after clipping by global norm (0: none).
+
+    Muon (Jordan et al., 2024) makes the singular values of each kernel's update equal.
+
+    Args:
+      config: `config.optimizer`.
+      steps: length of the run.
+    """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, optax.adam(make_schedule(config, steps), b1=config.b1, b2=config.b2))
+    schedule = make_schedule(config, steps)
+    kinds = {
+        "adam": lambda: optax.adam(schedule, b1=config.b1, b2=config.b2),
+        "muon": lambda: muon(
+            schedule,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=_kernel_axes,
+            consistent_rms=_MUON_RMS,
+        ),
+    }
+    if config.name not in kinds:
+        raise UserError(
+            f"Unknown config.optimizer.name {config.name!r}; choose one of {', '.join(kinds)}."
+        )
+    return optax.chain(clip, kinds[config.name]())
 
 
 def ema_decay(step: jax.Array, decay: float) -> jax.Array:

@@ -78,6 +78,7 @@ def _base() -> ConfigDict:
                 "threads": 4,
             },
             "optimizer": {
+                "name": "muon",  # muon or adam; published: adam
                 "learning_rate": 5e-4,  # published: 1e-4
                 "schedule": "cosine",  # cosine, halfway or constant; published: halfway
                 "warmup_steps": 500,  # published: 0
@@ -110,6 +111,7 @@ def _published() -> ConfigDict:
     config.generated = "block_"
     config.levels.own_crops = False
     config.levels.normalisation = "published"
+    config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-4
     config.optimizer.schedule = "halfway"
     config.optimizer.warmup_steps = 0
@@ -124,10 +126,10 @@ def _compact() -> ConfigDict:
     config.compute_dtype = "float32"  # CPUs gain nothing from bfloat16
     config.network.channels = 32  # published: 64
     config.network.blocks = 8  # published: 16
-    config.data.crop_size = 64  # published: 96
-    config.data.crops = 4  # published: 16
+    config.data.crop_size = 48  # published: 96
+    config.data.crops = 8  # published: 16
     config.data.threads = 2
-    config.optimizer.learning_rate = 2e-3  # published: 1e-4
+    config.optimizer.learning_rate = 1.5e-3  # published: 1e-4
     config.optimizer.warmup_steps = 200  # published: 0
     config.validation.every = 1_000
     config.validation.crop_size = 128
