@@ -9,7 +9,7 @@ from typing import Any
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.tasks import get_task
 
-__all__ = ["markdown_table", "write_report"]
+__all__ = ["finite", "markdown_table", "write_report"]
 
 _COLUMNS = {
     "level": "level",
@@ -68,12 +68,12 @@ def _curve_png(results: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _finite(tree: Any) -> Any:
+def finite(tree: Any) -> Any:
     """JSON knows no infinity: the PSNR of an undegraded input becomes null."""
     if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
+        return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_finite(value) for value in tree]
+        return [finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
@@ -84,7 +84,7 @@ def write_report(results: dict[str, Any], output: str | Path) -> list[Path]:
     """
     folder = ensure_folder(output)
     contents = {
-        "results.json": (json.dumps(_finite(results), indent=2, allow_nan=False) + "\n").encode(),
+        "results.json": (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
         "results.md": markdown_table(results).encode(),
         "curve.png": _curve_png(results),
     }

@@ -1,0 +1,184 @@
+"""The text blocks and pictures of the reports, from results alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from report_studies import METHODS
+
+from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
+from hypernet_jax.evaluation.report import markdown_table
+from hypernet_jax.tasks import get_task
+
+__all__ = ["BLOCKS", "PICTURES"]
+
+Results = dict[str, Any]
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def decibels(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.2f}"
+
+
+def figures(task: str, results: Results, published: Results) -> str:
+    """The tables of `evaluate`, one per test set."""
+    del task, published
+    return "\n".join(markdown_table(infinite(one)) for one in results["figures"]).rstrip()
+
+
+def infinite(results: Results) -> Results:
+    """JSON's null back to the infinite PSNR of an undegraded input."""
+    rows = [
+        {key: float("inf") if value is None else value for key, value in row.items()}
+        for row in results["rows"]
+    ]
+    return {**results, "rows": rows}
+
+
+def beside_published(task: str, results: Results, published: Results) -> str:
+    """Published networks, and ours as the last row."""
+    ours = next(
+        one
+        for one in results["figures"]
+        if (one["dataset"], one["protocol"]) == (published["dataset"], published["protocol"])
+    )
+    by_level = {row["level"]: row["psnr"] for row in ours["rows"]}
+    rows = [
+        [name, size, *(decibels(value) for value in values)]
+        for name, size, values in published["rows"]
+    ]
+    shipped = f"**ours, `--weights={task}`**"
+    size = f"{ours['parameters']['generated_parameters'] / 1e6:.2f} M"
+    rows.append([shipped, size, *(decibels(by_level.get(x)) for x in published["levels"])])
+    header = [published["title"], "parameters", *(f"{level:g}" for level in published["levels"])]
+    return f"{table(header, rows)}\n\n{published['note']}"
+
+
+def distance(task: str, results: Results, published: Results) -> str:
+    """PSNR of dedicated networks, and of the others less that."""
+    del task, published
+    comparison = results["comparison"]
+    dedicated = comparison["rows"]["dedicated"]
+    rows = [["dedicated networks, PSNR", f"{dedicated['trainable']:,}"]]
+    rows[0] += [decibels(value) for value in dedicated["psnr"]]
+    for method, name in METHODS.items():
+        if method in comparison["rows"]:
+            row = comparison["rows"][method]
+            distances = np.subtract(row["psnr"], dedicated["psnr"])
+            rows.append([name, f"{row['trainable']:,}", *(decibels(x, "+") for x in distances)])
+    header = [
+        f"{comparison['dataset']}, {comparison['protocol']} protocol",
+        "trained numbers",
+        *(f"{level:g}" for level in comparison["levels"]),
+    ]
+    return table(header, rows)
+
+
+def requested(task: str, results: Results, published: Results) -> str:
+    """How smooth PSNR is in the requested level, in words."""
+    del published
+    fine, study = results["requested"]["fine"], results["requested"]["table"]
+    steps = np.abs(np.diff(fine["psnr"][0]) / np.diff(fine["requested"]))
+    level = get_task(task).scale.quantity
+    best = fine["requested"][int(np.argmax(fine["psnr"][0]))]
+    psnr = np.asarray(study["psnr"])
+    diagonal = np.array([psnr[i, i] for i in range(len(psnr))])
+    lost = float(np.max(psnr.max(axis=1) - diagonal))
+    return (
+        f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
+        f"{study['seed']}. Where the {level} is {fine['levels'][0]:g}, asking for anything from "
+        f"{fine['requested'][0]:g} to {fine['requested'][-1]:g} changes PSNR by at most "
+        f"{steps.max():.3f} dB per unit; the best is at {best:g}. At the tabulated levels the true "
+        f"one is at most {lost:.2f} dB below the best of its row."
+    )
+
+
+def blind(task: str, results: Results, published: Results) -> str:
+    """Known against estimated levels."""
+    del published
+    study = results["blind"]
+    rows = [
+        [
+            f"{row['level']:g}",
+            f"{row['estimate']:.2f}",
+            f"{row['mean_error']:.2f}",
+            decibels(row["psnr_known"]),
+            decibels(row["psnr_blind"]),
+            f"{row['psnr_blind'] - row['psnr_known']:+.3f}",
+        ]
+        for row in study["rows"]
+    ]
+    header = ["level", "mean estimate", "mean error", "PSNR, known", "PSNR, estimated", "lost"]
+    quantity = get_task(task).scale.quantity
+    told = f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
+    return f"{told}{study['seed']}; level: {quantity}.\n\n{table(header, rows)}"
+
+
+def weights(task: str, results: Results, published: Results) -> str:
+    """Principal components and ratios of norms."""
+    del task, published
+    spaces = results["weights"]
+    rows = [
+        [METHODS.get(name, name), *(f"{100 * x:.2f} %" for x in space["explained"][:3])]
+        for name, space in spaces.items()
+    ]
+    parts = [table(["variance along component", "1", "2", "3"], rows)]
+    space = spaces["hypernetwork"]
+    header = ["level", *(f"{level:g}" for level in space["levels"])]
+    z = np.asarray(space["z"])
+    last = int(np.argmax(np.abs(z)))
+    ratio = np.asarray(space["ratio"]) / space["ratio"][last]
+    ratios = [
+        ["z over the largest z", *(f"{x:.2f}" for x in z / z[last])],
+        ["norm of the kernels over that at the largest z", *(f"{x:.2f}" for x in ratio)],
+    ]
+    parts.append(table(header, ratios))
+    return "\n\n".join(parts)
+
+
+def picture_distance(task: str, results: Results, published: Results) -> bytes:
+    comparison = results["comparison"]
+    dedicated = comparison["rows"]["dedicated"]["psnr"]
+    curves = {
+        METHODS[method]: (comparison["levels"], np.subtract(row["psnr"], dedicated).tolist())
+        for method, row in comparison["rows"].items()
+        if method in METHODS
+    }
+    from_papers = {name: (levels, values) for name, levels, values in published.get("distance", ())}
+    scale = get_task(task).scale
+    return draw_distance(curves, from_papers, level=f"{scale.quantity} ({scale.unit})")
+
+
+def picture_requested(task: str, results: Results, published: Results) -> bytes:
+    del published
+    return draw_requested(results["requested"]["table"], level=get_task(task).scale.quantity)
+
+
+def picture_weights(task: str, results: Results, published: Results) -> bytes:
+    del task, published
+    names = {"hypernetwork": "affine", "polynomial": "quadratic", "dedicated": "dedicated"}
+    spaces = results["weights"]
+    return draw_weight_space({names[k]: spaces[k] for k in names if k in spaces})
+
+
+Make = Callable[[str, Results, Results], Any]
+
+# By name: the results that are needed, and what makes the block or picture of them.
+BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {
+    "figures": (("figures",), figures),
+    "published": (("figures",), beside_published),
+    "distance": (("comparison",), distance),
+    "requested": (("requested",), requested),
+    "blind": (("blind",), blind),
+    "weights": (("weights",), weights),
+}
+PICTURES: dict[str, tuple[tuple[str, ...], Make]] = {
+    "distance": (("comparison",), picture_distance),
+    "requested": (("requested",), picture_requested),
+    "weights": (("weights",), picture_weights),
+}

@@ -1,0 +1,170 @@
+"""What the reports measure: test sets, levels and methods of each task."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.report import finite
+from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
+from hypernet_jax.model import make_model, model_config
+from hypernet_jax.restoration.restorer import Restorer
+
+__all__ = ["METHODS", "STUDIES", "Study", "measure_study"]
+
+# The variants of configs/comparison.py beside the dedicated networks, and their names.
+METHODS = {
+    "hypernetwork": "one hypernetwork, levels drawn",
+    "published": "the same, published levels",
+    "polynomial": "the same, quadratic in the level",
+    "level_plane": "level as an input plane",
+    "ends": "two networks, interpolated (DNI)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One task's report.
+
+    Attributes:
+      page: the page in docs/ that it fills.
+      figures: (test set, protocol, levels) of the tables.
+      compared: test set, protocol and levels of the comparison with dedicated networks.
+      requested: test set, protocol, number of images and levels of the table of wrong levels.
+      fine: (true level, requested levels around it): how smooth the PSNR is.
+      blind: test set, protocol and levels of the table of estimated levels; None: no estimate.
+    """
+
+    page: str
+    figures: tuple[tuple[str, str, tuple[float, ...]], ...]
+    compared: tuple[str, str, tuple[float, ...]]
+    requested: tuple[str, str, int, tuple[float, ...]]
+    fine: tuple[float, tuple[float, ...]]
+    blind: tuple[str, str, tuple[float, ...]] | None = None
+
+
+STUDIES = {
+    "denoise": Study(
+        page="denoising.md",
+        figures=(
+            ("CBSD68", "8-bit", (0, 5, 10, 15, 25, 35, 50, 75, 90)),
+            ("Kodak24", "8-bit", (0, 5, 15, 25, 50, 75)),
+        ),
+        compared=("CBSD68", "8-bit", (5, 15, 25, 50, 75, 90)),
+        requested=("CBSD68", "8-bit", 12, (0, 5, 10, 15, 25, 35, 50, 75, 90)),
+        fine=(25, tuple(range(18, 33))),
+        blind=("CBSD68", "8-bit", (5, 10, 15, 25, 35, 50, 75, 90)),
+    ),
+    "dejpeg": Study(
+        page="dejpeg.md",
+        figures=(
+            ("LIVE1", "grey", (10, 20, 30, 40, 60, 80, 90)),
+            ("LIVE1", "colour", (10, 20, 30, 40, 60, 80, 90)),
+        ),
+        compared=("LIVE1", "colour", (10, 30, 60)),
+        requested=("LIVE1", "colour", 12, (5, 10, 20, 30, 40, 60, 80, 95)),
+        fine=(30, (20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40)),
+        blind=("LIVE1", "colour", (5, 10, 20, 30, 40, 60, 80, 90)),
+    ),
+    "sr": Study(
+        page="super_resolution.md",
+        figures=(
+            ("Set5", "y", (1.5, 2, 2.5, 3, 3.5, 4, 5)),
+            ("Set14", "y", (2, 3, 4)),
+        ),
+        compared=("Set5", "y", (2, 3, 4)),
+        requested=("Set5", "y", 0, (1.5, 2, 2.5, 3, 3.5, 4, 5)),
+        fine=(3, (2.6, 2.7, 2.8, 2.9, 3, 3.1, 3.2, 3.3, 3.4)),
+    ),
+}
+
+
+def _interpolated(restorer_config: dict[str, Any], theta) -> Restorer:
+    """Networks that were trained side by side, interpolated between their levels (DNI)."""
+    config = model_config(restorer_config)
+    config["features"] = {**config["features"], "name": "interpolated"}
+    return Restorer(make_model(config), theta)
+
+
+def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
+    from hypernet_jax.checkpoints import load_ema
+
+    name, protocol, levels = STUDIES[task].compared
+    rows, first = {}, {}
+    for method in ("dedicated", *METHODS):
+        workdir = runs / f"{task}-{method}"
+        if not workdir.is_dir():
+            continue
+        config, theta = load_ema(workdir)
+        if method == "ends":
+            restorer = _interpolated(config, theta)
+        else:
+            restorer = Restorer(make_model(model_config(config)), theta)
+        first = evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
+        rows[method] = {
+            "psnr": [row["psnr"] for row in first["rows"]],
+            "steps": config.steps,
+            "trainable": restorer.model.parameter_counts()["trainable_parameters"],
+        }
+    if "dedicated" not in rows:
+        raise UserError(f"{runs / f'{task}-dedicated'} is not there; train it first.")
+    told = {key: first[key] for key in ("dataset", "protocol", "seed", "hardware", "versions")}
+    return {**told, "levels": list(levels), "rows": rows}
+
+
+def _spaces(task: str, runs: Path) -> dict[str, Any]:
+    """The space of weights of the methods that generate them."""
+    from hypernet_jax.checkpoints import load_ema
+
+    levels = STUDIES[task].requested[-1]
+    spaces = {}
+    for method in ("hypernetwork", "published", "polynomial", "dedicated"):
+        if (runs / f"{task}-{method}").is_dir():
+            config, theta = load_ema(runs / f"{task}-{method}")
+            model = make_model(model_config(config))
+            chosen = STUDIES[task].compared[-1] if method == "dedicated" else levels
+            spaces[method] = weight_space(model, theta, chosen)
+    return spaces
+
+
+def measure_study(
+    study: str, task: str, *, weights: str | None, datasets: Path | None, runs: Path | None
+) -> Any:
+    """Measures one study of a task: figures, requested, blind, comparison or weights."""
+    plan = STUDIES[task]
+    if study == "weights":
+        if runs is None:
+            raise UserError("Give --runs, the folder of the runs.")
+        return _spaces(task, runs)
+    if datasets is None:
+        raise UserError("Give --datasets, the folder of the test sets.")
+    if study == "comparison":
+        if runs is None:
+            raise UserError("Give --runs, the folder of the runs.")
+        return finite(_comparison(task, datasets, runs))
+    restorer = Restorer.from_pretrained(weights or task)
+    if study == "figures":
+        return finite(
+            [
+                evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
+                | {"parameters": restorer.model.parameter_counts()}
+                for name, protocol, levels in plan.figures
+            ]
+        )
+    if study == "requested":
+        name, protocol, images, levels = plan.requested
+        options = {"protocol": protocol, "images": images}
+        fine_level, around = plan.fine
+        return {
+            "table": requested_study(
+                restorer, datasets / name, levels=levels, requested=levels, **options
+            ),
+            "fine": requested_study(
+                restorer, datasets / name, levels=[fine_level], requested=around, **options
+            ),
+        }
+    if study == "blind" and plan.blind:
+        name, protocol, levels = plan.blind
+        return blind_study(restorer, datasets / name, levels=levels, protocol=protocol)
+    raise UserError(f"The report of {task} has no study {study!r}.")
