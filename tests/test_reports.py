@@ -1,0 +1,103 @@
+"""Studies measure what they say, and the pages hold what the stored results say."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from report import DOCS, blocks, filled
+from report_studies import STUDIES
+
+from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
+from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
+
+from .test_restoration import tiny_config, tiny_theta
+
+LEVELS = [10.0, 40.0]
+
+
+@pytest.fixture(scope="module")
+def restorer():
+    return Restorer(make_model(tiny_config()), tiny_theta(tiny_config()))
+
+
+@pytest.fixture(scope="module")
+def folder(photograph, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(3):
+        Image.fromarray(photograph[90 * index :, 60:][:80, :96]).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(restorer, folder):
+    return [row["psnr"] for row in evaluate(restorer, folder, levels=LEVELS)["rows"]]
+
+
+def test_requested_levels(restorer, folder, evaluated):
+    """Asking for the true level is what `evaluate` does; another level is another network."""
+    study = requested_study(restorer, folder, levels=LEVELS, requested=[10, 25, 40])
+    psnr = np.array(study["psnr"])
+    assert psnr.shape == (2, 3) and study["images"] == 3 and study["protocol"] == "8-bit"
+    np.testing.assert_allclose([psnr[0, 0], psnr[1, 2]], evaluated, atol=1e-4)
+    assert len({round(value, 3) for value in psnr[0]}) == 3
+    assert requested_study(restorer, folder, levels=[10], requested=[10], images=2)["images"] == 2
+
+
+def test_estimated_levels(restorer, folder, evaluated):
+    rows = blind_study(restorer, folder, levels=LEVELS)["rows"]
+    np.testing.assert_allclose([row["psnr_known"] for row in rows], evaluated, atol=1e-4)
+    for row in rows:
+        assert 0.0 < row["mean_error"] < 6.0
+        assert row["psnr_blind"] != row["psnr_known"]
+
+
+@pytest.mark.parametrize(("features", "components"), [("affine", 1), ("polynomial", 2)])
+def test_space_of_weights(features, components):
+    """Affine kernels lie on a line, quadratic ones in a plane."""
+    config = tiny_config() | {"features": {"name": features}}
+    space = weight_space(make_model(config), tiny_theta(config), [0, 10, 40, 70, 100])
+    assert sum(space["explained"][:components]) == pytest.approx(1.0, abs=1e-9)
+    assert space["explained"][components - 1] > 1e-6
+    assert space["z"] == pytest.approx([0, 0.1, 0.4, 0.7, 1])
+
+
+def test_proportional_kernels_have_the_ratios_of_their_levels():
+    config = tiny_config() | {"features": {"name": "proportional"}}
+    space = weight_space(make_model(config), tiny_theta(config), [10, 40, 70, 100])
+    assert space["ratio"] == pytest.approx(space["z"], rel=1e-5)
+
+
+def test_pictures(restorer):
+    space = weight_space(make_model(tiny_config()), tiny_theta(tiny_config()), [0, 50, 100])
+    study = {"levels": [1, 2], "requested": [1, 2, 3], "psnr": [[30, 29, 20], [25, 28, 27]]}
+    curve = ([5, 15], [-0.2, 0.0])
+    for draw in (
+        lambda: draw_distance({"ours": curve}, {"theirs": curve}, level="sigma"),
+        lambda: draw_requested(study, level="sigma"),
+        lambda: draw_weight_space({"affine": space, "again": space}),
+    ):
+        first = draw()
+        pixels = np.asarray(Image.open(io.BytesIO(first)).convert("RGB"))
+        assert min(pixels.shape[:2]) > 150 and pixels.std() > 10
+        assert draw() == first
+
+
+@pytest.mark.parametrize("task", sorted(STUDIES))
+def test_pages_hold_their_results(task):
+    """`python docs/report.py TASK` would change nothing."""
+    page = (DOCS / STUDIES[task].page).read_text()
+    made = blocks(task)
+    assert "figures" in made
+    assert all(text in page for name, text in made.items() if f"<!-- {name} -->" in page)
+    assert filled(page, made) == page
+
+
+def test_an_open_block_is_told():
+    assert filled("a\n<!-- x -->\nold\n<!-- end -->\nb", {"x": "new"}).split() == [
+        "a", "<!--", "x", "-->", "new", "<!--", "end", "-->", "b",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="x has no"):
+        filled("<!-- x -->\n", {"x": "new"})
