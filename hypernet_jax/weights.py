@@ -28,7 +28,12 @@ def pretrained_names() -> list[str]:
 
 
 def save_weights(
-    path: str | Path, theta: Theta, config: dict[str, Any], *, overwrite: bool = False
+    path: str | Path,
+    theta: Theta,
+    config: dict[str, Any],
+    *,
+    half: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Writes weights; the file appears only when it is complete.
 
@@ -36,10 +41,19 @@ def save_weights(
       path: a file name ending in .safetensors.
       theta: the hypernetwork's parameters.
       config: what `model_config` returns.
+      half: store 16-bit floats, half the size; they are read back as 32-bit ones.
       overwrite: replace an existing file.
+
+    Raises:
+      UserError: if a parameter is too large for 16 bits, or the file cannot be written.
     """
     # Paths inside "generated" and "shared" hold slashes already; "|" parts the levels of theta.
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, theta), sep="|")
+    if half:
+        with np.errstate(over="ignore"):  # told in a sentence
+            flat = {name: leaf.astype(np.float16) for name, leaf in flat.items()}
+        if not all(np.isfinite(leaf).all() for leaf in flat.values()):
+            raise UserError("A parameter is not finite in 16 bits; store 32 bits, without --half.")
     metadata = {"format": _FORMAT, "model": json.dumps(config, sort_keys=True)}
     write_atomically(path, save(flat, metadata=metadata), overwrite=overwrite)
 
@@ -77,6 +91,7 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
         if isinstance(error, UserError):
             raise
         raise UserError(f"The weights {path} do not tell their model ({error}).") from None
+    flat = {name: leaf.astype(jnp.float32) for name, leaf in flat.items()}
     expected = jax.eval_shape(model.init, jax.random.key(0))
     theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):

@@ -135,6 +135,23 @@ def test_weights_survive_the_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+def test_half_the_bits_make_half_the_file(tmp_path):
+    config = tiny_config()
+    theta = tiny_theta(config)
+    whole, half = tmp_path / "w.safetensors", tmp_path / "h.safetensors"
+    save_weights(whole, theta, config)
+    save_weights(half, theta, config, half=True)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(theta))
+    assert whole.stat().st_size - half.stat().st_size == pytest.approx(2 * numbers, abs=100)
+    loaded = load_weights(half)[1]
+    chex.assert_trees_all_equal_dtypes(loaded, theta)
+    chex.assert_trees_all_close(loaded, theta, rtol=2**-11, atol=1e-7)
+    too_large = jax.tree.map(lambda leaf: leaf + 1e5, theta)
+    with pytest.raises(UserError, match="16 bits"):
+        save_weights(tmp_path / "x.safetensors", too_large, config, half=True)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_damaged_weights_are_told(tmp_path):
     file = tmp_path / "w.safetensors"
     save_weights(file, tiny_theta(tiny_config()), tiny_config())

@@ -67,7 +67,7 @@ def _weights(args: argparse.Namespace) -> int:
     from hypernet_jax.weights import save_weights
 
     config, theta = load_ema(args.workdir)
-    save_weights(args.output, theta, model_config(config), overwrite=args.overwrite)
+    save_weights(args.output, theta, model_config(config), half=args.half, overwrite=args.overwrite)
     print(f"wrote {args.output}")
     return 0
 
@@ -217,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     weights = commands.add_parser("weights", help="write a training run's weights to one file")
     weights.add_argument("workdir")
     weights.add_argument("-o", "--output", required=True, help="a .safetensors file")
+    weights.add_argument("--half", action="store_true", help="16-bit floats: half the size")
     weights.add_argument("--overwrite", action="store_true", help="replace an existing file")
     weights.set_defaults(run=_weights)
 
