@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from report_studies import METHODS
+from report_studies import CHOICES, METHODS
 
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
 from hypernet_jax.evaluation.report import markdown_table
@@ -141,6 +141,21 @@ def weights(task: str, results: Results, published: Results) -> str:
     return "\n\n".join(parts)
 
 
+def choices(task: str, results: Results, published: Results) -> str:
+    """What each part of the recipe buys."""
+    del task, published
+    runs = results["choices"]
+    levels = list(runs["hypernetwork"]["levels"])
+    rows = []
+    for name, run in runs.items():
+        title, override = CHOICES[name]
+        difference = run["psnr"] - runs["hypernetwork"]["psnr"]
+        told = "" if name == "hypernetwork" else f"{difference:+.2f}"
+        values = (decibels(run["levels"][level]) for level in levels)
+        rows.append([title, f"`{override}`" if override else "", *values, told])
+    return table(["replaced", "by", *levels, "mean"], rows)
+
+
 def picture_distance(task: str, results: Results, published: Results) -> bytes:
     comparison = results["comparison"]
     dedicated = comparison["rows"]["dedicated"]["psnr"]
@@ -176,6 +191,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {
     "requested": (("requested",), requested),
     "blind": (("blind",), blind),
     "weights": (("weights",), weights),
+    "choices": (("choices",), choices),
 }
 PICTURES: dict[str, tuple[tuple[str, ...], Make]] = {
     "distance": (("comparison",), picture_distance),

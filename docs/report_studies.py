@@ -1,6 +1,7 @@
 """What the reports measure: test sets, levels and methods of each task."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypernet_jax.evaluation.studies import blind_study, requested_study, weight
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.restoration.restorer import Restorer
 
-__all__ = ["METHODS", "STUDIES", "Study", "measure_study"]
+__all__ = ["CHOICES", "METHODS", "STUDIES", "Study", "measure_study"]
 
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
@@ -20,6 +21,21 @@ METHODS = {
     "polynomial": "the same, quadratic in the level",
     "level_plane": "level as an input plane",
     "ends": "two networks, interpolated (DNI)",
+}
+
+
+# What the recipe consists of, each part replaced alone: run's name, what is replaced, override.
+CHOICES = {
+    "hypernetwork": ("the recipe", ""),
+    "adam": ("Adam for Muon", "--config.optimizer.name=adam --config.optimizer.learning_rate=2e-3"),
+    "same-crops": ("the same crops for all levels", "--config.levels.own_crops=False"),
+    "large-crops": (
+        "one crop of 78x78 for six of 32x32",
+        "--config.data.crops=1 --config.data.crop_size=78",
+    ),
+    "direct": ("no residual output", "--config.network.residual_output=False"),
+    "published": ("published levels", "configs/comparison.py:denoise-published"),
+    "polynomial": ("quadratic features", "configs/comparison.py:denoise-polynomial"),
 }
 
 
@@ -128,15 +144,35 @@ def _spaces(task: str, runs: Path) -> dict[str, Any]:
     return spaces
 
 
+def _choices(task: str, runs: Path) -> dict[str, Any]:
+    """Validation PSNR at the end of each run of `CHOICES` that is there."""
+    rows = {}
+    for name in CHOICES:
+        path = runs / f"{task}-{name}" / "metrics.jsonl"
+        if path.is_file():
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            last = [line for line in lines if "validation/psnr" in line][-1]
+            rows[name] = {
+                "step": last["step"],
+                "psnr": last["validation/psnr"],
+                "levels": {
+                    key.rpartition("_")[2]: value
+                    for key, value in last.items()
+                    if key.startswith("validation/psnr_")
+                },
+            }
+    return rows
+
+
 def measure_study(
     study: str, task: str, *, weights: str | None, datasets: Path | None, runs: Path | None
 ) -> Any:
-    """Measures one study of a task: figures, requested, blind, comparison or weights."""
+    """Measures one study of a task: figures, requested, blind, comparison, weights, choices."""
     plan = STUDIES[task]
-    if study == "weights":
+    if study in ("weights", "choices"):
         if runs is None:
             raise UserError("Give --runs, the folder of the runs.")
-        return _spaces(task, runs)
+        return (_spaces if study == "weights" else _choices)(task, runs)
     if datasets is None:
         raise UserError("Give --datasets, the folder of the test sets.")
     if study == "comparison":
