@@ -2,14 +2,14 @@
 
     python train.py --config=configs/comparison.py:denoise-dedicated --workdir=runs/dedicated
 
-The variant is TASK-METHOD. Tasks: denoise, dejpeg, sr. Methods:
+The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
 - hypernetwork: ours, levels drawn from the whole range at each step
 - polynomial: the same with kernels quadratic in the level instead of affine
 - published: the published levels, fixed, instead of drawn ones
-- dedicated: one plain network per level of `LEVELS`, trained side by side
+- dedicated: one plain network per level, trained side by side
 - level_plane: a plain network told the level by an extra input plane, as FFDNet is
-- ends: two plain networks at `ENDS`, for deep network interpolation (DNI); start it from
+- ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
   one plain network (--config.initial_weights), since only related networks interpolate
 
 Budget: the network of the compact recipe, 600 steps, in each step 6 crops of 32x32 per
@@ -17,25 +17,48 @@ level, each level its own; every method sees as many crops as there are dedicate
 (published: four of its levels, ends: two). Two to six minutes each on two CPU cores.
 """
 
+from typing import NamedTuple
+
 from hypernet_jax.errors import UserError
+from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
 
-LEVELS = {
-    "denoise": (5.0, 15.0, 25.0, 50.0, 75.0, 90.0),
-    "dejpeg": (10.0, 30.0, 60.0),
-    "sr": (2.0, 3.0, 4.0),
-}
-ENDS = {"denoise": (20.0, 80.0), "dejpeg": (10.0, 60.0), "sr": (2.0, 4.0)}
-PUBLISHED = {
-    "denoise": (15.0, 35.0, 55.0, 75.0),
-    "dejpeg": (10.0, 30.0, 50.0, 80.0),
-    "sr": (2.0, 3.0, 4.0, 5.0),
-}
-# Range that levels are drawn from, and level -> z.
-RANGES = {
-    "denoise": (0.0, 100.0, "per_hundred"),
-    "dejpeg": (5.0, 95.0, "jpeg_error"),
-    "sr": (1.5, 5.0, "scale_loss"),
+
+class Compared(NamedTuple):
+    """What one task is compared at.
+
+    Attributes:
+      levels: of the dedicated networks, and of validation.
+      ends: of interpolation between two networks.
+      published: the fixed levels of the published recipe.
+      drawn: the range that levels are drawn from.
+    """
+
+    levels: tuple[float, ...]
+    ends: tuple[float, float]
+    published: tuple[float, ...]
+    drawn: tuple[float, float]
+
+
+TASKS = {
+    "denoise": Compared(
+        levels=(5.0, 15.0, 25.0, 50.0, 75.0, 90.0),
+        ends=(20.0, 80.0),
+        published=(15.0, 35.0, 55.0, 75.0),
+        drawn=(0.0, 100.0),
+    ),
+    "dejpeg": Compared(
+        levels=(10.0, 30.0, 60.0),
+        ends=(10.0, 60.0),
+        published=(10.0, 30.0, 50.0, 80.0),
+        drawn=(5.0, 95.0),
+    ),
+    "sr": Compared(
+        levels=(2.0, 3.0, 4.0),
+        ends=(2.0, 4.0),
+        published=(2.0, 3.0, 4.0, 5.0),
+        drawn=(1.5, 5.0),
+    ),
 }
 METHODS = ("hypernetwork", "polynomial", "published", "dedicated", "level_plane", "ends")
 
@@ -43,25 +66,27 @@ METHODS = ("hypernetwork", "polynomial", "published", "dedicated", "level_plane"
 def get_config(variant="denoise-hypernetwork"):
     """The training config of TASK-METHOD."""
     task, _, method = variant.partition("-")
-    if task not in LEVELS or method not in METHODS:
+    if task not in TASKS or method not in METHODS:
         raise UserError(
-            f"Unknown variant {variant!r}; choose TASK-METHOD, a task of {', '.join(LEVELS)} "
+            f"Unknown variant {variant!r}; choose TASK-METHOD, a task of {', '.join(TASKS)} "
             f"and a method of {', '.join(METHODS)}."
         )
+    compared = TASKS[task]
     config = recipe("compact")
     config.task = task
     config.steps = 600
     config.data.crop_size, config.data.crops = 32, 6
     config.optimizer.warmup_steps = 100
-    config.levels.low, config.levels.high, config.levels.normalisation = RANGES[task]
-    config.levels.count = len(LEVELS[task])
-    config.validation.levels = LEVELS[task]
+    config.levels.low, config.levels.high = compared.drawn
+    config.levels.normalisation = get_task(task).scale.normalisation
+    config.levels.count = len(compared.levels)
+    config.validation.levels = compared.levels
     if method == "polynomial":
         config.features.name = "polynomial"
     elif method == "published":
-        config.levels.fixed = PUBLISHED[task]
+        config.levels.fixed = compared.published
     elif method in ("dedicated", "ends"):
-        levels = LEVELS[task] if method == "dedicated" else ENDS[task]
+        levels = compared.levels if method == "dedicated" else compared.ends
         config.features.name = "independent"
         config.features.levels = config.levels.fixed = levels
     elif method == "level_plane":

@@ -67,6 +67,7 @@ class LevelScale:
       normalisation: key of `NORMALISATIONS`, level -> z.
       higher_is_worse: whether a higher level means a stronger degradation.
       origin: the level at which z is to be 0; None where the normalisation has its zero.
+      step: between neighbouring positions of a slider.
     """
 
     quantity: str
@@ -76,6 +77,7 @@ class LevelScale:
     normalisation: str
     higher_is_worse: bool = True
     origin: float | None = None
+    step: float = 1.0
 
     def __post_init__(self):
         if self.normalisation not in NORMALISATIONS:
@@ -119,8 +121,8 @@ class LevelScale:
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 
-NOISE_SIGMA = LevelScale("noise sigma", "8-bit grey levels", 0.0, 100.0, "per_hundred")
+NOISE_SIGMA = LevelScale("noise sigma", "8-bit grey levels", 0.0, 100.0, "per_hundred", step=0.5)
 JPEG_QUALITY = LevelScale(
     "JPEG quality", "as libjpeg counts it", 1.0, 100.0, "jpeg_error", higher_is_worse=False
 )
-SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss")
+SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss", step=0.1)

@@ -1,12 +1,18 @@
-"""The restoration tasks: each a degradation, a level scale and how it is measured."""
+"""The restoration tasks: each a degradation, a level scale and how it is measured.
+
+All that tells one task from another stands here; the commands, the page and training
+take it from a `Task` and name none. docs/new_task.md adds one, step by step.
+"""
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hypernet_jax import degradations
+from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
 from hypernet_jax.metrics import rgb_to_y
@@ -62,6 +68,10 @@ class Task:
         before the network sees it.
       protocols: ways to measure; the first is the default.
       levels: levels that tables show unless told otherwise.
+      demo_levels: light, medium and strong, for the demo.
+      starting_level: where a slider starts, and what an example is degraded to.
+      estimate: (pixels, source) -> level, as in `estimate_level`; None where it cannot be
+        told from the image.
     """
 
     name: str
@@ -71,6 +81,9 @@ class Task:
     on_device: bool
     protocols: dict[str, Protocol]
     levels: tuple[float, ...]
+    demo_levels: tuple[float, float, float]
+    starting_level: float
+    estimate: Callable[[np.ndarray, Path | None], Estimate] | None = None
     enlarges: bool = False
 
     def network_input(self, image: np.ndarray, level: float) -> np.ndarray:
@@ -80,6 +93,27 @@ class Task:
         height, width = image.shape[:2]
         size = (max(1, round(height * level)), max(1, round(width * level)))
         return np.clip(np.round(degradations.bicubic_resize(image, level, size=size)), 0, 255)
+
+    def estimate_level(self, pixels: np.ndarray, *, source: Path | None = None) -> Estimate:
+        """Estimates how degraded an image is.
+
+        Args:
+          pixels: (H, W, C) in 0..255, C = 1 or 3.
+          source: the file that the pixels are from, if any: a JPEG file's own tables say its
+            quality exactly, provided that it was compressed once.
+
+        Returns:
+          The level and how it was found.
+
+        Raises:
+          UserError: if the task has no estimator, or the image does not show its level.
+        """
+        if self.estimate is None:
+            raise UserError(
+                f"The level of the task {self.name} cannot be estimated; "
+                f"give a {self.scale.describe()}."
+            )
+        return self.estimate(pixels, source)
 
     def protocol(self, name: str | None) -> tuple[str, Protocol]:
         """Returns (name, protocol); the default one if `name` is empty."""
@@ -125,6 +159,9 @@ TASKS = {
                 ),
             },
             levels=(5, 15, 25, 35, 50, 75),
+            demo_levels=(15, 25, 50),
+            starting_level=25.0,
+            estimate=estimate_noise,
         ),
         Task(
             name="dejpeg",
@@ -142,6 +179,9 @@ TASKS = {
                 ),
             },
             levels=(10, 20, 30, 40),
+            demo_levels=(40, 20, 10),
+            starting_level=20.0,
+            estimate=estimate_quality,
         ),
         Task(
             name="sr",
@@ -159,6 +199,8 @@ TASKS = {
                 ),
             },
             levels=(2, 3, 4),
+            demo_levels=(2, 3, 4),
+            starting_level=2.0,
             enlarges=True,
         ),
     )

@@ -14,9 +14,16 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
+from hypernet_jax.tasks import TASKS
 from hypernet_jax.tensors import read_tensors
 
-__all__ = ["load_weights", "load_weights_and_config", "pretrained_names", "save_weights"]
+__all__ = [
+    "load_weights",
+    "load_weights_and_config",
+    "pretrained_names",
+    "save_weights",
+    "shipped_tasks",
+]
 
 _FORMAT = "hypernet_jax/1"
 _PRETRAINED = Path(__file__).parent / "pretrained"
@@ -25,6 +32,12 @@ _PRETRAINED = Path(__file__).parent / "pretrained"
 def pretrained_names() -> list[str]:
     """Names of the weights that the package carries."""
     return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))
+
+
+def shipped_tasks() -> list[str]:
+    """Names of the tasks that the package carries weights for, in the order of `TASKS`."""
+    names = pretrained_names()
+    return [task for task in TASKS if task in names]
 
 
 def save_weights(

@@ -14,13 +14,14 @@ from hypernet_jax import Restorer, UserError, load_weights, make_model, save_wei
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
 from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.tasks import TASKS
+from hypernet_jax.weights import shipped_tasks
 
 
 def tiny_config(task="denoise", colours=3):
-    normalisation = {"denoise": "per_hundred", "dejpeg": "jpeg_error", "sr": "scale_loss"}[task]
     return {
         "task": task,
-        "normalisation": normalisation,
+        "normalisation": TASKS[task].scale.normalisation,
         "network": {
             "name": "residual", "channels": 4, "blocks": 1, "colours": colours,
             "light_tail": True, "residual_output": True, "init_gain": 1.0,
@@ -158,22 +159,22 @@ def test_damaged_weights_are_told(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged"):
         load_weights(file)
-    with pytest.raises(UserError, match="no weights 'deblur'"):
-        load_weights("deblur")
+    with pytest.raises(UserError, match="no weights 'dehaze'"):
+        load_weights("dehaze")
     other = tiny_config() | {"network": tiny_config()["network"] | {"channels": 6}}
     save_weights(tmp_path / "v.safetensors", tiny_theta(tiny_config()), other)
     with pytest.raises(UserError, match="do not fit"):
         load_weights(tmp_path / "v.safetensors")
 
 
-@pytest.mark.parametrize("name", ["denoise", "dejpeg", "sr"])
+@pytest.mark.parametrize("name", shipped_tasks())
 def test_shipped_weights_improve_a_real_photograph(name, photograph):
     from hypernet_jax.metrics import psnr
 
     restorer = Restorer.from_pretrained(name)
     task = restorer.model.task
     clean = photograph[100:228, 200:328]
-    for level in {"denoise": (10, 25, 50, 90), "dejpeg": (10, 30, 60), "sr": (2, 2.5, 4)}[name]:
+    for level in task.levels:
         degraded = np.asarray(task.degrade(jax.random.key(0), clean, level))
         restored = 255 * restorer.apply(degraded[None] / np.float32(255), level=level)[0]
         assert psnr(restored, clean) > psnr(degraded, clean) + 0.2, level

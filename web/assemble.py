@@ -26,15 +26,11 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.interchange.portable import describe, is_plain, residual_network
 from hypernet_jax.model import Model
-from hypernet_jax.tasks import TASKS
-from hypernet_jax.weights import load_weights
+from hypernet_jax.weights import load_weights, shipped_tasks
 
 PAGE = ("index.html", "page.css", "page.js", "pixels.js", "worker.js")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 HERE = Path(__file__).parent
-
-# What the slider starts at, its step, and how large the example is before it is degraded.
-START = {"denoise": (25.0, 0.5), "dejpeg": (15.0, 1.0), "sr": (2.0, 0.1)}
 
 
 def runtime(folder: Path) -> None:
@@ -76,7 +72,7 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     if is_plain(model) or model.colours != 3:
         raise UserError("The page takes colour networks for every level; give other weights.")
     name, scale = model.task.name, model.task.scale
-    level, step = START[name]
+    level = model.task.starting_level
     metadata = describe(model, level=None, layout="NCHW")
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
@@ -92,7 +88,7 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
         "low": scale.low,
         "high": scale.high,
         "level": level,
-        "step": step,
+        "step": scale.step,
         "enlarges": model.task.enlarges,
         "margin": reach + reach % 2,
     }
@@ -121,7 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", required=True, help="folder to make")
     parser.add_argument(
-        "--weights", nargs="+", default=list(TASKS), help="names or files, one per task"
+        "--weights", nargs="+", default=shipped_tasks(), help="names or files, one per task"
     )
     args = parser.parse_args()
     with exit_with_sentence():

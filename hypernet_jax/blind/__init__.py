@@ -1,5 +1,5 @@
 """How degraded is it? The level of an image whose level nobody knows."""
 
-from hypernet_jax.blind.estimate import Estimate, can_estimate, estimate_level
+from hypernet_jax.blind.estimate import Estimate, estimate_noise, estimate_quality
 
-__all__ = ["Estimate", "can_estimate", "estimate_level"]
+__all__ = ["Estimate", "estimate_noise", "estimate_quality"]

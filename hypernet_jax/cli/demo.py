@@ -12,6 +12,7 @@ from hypernet_jax.evaluation.measure import measure, noise_key
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.tasks import TASKS, Task
+from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["demo"]
 
@@ -19,7 +20,6 @@ __all__ = ["demo"]
 # were not trained on them. One size, so one compilation.
 _PHOTOGRAPHS = {"coffee": (56, 156), "chelsea": (6, 81), "astronaut": (0, 80)}
 _SIDE = 288
-_LEVELS = {"denoise": (15, 25, 50), "dejpeg": (10, 20, 40), "sr": (2, 3, 4)}
 
 
 def _photograph(name: str) -> np.ndarray:
@@ -56,8 +56,11 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
       chosen: levels by task, for tasks that shall not show their default ones.
     """
     plan = {
-        name: [float(TASKS[name].scale.check(level)) for level in chosen.get(name) or levels]
-        for name, levels in _LEVELS.items()
+        name: [
+            float(TASKS[name].scale.check(level))
+            for level in chosen.get(name) or TASKS[name].demo_levels
+        ]
+        for name in shipped_tasks()
     }
     folder = ensure_folder(output)
     print("PSNR, mean of", ", ".join(_PHOTOGRAPHS))
@@ -74,7 +77,7 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
                 clean = _photograph(photograph)
                 key = noise_key(0, photograph)
                 degraded = np.asarray(protocol.degrade(key, clean, level)).astype(np.uint8)
-                # The degraded picture has its full size already, also for sr.
+                # The degraded picture has its full size already, also where the task enlarges.
                 restored = restorer.apply(degraded[None] / 255.0, level=level)[0]
                 restored = np.clip(np.round(255.0 * restored), 0, 255).astype(np.uint8)
                 before = measure(degraded, clean, protocol, level)["psnr"]

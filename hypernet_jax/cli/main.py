@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.tasks import TASKS
 from hypernet_jax.version import __version__
+from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["main"]
-
-_TASKS = ("denoise", "dejpeg", "sr")
 
 
 def _restore(args: argparse.Namespace) -> int:
@@ -31,7 +31,9 @@ def _serve(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
 
-    chosen = {task: getattr(args, task).split(",") for task in _TASKS if getattr(args, task)}
+    chosen = {
+        task: getattr(args, task).split(",") for task in shipped_tasks() if getattr(args, task)
+    }
     return demo(args.output, chosen)
 
 
@@ -79,12 +81,15 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     )
     restore.add_argument("-o", "--output", required=True, help="a file, or a folder for several")
     task = restore.add_argument_group("what to do")
-    task.add_argument("--task", help=", ".join(_TASKS))
+    task.add_argument("--task", help=", ".join(shipped_tasks()))
     task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
-    task.add_argument(
-        "--level", help="noise sigma (0-100), JPEG quality (1-100), or auto to estimate it"
-    )
-    task.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
+    levels = [
+        f"{scale.quantity} ({scale.low:g}-{scale.high:g})"
+        for scale in (TASKS[name].scale for name in shipped_tasks() if not TASKS[name].enlarges)
+    ]
+    task.add_argument("--level", help=", ".join((*levels, "or auto to estimate it")))
+    enlarging = ", ".join(name for name in shipped_tasks() if TASKS[name].enlarges)
+    task.add_argument("--scale", help=f"factor to enlarge by, for {enlarging}; fractions are fine")
     task.add_argument(
         "--sweep", metavar="LEVELS", help="write a contact sheet of these levels, e.g. 5,15,25"
     )
@@ -150,7 +155,7 @@ def _export(args: argparse.Namespace) -> int:
 def _add_interchange(commands) -> None:
     torch = commands.add_parser("import-torch", help="turn a PyTorch checkpoint into weights")
     torch.add_argument("checkpoint", metavar="FILE", help="a .pth, or a .safetensors state dict")
-    torch.add_argument("--task", required=True, help=", ".join(_TASKS))
+    torch.add_argument("--task", required=True, help=", ".join(TASKS))
     torch.add_argument("--level", help="of a plain network: the level that it was trained for")
     torch.add_argument(
         "--residual-output",
@@ -163,7 +168,9 @@ def _add_interchange(commands) -> None:
 
     export = commands.add_parser("export", help="write a model that runs without this package")
     source = export.add_mutually_exclusive_group(required=True)
-    source.add_argument("--task", help=f"the shipped weights of a task: {', '.join(_TASKS)}")
+    source.add_argument(
+        "--task", help=f"the shipped weights of a task: {', '.join(shipped_tasks())}"
+    )
     source.add_argument("--weights", help="a .safetensors file")
     export.add_argument("--format", required=True, help="stablehlo, onnx or safetensors")
     export.add_argument("--level", help="bake in this level: a plain, smaller network")
@@ -175,8 +182,7 @@ def _add_interchange(commands) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hypernet-jax",
-        description="Adaptive image restoration: one network for every noise level, "
-        "JPEG quality or scale.",
+        description="Adaptive image restoration: one network for every level of a degradation.",
     )
     parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -186,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
     demo.add_argument("-o", "--output", default="demo-output", help="folder for the pictures")
-    for task in _TASKS:
+    for task in shipped_tasks():
         demo.add_argument(f"--{task}", metavar="LEVELS", help=f"levels for {task}, e.g. 5,20,40.5")
     demo.set_defaults(run=_demo)
 

@@ -17,6 +17,7 @@ from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.restoration.sheets import sweep
 from hypernet_jax.restoration.writing import Encoding, format_of, is_writable, suffix_of
 from hypernet_jax.tasks import Task, get_task
+from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
 
@@ -24,7 +25,7 @@ __all__ = ["load_restorer", "restore"]
 def load_restorer(task: str | None, weights: str | None, *, memory: float) -> Restorer:
     """The restorer that --task and --weights ask for."""
     if task is None and weights is None:
-        raise UserError("Give --task denoise, dejpeg or sr, or --weights FILE.")
+        raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}, or --weights FILE.")
     if task is not None:
         get_task(task)
     restorer = Restorer.from_pretrained(weights or task, memory=memory)  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hypernet_jax.blind import estimate_level
 from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.evaluation.measure import measured_area, noise_key, restore_degraded
 from hypernet_jax.hypernet import Theta
@@ -120,7 +119,7 @@ def blind_study(
         figures = []
         for path in degraded.paths:
             pair = degraded.pair(path, level)
-            estimate = float(np.clip(estimate_level(task, pair[0]).level, scale.low, scale.high))
+            estimate = float(np.clip(task.estimate_level(pair[0]).level, scale.low, scale.high))
             known, blind = (
                 degraded.psnr(*pair, level=level, requested=requested)
                 for requested in (level, estimate)

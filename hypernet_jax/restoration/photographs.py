@@ -75,8 +75,6 @@ def resolve_level(
     """
     if level != AUTO:
         return float(task.scale.check(level)), None
-    from hypernet_jax.blind import estimate_level
-
     # The middle is enough, and a very large image in single precision would be too much;
     # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
     middle = tuple(
@@ -84,7 +82,7 @@ def resolve_level(
     )
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     unit = np.float32(255.0 / unit_of(pixels.dtype))
-    found = estimate_level(task, pixels.astype(np.float32) * unit, source=source)
+    found = task.estimate_level(pixels.astype(np.float32) * unit, source=source)
     return float(task.scale.check(found.level)), found.how
 
 

@@ -6,15 +6,15 @@ from typing import Any
 import gradio as gr
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.serve.studio import OVERVIEW_SIDE, STARTING_LEVELS, Studio
+from hypernet_jax.serve.studio import OVERVIEW_SIDE, Studio
 from hypernet_jax.tasks import TASKS
+from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["CSS", "make_page"]
 
 # Sides of the window in pixels of the result. Tiles of the larger one are those of
 # 384 pixels for the shipped networks: a fifth of a second on two cores.
 _ZOOMS = {"x2": 300, "x4": 150}
-_STEPS = {"denoise": 0.5, "dejpeg": 1.0, "sr": 0.1}
 
 CSS = """
 #divider img { width: 100%; image-rendering: pixelated; }
@@ -30,7 +30,7 @@ def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
         scale.low,
         scale.high,
         value=value,
-        step=_STEPS[task],
+        step=scale.step,
         label=f"{scale.quantity[:1].upper()}{scale.quantity[1:]}{unit}",
         **options,
     )
@@ -61,7 +61,7 @@ class _Handlers:
 
     def opened(self, path, task, zoom):
         """A new photograph or another task: slider, centre, pictures, message, no download yet."""
-        level, told = STARTING_LEVELS[task], ""
+        level, told = TASKS[task].starting_level, ""
         if path is not None:
             try:
                 level, told = self.studio.starting_level(path, task)
@@ -122,19 +122,19 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
       studio: what it can do.
       folder: for results, until they are swept away.
     """
-    handlers = _Handlers(studio, folder)
+    handlers, names = _Handlers(studio, folder), shipped_tasks()
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
         centre = gr.State((0.5, 0.5))
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
                 task = gr.Radio(
-                    [(entry.title, name) for name, entry in TASKS.items()],
-                    value="denoise",
+                    [(TASKS[name].title, name) for name in names],
+                    value=names[0],
                     label="Task",
                     elem_id="task",
                 )
-                level = _level_slider("denoise", STARTING_LEVELS["denoise"], elem_id="level")
+                level = _level_slider(names[0], TASKS[names[0]].starting_level, elem_id="level")
                 zoom = gr.Radio(list(_ZOOMS), value="x2", label="Zoom", elem_id="zoom")
                 overview = gr.Image(
                     label="Click where to look",

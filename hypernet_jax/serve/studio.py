@@ -17,11 +17,8 @@ from hypernet_jax.restoration.sheets import before_pixels, shown
 from hypernet_jax.restoration.writing import Encoding
 from hypernet_jax.tasks import TASKS, Task, get_task
 
-__all__ = ["EXAMPLE_LEVELS", "OVERVIEW_SIDE", "STARTING_LEVELS", "Studio"]
+__all__ = ["OVERVIEW_SIDE", "Studio"]
 
-# Where the slider stands when the level cannot be estimated.
-STARTING_LEVELS = {"denoise": 25.0, "dejpeg": 30.0, "sr": 2.0}
-EXAMPLE_LEVELS = {"denoise": 30.0, "dejpeg": 15.0, "sr": 3.0}
 OVERVIEW_SIDE = 560
 # Decoded photographs that are kept: turning the slider must not decode again.
 _KEPT = 4
@@ -61,7 +58,7 @@ class Studio:
         try:
             level, how = resolve_level(get_task(task), AUTO, pixels, Path(path))
         except UserError:
-            return STARTING_LEVELS[task], ""
+            return TASKS[task].starting_level, ""
         return level, f"Estimated {TASKS[task].scale.quantity}: {level:g} ({how})."
 
     def part(
@@ -147,12 +144,12 @@ class Studio:
         import jax
         import skimage.data
 
-        name, level = get_task(task), EXAMPLE_LEVELS[task]
-        clean = skimage.data.coffee()
+        clean, entry = skimage.data.coffee(), get_task(task)
         path = folder / f"coffee-{task}.png"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_degraded(name, jax.random.key(0), clean, level)).save(path)
+            degraded = _degraded(entry, jax.random.key(0), clean, entry.starting_level)
+            Image.fromarray(degraded).save(path)
         return path
 
 

@@ -18,7 +18,7 @@ def _base() -> ConfigDict:
     """Ours: the published size, trained on a GPU or TPU."""
     return ConfigDict(
         {
-            "task": "",  # denoise, dejpeg or sr; set by the config file
+            "task": "",  # a name of hypernet_jax/tasks.py; set by the config file
             "seed": 0,
             # Weights to go on from, by name or file; empty: start afresh. Weights of one level
             # (a plain network) become the base, and the slopes start at zero.
