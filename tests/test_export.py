@@ -12,6 +12,7 @@ import pytest
 
 from hypernet_jax import Restorer, UserError, load_weights, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.levels import NORMALISATIONS
 
 from .conftest import REPOSITORY
 from .test_commands import refuse
@@ -116,14 +117,19 @@ def test_onnx_of_shipped_weights(task, photograph, tmp_path):
     assert ("enlarged" in told["image"]) == (task == "sr")
 
 
-NORMALISATIONS = ("published", "per_hundred", "jpeg_error", "scale_loss")
 FEATURES = ("affine", "proportional", "polynomial", "mlp", "constant")
+# Each normalisation with two features; the options of the network turn with them.
+KINDS = [
+    (normalisation, features)
+    for i, normalisation in enumerate(NORMALISATIONS)
+    for j, features in enumerate(FEATURES)
+    if (2 * i + j) % 5 < 2
+]
 
 
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
-@pytest.mark.parametrize("features", FEATURES)
+@pytest.mark.parametrize(("normalisation", "features"), KINDS)
 def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_path):
-    index = NORMALISATIONS.index(normalisation) + FEATURES.index(features)
+    index = KINDS.index((normalisation, features))
     grey = index % 3 == 0
     config = tiny_config("dejpeg", colours=1 if grey else 3) | {
         "normalisation": normalisation,
