@@ -1,5 +1,6 @@
 """The commands as people type them: what they print, write and refuse."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,6 +15,8 @@ from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import markdown_table, write_report
+from hypernet_jax.serve.studio import Studio
+from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
 from .conftest import REPOSITORY
@@ -296,6 +299,34 @@ def test_demo(tmp_path, capsys):
     assert len(gains) == 3 * len(shipped_tasks()) and all(gain > 0 for gain in gains)
     for task in shipped_tasks():
         assert Image.open(tmp_path / f"{task}.png").size > (800, 800)
+
+
+def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypatch, capsys):
+    """Commands and page take it from there; none of them names a task."""
+    scale = dataclasses.replace(TASKS["denoise"].scale, quantity="toy level", high=7.0)
+    toy = dataclasses.replace(
+        TASKS["denoise"], name="toy", scale=scale, starting_level=3.0, estimate=None
+    )
+    monkeypatch.setitem(TASKS, "toy", toy)
+    monkeypatch.setattr("hypernet_jax.weights._PRETRAINED", tmp_path)
+    save_weights(tmp_path / "toy.safetensors", tiny_theta(tiny_config("toy")), tiny_config("toy"))
+    main(["demo", "--toy", "2,5.5", "-o", str(tmp_path / "demo")])
+    assert re.findall(r"^(\w+) +toy level (\S+)", capsys.readouterr().out, re.MULTILINE) == [
+        ("toy", "2"),
+        ("toy", "5.5"),
+    ]
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["toy.png"]
+    with pytest.raises(SystemExit):
+        main(["restore", "--help"])
+    assert "toy level (0-7)" in capsys.readouterr().out
+    studio = Studio(limit=1.0)
+    example = studio.example(tmp_path / "examples", "toy")
+    assert studio.starting_level(example, "toy") == (3.0, "")
+    output = tmp_path / "out.png"
+    told = refuse(capsys, "restore", example, "--task", "toy", "--level", "auto", "-o", output)
+    assert "give a toy level from 0 to 7" in told
+    main(["restore", str(example), "--task", "toy", "--level", "7", "-o", str(output)])
+    assert output.exists()
 
 
 def test_the_package_needs_no_heavy_imports_to_answer():
