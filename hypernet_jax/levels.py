@@ -14,7 +14,14 @@ from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["JPEG_QUALITY", "NOISE_SIGMA", "NORMALISATIONS", "SCALE_FACTOR", "LevelScale"]
+__all__ = [
+    "BLUR_SIGMA",
+    "JPEG_QUALITY",
+    "NOISE_SIGMA",
+    "NORMALISATIONS",
+    "SCALE_FACTOR",
+    "LevelScale",
+]
 
 
 def _published(level):
@@ -47,11 +54,20 @@ def _scale_loss(level):
     return 1.0 - 1.0 / level
 
 
+def _blur_loss(level):
+    """The fraction of its contrast that a detail of one pixel (a Gaussian spot of sigma 1) loses.
+
+    0 at sigma 0, and like the error of a blurred image it grows as sigma squared there.
+    """
+    return level * level / (1.0 + level * level)
+
+
 NORMALISATIONS = {
     "published": _published,
     "per_hundred": _per_hundred,
     "jpeg_error": _jpeg_error,
     "scale_loss": _scale_loss,
+    "blur_loss": _blur_loss,
 }
 
 
@@ -126,3 +142,4 @@ JPEG_QUALITY = LevelScale(
     "JPEG quality", "as libjpeg counts it", 1.0, 100.0, "jpeg_error", higher_is_worse=False
 )
 SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss", step=0.1)
+BLUR_SIGMA = LevelScale("blur sigma", "pixels", 0.0, 4.0, "blur_loss", step=0.1)

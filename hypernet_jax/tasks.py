@@ -14,7 +14,7 @@ import numpy as np
 from hypernet_jax import degradations
 from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
 from hypernet_jax.errors import UserError
-from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
+from hypernet_jax.levels import BLUR_SIGMA, JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
 from hypernet_jax.metrics import rgb_to_y
 
 __all__ = ["TASKS", "Protocol", "Task", "get_task"]
@@ -202,6 +202,21 @@ TASKS = {
             demo_levels=(2, 3, 4),
             starting_level=2.0,
             enlarges=True,
+        ),
+        Task(
+            name="deblur",
+            title="Removal of Gaussian blur",
+            scale=BLUR_SIGMA,
+            degrade=degradations.gaussian_blur,
+            on_device=True,
+            protocols={
+                "8-bit": Protocol(
+                    "blurred, mirrored at the border, rounded; RGB", degradations.gaussian_blur
+                ),
+            },
+            levels=(0.5, 1, 2, 3, 4),
+            demo_levels=(1, 2, 3),
+            starting_level=2.0,
         ),
     )
 }
