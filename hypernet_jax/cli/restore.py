@@ -11,7 +11,13 @@ from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.restoration import batch
-from hypernet_jax.restoration.photographs import AUTO, Options, Restored, restore_file
+from hypernet_jax.restoration.photographs import (
+    AUTO,
+    Options,
+    Restored,
+    check_output,
+    restore_file,
+)
 from hypernet_jax.restoration.reading import read_photograph
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.restoration.sheets import sweep
@@ -116,8 +122,7 @@ def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options
     levels = [float(scale.check(level)) for level in args.sweep.split(",")]
     if format_of(job.output) != "PNG":
         raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
-    if job.output.exists() and not args.overwrite:
-        raise UserError(f"The output {job.output} already exists; choose another or --overwrite.")
+    check_output(job.source, job.output, overwrite=args.overwrite)
     photograph = read_photograph(job.source, limit=args.limit)
     sheet = sweep(restorer, photograph, levels, blend=options.blend)
     write_atomically(job.output, sheet, overwrite=args.overwrite)

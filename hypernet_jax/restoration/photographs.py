@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
@@ -15,7 +16,15 @@ from hypernet_jax.restoration.sources import unit_of
 from hypernet_jax.restoration.writing import Encoding, format_of
 from hypernet_jax.tasks import Task
 
-__all__ = ["AUTO", "Options", "Restored", "resolve_level", "restore_file", "restore_photograph"]
+__all__ = [
+    "AUTO",
+    "Options",
+    "Restored",
+    "check_output",
+    "resolve_level",
+    "restore_file",
+    "restore_photograph",
+]
 
 
 AUTO = "auto"
@@ -119,14 +128,11 @@ def restore_photograph(
     return Photograph(pixels, alpha, metadata, photograph.notes)
 
 
-def _check_output(source: Path, output: Path, options: Options) -> None:
-    if output.exists():
-        if source.exists() and output.samefile(source):
-            raise UserError(f"The output {output} is the input itself; choose another name.")
-        if not options.overwrite:
-            raise UserError(
-                f"The output {output} already exists; choose another or pass --overwrite."
-            )
+def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """As `files.check_output`; and the input is never written over."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UserError(f"The output {output} is the input itself; choose another name.")
+    files.check_output(output, overwrite=overwrite)
 
 
 def comparison_name(output: Path) -> Path:
@@ -173,7 +179,7 @@ def restore_file(
     options.encoding.check(form)
     outputs = [output, comparison_name(output)] if options.compare else [output]
     for path in outputs:
-        _check_output(source, path, options)
+        check_output(source, path, overwrite=options.overwrite)
     photograph = read_photograph(source, limit=options.limit)
     found, estimate = resolve_level(restorer.model.task, options.level, photograph.pixels, source)
     restored = restore_photograph(
