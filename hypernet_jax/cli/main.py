@@ -84,6 +84,9 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     task.add_argument(
         "--level", help="noise sigma (0-100), JPEG quality (1-100), or auto to estimate it"
     )
+    task.add_argument(
+        "--estimator", metavar="FILE", help="a level network that --level auto asks (import-torch)"
+    )
     task.add_argument("--scale", help="factor to enlarge by, for sr; fractions are fine")
     task.add_argument(
         "--sweep", metavar="LEVELS", help="write a contact sheet of these levels, e.g. 5,15,25"

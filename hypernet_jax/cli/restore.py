@@ -13,6 +13,7 @@ from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.restoration import batch
 from hypernet_jax.restoration.photographs import (
     AUTO,
+    Estimator,
     Options,
     Restored,
     check_output,
@@ -46,8 +47,25 @@ def _level(args: argparse.Namespace, task: Task) -> float | str:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
+        given = task.scale.only
+    if given is None:
         raise UserError(f"Give --{flag}: a {task.scale.describe()}.")
     return AUTO if given == AUTO else float(task.scale.check(given))
+
+
+def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
+    if args.estimator is None:
+        return None
+    if args.level != AUTO:
+        raise UserError("--estimator is what --level auto asks; give both.")
+    from hypernet_jax.interchange.level_estimator import load_level_estimator
+
+    estimator = load_level_estimator(args.estimator)
+    if estimator.task != task.name:
+        raise UserError(
+            f"The estimator {args.estimator} is for {estimator.task}, not for {task.name}."
+        )
+    return estimator.estimate
 
 
 def _jobs(args: argparse.Namespace) -> list[batch.Job]:
@@ -149,6 +167,7 @@ def restore(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         compare=args.compare,
         limit=args.limit,
+        estimator=_estimator(args, restorer.model.task),
     )
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir()
