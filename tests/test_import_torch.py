@@ -203,18 +203,22 @@ def damaged_files(folder, checkpoint):
     torch.save([1, 2, 3], folder / "list.pth")
     torch.save({"lr": 0.1}, folder / "number.pth")
     torch.save({}, folder / "nothing.pth")
+    torch.jit.script(torch.nn.Conv2d(3, 3, 3)).save(folder / "script.pth")
+    torch.save({"conv1.weight": torch.ones(4, 3, 3, 3) * 1j}, folder / "complex.pth")
     torch.save({"conv1.weight": torch.full((4, 3, 3, 3), torch.nan)}, folder / "nan.pth")
     return {
         "missing.pth": "no checkpoint",
         "truncated.pth": "damaged",
-        "empty.pth": "damaged",
-        "text.pth": "damaged",
+        "empty.pth": "not a PyTorch checkpoint",
+        "text.pth": "not a PyTorch checkpoint",
+        "complex.pth": "is complex",
         "zip.pth": "damaged",
-        "noise.pth": "damaged",
+        "noise.pth": "not a PyTorch checkpoint",
         "truncated.safetensors": "damaged",
         "list.pth": "holds a list and no state dict",
         "number.pth": "'lr'",
         "nothing.pth": "no tensors",
+        "script.pth": "TorchScript",
         "nan.pth": "not finite",
     }
 
@@ -223,6 +227,7 @@ def test_damaged_files_are_told_in_a_sentence(published, tmp_path, capsys):
     output = tmp_path / "out.safetensors"
     for name, message in damaged_files(tmp_path, published[1]).items():
         told = refuse(capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", output)
+        assert "weights_only" not in told
         assert message in told, (name, told)
         assert not output.exists()
 
