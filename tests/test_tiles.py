@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import chex
@@ -57,6 +58,27 @@ def test_tiles_equal_the_whole_image(task, photograph):
         assert got.shape == expected.shape and np.abs(got - rounded).max() <= 1
         assert (got != rounded).mean() < 1e-4
     assert max(height * width for height, width in SIZES) > restorer._largest**2 > 0
+
+
+def test_batches_are_computed_beside_each_other(photograph):
+    """A large image takes all cores, though XLA takes one for a convolution."""
+    restorer = tiny_restorer()
+    restorer._at_once = 3
+    restorer._workers = ThreadPoolExecutor(3)
+    apply, meet = restorer._apply, threading.Barrier(3, timeout=60)
+    image = np.tile(photograph, (3, 2, 1))[:1100, :1100]
+    expected = tiny_restorer().restore(image, level=20)
+    calls = itertools.count()
+
+    def together(*args, **kwargs):
+        # The first three only go on when all of them are here.
+        if next(calls) < 3:
+            meet.wait()
+        return apply(*args, **kwargs)
+
+    restorer._apply = together
+    np.testing.assert_array_equal(restorer.restore(image, level=20), expected)
+    assert next(calls) > 3
 
 
 def test_a_flat_gradient_has_no_seam():

@@ -155,8 +155,7 @@ def restore(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
     keep_compiled_programs()
-    # Each worker holds tiles of its own.
-    restorer = load_restorer(args.task, args.weights, memory=args.memory / args.jobs)
+    restorer = load_restorer(args.task, args.weights, memory=args.memory)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     level = _level(args, restorer.model.task) if args.sweep is None else 0.0
