@@ -124,6 +124,11 @@ class LevelScale:
             raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
         return np.float32(value)
 
+    @property
+    def only(self) -> float | None:
+        """The one level that a plain network serves; None where there is a range."""
+        return self.low if self.low == self.high else None
+
     def at(self, level) -> "LevelScale":
         """The scale of a plain network, which serves this one level and no other."""
         value = float(self.check(level))
@@ -132,8 +137,8 @@ class LevelScale:
     def describe(self) -> str:
         """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
         unit = f" ({self.unit})" if self.unit else ""
-        if self.low == self.high:
-            return f"{self.quantity} of {self.low:g}{unit}, the only one that this network serves"
+        if self.only is not None:
+            return f"{self.quantity} of {self.only:g}{unit}, the only one that this network serves"
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 

@@ -60,11 +60,12 @@ def has_imagemagick():
 @pytest.mark.skipif(not has_imagemagick(), reason="ImageMagick is not installed")
 def test_quality_of_imagemagick(photograph, tmp_path):
     Image.fromarray(photograph[:32, :32]).save(tmp_path / "image.png")
-    path = tmp_path / "image.jpg"
+    command = ["convert", tmp_path / "image.png"]
     for quality in range(1, 101):
-        command = ["convert", tmp_path / "image.png", "-quality", str(quality), path]
-        subprocess.run(command, check=True)
-        assert quality_of_file(path) == (quality, True)
+        command += ["-quality", str(quality), "-write", tmp_path / f"{quality}.jpg"]
+    subprocess.run([*command, "null:"], check=True)
+    for quality in range(1, 101):
+        assert quality_of_file(tmp_path / f"{quality}.jpg") == (quality, True)
 
 
 def test_tables_that_are_not_libjpegs(photograph, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from hypernet_jax import Restorer, UserError, load_weights
@@ -101,6 +102,16 @@ def test_plain_network_serves_its_level(photograph, tmp_path, capsys):
     np.testing.assert_allclose(restorer.apply(images, level=25), expected, atol=1e-4, rtol=0)
     with pytest.raises(UserError, match=r"noise sigma of 25 .*the only one"):
         restorer.apply(images, level=30)
+    # Nobody need say what the file says; another level is refused.
+    picture = str(tmp_path / "in.png")
+    Image.fromarray(photograph[:33, :40]).save(picture)
+    restore = ["restore", picture, "--weights", str(output), "-o", str(tmp_path / "restored.png")]
+    main(restore)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "restored.png")),
+        restorer.restore(photograph[:33, :40], level=25),
+    )
+    assert "the only one" in refuse(capsys, *restore, "--level", "30", "--overwrite")
     main([*command, "--level", "25", "--residual-output", "--overwrite"])
     residual = Restorer.from_pretrained(output).apply(images, level=25)
     np.testing.assert_allclose(residual, images + expected, atol=1e-4, rtol=0)
@@ -128,6 +139,20 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     assert estimator.estimate(images[0]) == pytest.approx(expected[0], abs=1e-4)
     assert estimator.estimate(photograph) == pytest.approx(31, abs=5)
     assert estimator.estimate(photograph[:20, :300, 0]) == pytest.approx(31, abs=5)
+    picture, restored = tmp_path / "in.png", tmp_path / "restored.png"
+    Image.fromarray(photograph[:90, :120]).save(picture)
+    restore = ("restore", picture, "--task", "denoise", "-o", restored, "--estimator", output)
+    main([*map(str, restore), "--level", "auto"])
+    level = estimator.estimate(photograph[:90, :120])
+    assert f"level {level:g}, estimated by the given network" in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(restored)),
+        Restorer.from_pretrained("denoise").restore(photograph[:90, :120], level=level),
+    )
+    assert "give both" in refuse(capsys, *restore, "--level", "25")
+    assert "for denoise, not for dejpeg" in refuse(
+        capsys, *restore, "--task", "dejpeg", "--level", "auto"
+    )
     assert "holds no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
     with pytest.raises(UserError, match="holds no level estimator"):
         load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
@@ -178,18 +203,22 @@ def damaged_files(folder, checkpoint):
     torch.save([1, 2, 3], folder / "list.pth")
     torch.save({"lr": 0.1}, folder / "number.pth")
     torch.save({}, folder / "nothing.pth")
+    torch.jit.script(torch.nn.Conv2d(3, 3, 3)).save(folder / "script.pth")
+    torch.save({"conv1.weight": torch.ones(4, 3, 3, 3) * 1j}, folder / "complex.pth")
     torch.save({"conv1.weight": torch.full((4, 3, 3, 3), torch.nan)}, folder / "nan.pth")
     return {
         "missing.pth": "no checkpoint",
         "truncated.pth": "damaged",
-        "empty.pth": "damaged",
-        "text.pth": "damaged",
+        "empty.pth": "not a PyTorch checkpoint",
+        "text.pth": "not a PyTorch checkpoint",
+        "complex.pth": "is complex",
         "zip.pth": "damaged",
-        "noise.pth": "damaged",
+        "noise.pth": "not a PyTorch checkpoint",
         "truncated.safetensors": "damaged",
         "list.pth": "holds a list and no state dict",
         "number.pth": "'lr'",
         "nothing.pth": "no tensors",
+        "script.pth": "TorchScript",
         "nan.pth": "not finite",
     }
 
@@ -198,6 +227,7 @@ def test_damaged_files_are_told_in_a_sentence(published, tmp_path, capsys):
     output = tmp_path / "out.safetensors"
     for name, message in damaged_files(tmp_path, published[1]).items():
         told = refuse(capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", output)
+        assert "weights_only" not in told
         assert message in told, (name, told)
         assert not output.exists()
 

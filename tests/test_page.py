@@ -27,7 +27,8 @@ from .test_restoration import tiny_restorer
 @pytest.fixture
 def noisy(tmp_path, photograph):
     file = tmp_path / "noisy.png"
-    noise = np.random.default_rng(0).normal(0, 25, (241, 333, 3))
+    # Another sigma than where the slider stands by itself.
+    noise = np.random.default_rng(0).normal(0, 14, (241, 333, 3))
     Image.fromarray(np.clip(photograph[:241, :333] + noise, 0, 255).astype(np.uint8)).save(file)
     return file
 
@@ -168,6 +169,10 @@ def test_upload_slide_download(browser, noisy, tmp_path, server):
     before, first = wait(lambda: pictures(browser))
     whole = np.asarray(Image.open(noisy))
     np.testing.assert_array_equal(np.asarray(fetched(before).convert("RGB")), whole[:, 16:316])
+    # The slider starts where the photograph was estimated to be.
+    slider = css(browser, "#level input[type=range]")[0]
+    assert float(slider.get_attribute("value")) == pytest.approx(14, abs=2)
+    wait(lambda: "Estimated noise sigma" in message(browser))
     set_level(browser, 60)
     second = wait(lambda: (pictures(browser) or [0, first])[1] != first and pictures(browser))[1]
     shown = [np.asarray(fetched(address).convert("RGB"), float) for address in (first, second)]

@@ -336,6 +336,8 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
         (["x.png", "--sweep", "5,500"], "from 0 to 100"),
         (["x.png", "--sweep", "5", "--level", "3"], "leave --level"),
         (["x.jpg", "--sweep", "5"], "PNG file"),
+        (["sheet.png", "--sweep", "5"], "already exists"),
+        (["in.png", "--sweep", "5", "--overwrite"], "is the input itself"),
         (["x.png", "--level", "3", "--blend", "2"], "from 0 to 1"),
         (["x.png", "--level", "3", "--format", "jpeg"], "leave --format out"),
         (["x", "--level", "3", "--format", "xyz"], "Unknown format"),

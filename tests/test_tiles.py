@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import chex
@@ -22,7 +23,7 @@ from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 3.0
-SIZES = [(1, 1), (1, 77), (33, 2), (40, 41), (127, 129), (128, 300), (333, 500), (500, 333)]
+SIZES = [(1, 1), (1, 77), (33, 2), (40, 41), (127, 129), (128, 300), (500, 333)]
 
 
 @functools.cache
@@ -45,6 +46,7 @@ def test_tiles_equal_the_whole_image(task, photograph):
     # An enlargement is larger, and no other where its size is.
     for height, width in SIZES[::2] if task == "sr" else SIZES:
         image = np.swapaxes(photograph, 0, 1)[:height, :width]
+        assert image.shape == (height, width, 3)
         given = np.asarray(model.task.network_input(image, level), np.float32) / 255
         expected = whole(model, params, given)
         np.testing.assert_allclose(
@@ -56,6 +58,27 @@ def test_tiles_equal_the_whole_image(task, photograph):
         assert got.shape == expected.shape and np.abs(got - rounded).max() <= 1
         assert (got != rounded).mean() < 1e-4
     assert max(height * width for height, width in SIZES) > restorer._largest**2 > 0
+
+
+def test_batches_are_computed_beside_each_other(photograph):
+    """A large image takes all cores, though XLA takes one for a convolution."""
+    restorer = tiny_restorer()
+    restorer._at_once = 3
+    restorer._workers = ThreadPoolExecutor(3)
+    apply, meet = restorer._apply, threading.Barrier(3, timeout=60)
+    image = np.tile(photograph, (3, 2, 1))[:1100, :1100]
+    expected = tiny_restorer().restore(image, level=20)
+    calls = itertools.count()
+
+    def together(*args, **kwargs):
+        # The first three only go on when all of them are here.
+        if next(calls) < 3:
+            meet.wait()
+        return apply(*args, **kwargs)
+
+    restorer._apply = together
+    np.testing.assert_array_equal(restorer.restore(image, level=20), expected)
+    assert next(calls) > 3
 
 
 def test_a_flat_gradient_has_no_seam():

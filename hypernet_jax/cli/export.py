@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import write_atomically
+from hypernet_jax.files import check_output, write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
 from hypernet_jax.model import Model, make_model
@@ -49,10 +49,7 @@ def export(args: argparse.Namespace) -> int:
     if args.format == "stablehlo":
         outputs.append(output.with_name(f"{output.name}.json"))
     for path in outputs:
-        if path.exists() and not args.overwrite:
-            raise UserError(
-                f"The output {path} already exists; choose another or pass --overwrite."
-            )
+        check_output(path, overwrite=args.overwrite)
     model, theta, config = load_weights_and_config(args.weights or args.task)
     if args.level is not None:
         theta, config = bake(model, theta, config, args.level)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import check_output
 from hypernet_jax.interchange.level_estimator import is_level_network, level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
 from hypernet_jax.interchange.torch_layout import restoration_theta
@@ -16,8 +17,7 @@ __all__ = ["import_torch"]
 def import_torch(args: argparse.Namespace) -> int:
     """Writes one safetensors file."""
     task, output = get_task(args.task), Path(args.output)
-    if output.exists() and not args.overwrite:
-        raise UserError(f"The output {output} already exists; choose another or pass --overwrite.")
+    check_output(output, overwrite=args.overwrite)
     state = read_state_dict(args.checkpoint)
     if is_level_network(state):
         if args.level is not None or args.residual_output:

@@ -88,6 +88,9 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         for scale in (TASKS[name].scale for name in shipped_tasks() if not TASKS[name].enlarges)
     ]
     task.add_argument("--level", help=", ".join((*levels, "or auto to estimate it")))
+    task.add_argument(
+        "--estimator", metavar="FILE", help="a level network that --level auto asks (import-torch)"
+    )
     enlarging = ", ".join(name for name in shipped_tasks() if TASKS[name].enlarges)
     task.add_argument("--scale", help=f"factor to enlarge by, for {enlarging}; fractions are fine")
     task.add_argument(

@@ -11,7 +11,14 @@ from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.restoration import batch
-from hypernet_jax.restoration.photographs import AUTO, Options, Restored, restore_file
+from hypernet_jax.restoration.photographs import (
+    AUTO,
+    Estimator,
+    Options,
+    Restored,
+    check_output,
+    restore_file,
+)
 from hypernet_jax.restoration.reading import read_photograph
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.restoration.sheets import sweep
@@ -41,8 +48,25 @@ def _level(args: argparse.Namespace, task: Task) -> float | str:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
+        given = task.scale.only
+    if given is None:
         raise UserError(f"Give --{flag}: a {task.scale.describe()}.")
     return AUTO if given == AUTO else float(task.scale.check(given))
+
+
+def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
+    if args.estimator is None:
+        return None
+    if args.level != AUTO:
+        raise UserError("--estimator is what --level auto asks; give both.")
+    from hypernet_jax.interchange.level_estimator import load_level_estimator
+
+    estimator = load_level_estimator(args.estimator)
+    if estimator.task != task.name:
+        raise UserError(
+            f"The estimator {args.estimator} is for {estimator.task}, not for {task.name}."
+        )
+    return estimator.estimate
 
 
 def _jobs(args: argparse.Namespace) -> list[batch.Job]:
@@ -117,8 +141,7 @@ def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options
     levels = [float(scale.check(level)) for level in args.sweep.split(",")]
     if format_of(job.output) != "PNG":
         raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
-    if job.output.exists() and not args.overwrite:
-        raise UserError(f"The output {job.output} already exists; choose another or --overwrite.")
+    check_output(job.source, job.output, overwrite=args.overwrite)
     photograph = read_photograph(job.source, limit=args.limit)
     sheet = sweep(restorer, photograph, levels, blend=options.blend)
     write_atomically(job.output, sheet, overwrite=args.overwrite)
@@ -133,8 +156,7 @@ def restore(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
     keep_compiled_programs()
-    # Each worker holds tiles of its own.
-    restorer = load_restorer(args.task, args.weights, memory=args.memory / args.jobs)
+    restorer = load_restorer(args.task, args.weights, memory=args.memory)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     level = _level(args, restorer.model.task) if args.sweep is None else 0.0
@@ -145,6 +167,7 @@ def restore(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         compare=args.compare,
         limit=args.limit,
+        estimator=_estimator(args, restorer.model.task),
     )
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir()

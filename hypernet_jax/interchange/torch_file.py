@@ -1,6 +1,7 @@
 """Reading a PyTorch state dict without running anything that the file holds."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise UserError(
-            f"The checkpoint {path} is damaged and cannot be read ({_first_line(error)})."
+            f"The checkpoint {path} is damaged and cannot be read ({_first_sentence(error)})."
         ) from None
 
 
@@ -71,8 +72,13 @@ def _read_pickle(path: Path) -> Any:
             "Reading a PyTorch checkpoint needs PyTorch: install hypernet-jax[torch], or save "
             "the state dict as .safetensors, which needs nothing more."
         ) from None
+    if not _begins_like_a_checkpoint(path):
+        raise UserError(f"{path} is not a PyTorch checkpoint; give what torch.save wrote.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # What PyTorch has to say of old pickles is no business of the user's.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise UserError(
@@ -82,9 +88,19 @@ def _read_pickle(path: Path) -> Any:
         raise UserError(f"{path} is damaged or not a PyTorch checkpoint.") from None
     # PyTorch reports a damaged archive by whatever the damaged part led to.
     except Exception as error:
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"{path} is a TorchScript archive, a program; save model.state_dict() instead."
+            ) from None
         raise UserError(
-            f"The checkpoint {path} is damaged and cannot be read ({_first_line(error)})."
+            f"The checkpoint {path} is damaged and cannot be read ({_first_sentence(error)})."
         ) from None
+
+
+def _begins_like_a_checkpoint(path: Path) -> bool:
+    # A zip archive, or the pickle of old: its first byte announces the protocol.
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def _unwrap(content: Any) -> Any:
@@ -109,15 +125,17 @@ def _to_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
             raise UserError(
                 f"The entry {name!r} of {path} is no tensor; save model.state_dict() alone."
             )
+        if tensor.is_complex():
+            raise UserError(f"The entry {name!r} of {path} is complex; restoration takes none.")
     try:
         return {name: tensor.detach().float().numpy() for name, tensor in content.items()}
-    # Sparse, quantised and complex tensors have no plain float32 form.
+    # Sparse tensors and those without content have no plain float32 form.
     except (RuntimeError, TypeError) as error:
         raise UserError(
-            f"The tensors of {path} cannot be read as numbers ({_first_line(error)})."
+            f"The tensors of {path} cannot be read as numbers ({_first_sentence(error)})."
         ) from None
 
 
-def _first_line(error: Exception) -> str:
+def _first_sentence(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+    return (lines[0].split(". ")[0] if lines else type(error).__name__)[:200].rstrip(".")

@@ -1,13 +1,14 @@
 """Image files in, image files out."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import write_atomically
 from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.restoration.restorer import Progress, Restorer
 from hypernet_jax.restoration.sheets import side_by_side
@@ -15,10 +16,22 @@ from hypernet_jax.restoration.sources import unit_of
 from hypernet_jax.restoration.writing import Encoding, format_of
 from hypernet_jax.tasks import Task
 
-__all__ = ["AUTO", "Options", "Restored", "resolve_level", "restore_file", "restore_photograph"]
+__all__ = [
+    "AUTO",
+    "Estimator",
+    "Options",
+    "Restored",
+    "check_output",
+    "resolve_level",
+    "restore_file",
+    "restore_photograph",
+]
 
 
 AUTO = "auto"
+
+# (H, W, C) float32 in [0, 1] -> level.
+Estimator = Callable[[np.ndarray], float]
 
 # Pixels on each side of what the level is estimated from.
 _ESTIMATE_SIDE = 2048
@@ -35,6 +48,8 @@ class Options:
       overwrite: replace an existing output.
       compare: also write input and result side by side, beside the output.
       limit: megapixels that an input may have.
+      estimator: what `AUTO` asks instead of the task's own way, such as
+        `LevelEstimator.estimate`.
     """
 
     level: float | str
@@ -43,6 +58,7 @@ class Options:
     overwrite: bool = False
     compare: bool = False
     limit: float = DEFAULT_LIMIT
+    estimator: Estimator | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +79,12 @@ class Restored:
 
 
 def resolve_level(
-    task: Task, level: float | str, pixels: np.ndarray, source: Path | None
+    task: Task,
+    level: float | str,
+    pixels: np.ndarray,
+    source: Path | None,
+    *,
+    estimator: Estimator | None = None,
 ) -> tuple[float, str | None]:
     """The level itself, or the estimated one and how it was found.
 
@@ -72,6 +93,7 @@ def resolve_level(
       level: in the task's units, or `AUTO`.
       pixels: (H, W, C), uint8, uint16 or float in [0, 1].
       source: the file that they came from.
+      estimator: as in `Options`.
     """
     if level != AUTO:
         return float(task.scale.check(level)), None
@@ -81,8 +103,10 @@ def resolve_level(
         slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
-    unit = np.float32(255.0 / unit_of(pixels.dtype))
-    found = task.estimate_level(pixels.astype(np.float32) * unit, source=source)
+    pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
+    if estimator is not None:
+        return float(task.scale.check(estimator(pixels / 255))), "estimated by the given network"
+    found = task.estimate_level(pixels, source=source)
     return float(task.scale.check(found.level)), found.how
 
 
@@ -117,14 +141,11 @@ def restore_photograph(
     return Photograph(pixels, alpha, metadata, photograph.notes)
 
 
-def _check_output(source: Path, output: Path, options: Options) -> None:
-    if output.exists():
-        if source.exists() and output.samefile(source):
-            raise UserError(f"The output {output} is the input itself; choose another name.")
-        if not options.overwrite:
-            raise UserError(
-                f"The output {output} already exists; choose another or pass --overwrite."
-            )
+def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """As `files.check_output`; and the input is never written over."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UserError(f"The output {output} is the input itself; choose another name.")
+    files.check_output(output, overwrite=overwrite)
 
 
 def comparison_name(output: Path) -> Path:
@@ -171,9 +192,15 @@ def restore_file(
     options.encoding.check(form)
     outputs = [output, comparison_name(output)] if options.compare else [output]
     for path in outputs:
-        _check_output(source, path, options)
+        check_output(source, path, overwrite=options.overwrite)
     photograph = read_photograph(source, limit=options.limit)
-    found, estimate = resolve_level(restorer.model.task, options.level, photograph.pixels, source)
+    found, estimate = resolve_level(
+        restorer.model.task,
+        options.level,
+        photograph.pixels,
+        source,
+        estimator=options.estimator,
+    )
     restored = restore_photograph(
         restorer, photograph, level=found, blend=options.blend, progress=progress
     )
@@ -181,9 +208,9 @@ def restore_file(
         # The encoder needs the room.
         del photograph
     content, notes = options.encoding.encode(restored, form)
-    write_atomically(output, content, overwrite=options.overwrite)
+    files.write_atomically(output, content, overwrite=options.overwrite)
     if options.compare:
         sheet = side_by_side(restorer.model.task, photograph, restored, found)
-        write_atomically(outputs[1], sheet, overwrite=options.overwrite)
+        files.write_atomically(outputs[1], sheet, overwrite=options.overwrite)
     height, width = restored.pixels.shape[:2]
     return Restored((width, height), found, estimate, (*restored.notes, *notes))

@@ -1,10 +1,12 @@
 """Restoring arrays with trained weights: the Python interface."""
 
+import collections
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +34,8 @@ __all__ = ["DEFAULT_MEMORY", "Restorer"]
 _CACHED_LEVELS = 32
 # Megabytes that the network may work in.
 DEFAULT_MEMORY = 512.0
+# Batches in work at once on CPUs.
+_CPU_BATCHES = min(os.cpu_count() or 1, 8)
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = 256**2
 
@@ -74,16 +78,20 @@ class Restorer:
         per_pixel = bytes_per_pixel(model, theta)
         self._halo = model.network.receptive_field
         self._stride = model.network.stride
-        self._largest = largest_side(1e6 * memory, per_pixel)
-        if self._largest <= 2 * self._halo + self._stride:
-            least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
+        least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
+        if 1e6 * memory < least:
             raise UserError(
                 f"This network does not fit into {memory:g} MB of memory; "
                 f"allow {math.ceil(least / 1e6)} MB or more."
             )
-        self._batch_pixels = 1e6 * memory / per_pixel
-        if jax.default_backend() == "cpu":
-            self._batch_pixels = min(self._batch_pixels, _CPU_BATCH_PIXELS)
+        on_cpu = jax.default_backend() == "cpu"
+        # On CPUs XLA computes a convolution on one core: so there is a batch in work for
+        # each core that the memory allows, whichever thread asked for it.
+        self._at_once = max(1, min(_CPU_BATCHES, int(1e6 * memory / least))) if on_cpu else 1
+        self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
+        share = 1e6 * memory / self._at_once
+        self._largest = largest_side(share, per_pixel)
+        self._batch_pixels = min(share / per_pixel, _CPU_BATCH_PIXELS if on_cpu else math.inf)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, memory: float = DEFAULT_MEMORY) -> "Restorer":
@@ -205,22 +213,27 @@ class Restorer:
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1
-        waiting: Any = None
+        waiting: collections.deque[tuple[list[Tile], slice, np.ndarray, Future]] = (
+            collections.deque()
+        )
         for first in range(0, channels, step):
             part = slice(first, first + step)
             planes = Source(source.images[..., part], source.factor)
             for batch in batches(tiles(len(planes.images), rows, columns), self._batch_pixels):
                 inputs, valid = _stacked(planes, batch)
-                # Not waited for: the next tiles are cut while these are computed.
                 given = inputs
                 if inputs.shape[-1] < self.model.colours:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
-                restored = self._apply(params, given, valid=valid)
-                if waiting is not None:
-                    yield from _kept(*waiting)
-                waiting = (batch, part, inputs, restored)
-        if waiting is not None:
-            yield from _kept(*waiting)
+                # Not waited for: the next tiles are cut while these are computed.
+                restored = self._workers.submit(self._applied, params, given, valid)
+                waiting.append((batch, part, inputs, restored))
+                if len(waiting) > self._at_once:
+                    yield from _kept(*waiting.popleft())
+        while waiting:
+            yield from _kept(*waiting.popleft())
+
+    def _applied(self, params: dict, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        return np.asarray(self._apply(params, inputs, valid=valid))
 
 
 def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
@@ -237,9 +250,9 @@ def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _kept(
-    batch: list[Tile], channels: slice, inputs: np.ndarray, restored: jax.Array
+    batch: list[Tile], channels: slice, inputs: np.ndarray, restored: Future
 ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
-    results = np.asarray(restored)
+    results = restored.result()
     for tile, given, result in zip(batch, inputs, results, strict=True):
         rows, columns = slice(*tile.rows.keep), slice(*tile.columns.keep)
         here = (

@@ -16,6 +16,8 @@ __all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "smallest_si
 
 # Sides of tiles, multiples of every stride there is: each pair is one compiled program.
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
+# Smaller tiles go in batches on CPUs.
+_SMALLEST_ALONE = 256
 # Images at once, where they fit: a few sizes, so few programs.
 _BATCHES = (64, 16, 4, 1)
 
@@ -85,7 +87,14 @@ def axis_spans(
             f"Tiles of {largest} pixels are too small for a network that sees {halo} pixels "
             "around each; allow more memory."
         )
-    return min(plans, key=lambda spans: (len(spans) * spans[0].side, len(spans)))
+
+    # Of equal costs the smaller tiles, several of which can be in work at once; but none that
+    # would be batched in ever other numbers, each of which is a program.
+    def cost(spans: list[Span]) -> tuple[int, bool, int]:
+        side = spans[0].side
+        return len(spans) * side, side < _SMALLEST_ALONE, side
+
+    return min(plans, key=cost)
 
 
 def largest_side(memory: float, bytes_per_pixel: float) -> int:
