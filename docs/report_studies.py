@@ -107,7 +107,7 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
     from hypernet_jax.checkpoints import load_ema
 
     name, protocol, levels = STUDIES[task].compared
-    rows, first = {}, {}
+    rows, study = {}, {}
     for method in ("dedicated", *METHODS):
         workdir = runs / f"{task}-{method}"
         if not workdir.is_dir():
@@ -117,15 +117,21 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
             restorer = _interpolated(config, theta)
         else:
             restorer = Restorer(make_model(model_config(config)), theta)
-        first = evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
+        psnr = []
+        for level in levels:
+            study = requested_study(
+                restorer, datasets / name, levels=[level], requested=[level], protocol=protocol
+            )
+            psnr.append(study["psnr"][0][0])
         rows[method] = {
-            "psnr": [row["psnr"] for row in first["rows"]],
+            "psnr": psnr,
             "steps": config.steps,
             "trainable": restorer.model.parameter_counts()["trainable_parameters"],
         }
+        print(method, psnr, flush=True)
     if "dedicated" not in rows:
         raise UserError(f"{runs / f'{task}-dedicated'} is not there; train it first.")
-    told = {key: first[key] for key in ("dataset", "protocol", "seed", "hardware", "versions")}
+    told = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
     return {**told, "levels": list(levels), "rows": rows}
 
 
@@ -178,7 +184,7 @@ def measure_study(
     if study == "comparison":
         if runs is None:
             raise UserError("Give --runs, the folder of the runs.")
-        return finite(_comparison(task, datasets, runs))
+        return _comparison(task, datasets, runs)
     restorer = Restorer.from_pretrained(weights or task)
     if study == "figures":
         return finite(

@@ -98,7 +98,8 @@ def evaluate(
     Args:
       restorer: what is measured.
       dataset: a folder of clean images of any size, colour or grey.
-      levels: in people's units; the task's own if empty.
+      levels: in people's units; the task's own if empty, or the only one that the
+        network serves.
       protocol: a name of the task's protocols; the first if None.
       seed: of the noise.
       progress: draw a progress bar.
@@ -108,7 +109,8 @@ def evaluate(
     """
     task = restorer.model.task
     name, rule = task.protocol(protocol)
-    checked = [float(task.scale.check(level)) for level in (levels or task.levels)]
+    default = task.levels if task.scale.only is None else (task.scale.only,)
+    checked = [float(task.scale.check(level)) for level in (levels or default)]
     folder = Path(dataset)
     paths = find_images(folder)
     rows = []
