@@ -85,8 +85,9 @@ class Restorer:
                 f"allow {math.ceil(least / 1e6)} MB or more."
             )
         on_cpu = jax.default_backend() == "cpu"
-        # On CPUs XLA computes a convolution on one core: so there is a batch in work for
-        # each core that the memory allows, whichever thread asked for it.
+        # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
+        # one core: so there is a batch in work for each core that the memory allows, whichever
+        # thread asked for it.
         self._at_once = max(1, min(_CPU_BATCHES, int(1e6 * memory / least))) if on_cpu else 1
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
