@@ -125,7 +125,7 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
             psnr.append(study["psnr"][0][0])
         rows[method] = {
             "psnr": psnr,
-            "steps": config.steps,
+            "steps": config["steps"],
             "trainable": restorer.model.parameter_counts()["trainable_parameters"],
         }
         print(method, psnr, flush=True)

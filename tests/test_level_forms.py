@@ -35,12 +35,8 @@ def images(levels=3, count=2, height=9, width=6):
 
 def one_by_one(model, theta, levels, stack):
     """The plain definition."""
-    return jnp.stack(
-        [
-            model.apply(model.generate(theta, level), x)
-            for level, x in zip(levels, stack, strict=True)
-        ]
-    )
+    restore = jax.jit(lambda level, x: model.apply(model.generate(theta, level), x))
+    return jnp.stack([restore(level, x) for level, x in zip(levels, stack, strict=True)])
 
 
 def loss_of(restore):
@@ -58,8 +54,13 @@ MODELS = {
 
 
 class LevelFormsTest(chex.TestCase):
+    # The wide form alone looks into the parameters' tree.
     @chex.variants(with_jit=True)
-    @parameterized.product(form=list(LEVEL_FORMS), model=list(MODELS))
+    @parameterized.parameters(
+        *(("wide", model) for model in MODELS),
+        *((form, "some shared") for form in LEVEL_FORMS if form != "wide"),
+        ("unrolled", "learned features"),
+    )
     def test_levels_of_a_step(self, form, model):
         model, theta = make(**MODELS[model])
         model = dataclasses.replace(model, level_form=form)
@@ -67,14 +68,16 @@ class LevelFormsTest(chex.TestCase):
         expected = one_by_one(model, theta, LEVELS, images())
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
-    @parameterized.product(form=list(LEVEL_FORMS), remat=[False, True])
+    @parameterized.parameters(
+        ("unrolled", False), ("unrolled", True), ("vmap", True), ("wide", False)
+    )
     def test_gradients(self, form, remat):
         model, theta = make()
         model = dataclasses.replace(model, level_form=form)
         restore = jax.checkpoint(model.restore_levels) if remat else model.restore_levels
         got = jax.jit(jax.grad(loss_of(restore)))(theta, LEVELS, images())
         plain = loss_of(lambda *args: one_by_one(model, *args))
-        expected = jax.grad(plain)(theta, LEVELS, images())
+        expected = jax.jit(jax.grad(plain))(theta, LEVELS, images())
         chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-5)
 
     @chex.variants(with_jit=True, without_jit=True)
