@@ -34,6 +34,7 @@ CHOICES = {
         "--config.data.crops=1 --config.data.crop_size=78",
     ),
     "direct": ("no residual output", "--config.network.residual_output=False"),
+    "low-levels": ("more low levels", "--config.levels.power=2"),
     "published": ("published levels", "configs/comparison.py:denoise-published"),
     "polynomial": ("quadratic features", "configs/comparison.py:denoise-polynomial"),
 }

@@ -231,6 +231,8 @@ def test_levels_are_stratified_or_fixed():
     for _ in range(50):
         levels = SAMPLER(rng, crops=2)
         assert [int(level // 25) for level in levels] == [0, 1, 2, 3]
+        low = LevelSampler(0.0, 100.0, 4, power=2.0)(rng, crops=2)
+        assert [int(np.sqrt(level) // 2.5) for level in low] == [0, 1, 2, 3]
     fixed = LevelSampler(0, 1, 9, fixed=(15.0, 35.0))
     np.testing.assert_array_equal(fixed(rng, crops=2), np.float32([15, 35]))
 

@@ -24,6 +24,7 @@ class LevelSampler:
     Attributes:
       low, high: range that levels are drawn from, in people's units.
       count: how many levels are drawn for a step.
+      power: levels are drawn evenly in their 1/power-th power: 2 makes low levels more frequent.
       fixed: if not empty, the levels of every step (the published recipe).
       per_crop: draw `count` levels for every crop instead of every step.
       own_crops: every level restores crops of its own instead of the same ones.
@@ -32,6 +33,7 @@ class LevelSampler:
     low: float
     high: float
     count: int
+    power: float = 1.0
     fixed: tuple[float, ...] = ()
     per_crop: bool = False
     own_crops: bool = False
@@ -42,7 +44,7 @@ class LevelSampler:
         return len(self.fixed) or self.count
 
     def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
-        """One float32 level per stratum: `count` equal parts of the range, one draw from each.
+        """One float32 level per stratum: `count` parts of the range, one draw from each.
 
         Args:
           rng: generator of the step.
@@ -58,7 +60,7 @@ class LevelSampler:
             return np.asarray(self.fixed, np.float32)
         draws = rng.random((self.count, crops) if self.per_crop else self.count)
         strata = np.arange(self.count)[:, None] if self.per_crop else np.arange(self.count)
-        position = (strata + draws) / self.count
+        position = ((strata + draws) / self.count) ** self.power
         return (self.low + (self.high - self.low) * position).astype(np.float32)
 
 

@@ -26,6 +26,7 @@ _FREE_FIELDS = (
 # Inclusive ranges of real values; a value must be finite too.
 _RANGES = {
     "seed": (0, 2**31 - 1),
+    "levels.power": (0.1, 10.0),
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),

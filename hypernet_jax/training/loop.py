@@ -69,6 +69,7 @@ def make_sampler(config) -> LevelSampler:
         low=config.levels.low,
         high=config.levels.high,
         count=config.levels.count,
+        power=config.levels.power,
         fixed=tuple(config.levels.fixed),
         per_crop=config.levels.per_crop,
         own_crops=config.levels.own_crops,

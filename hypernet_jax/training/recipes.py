@@ -66,6 +66,7 @@ def _base() -> ConfigDict:
                 "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,
+                "power": 1.0,  # 2: drawn evenly in the square root of the range, more low levels
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
                 # Level at which z is 0 and the network is its base alone: for a warm start the
                 # one that the plain network was trained at. None: where the normalisation is 0.
