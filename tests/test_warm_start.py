@@ -100,6 +100,9 @@ def test_a_run_begun_before_a_field_came_goes_on(default_data):
     assert config_difference(saved, given) == []
     given["frozen"] = "^base/"
     assert config_difference(saved, given) == ["config.frozen was '' and is now '^base/'"]
+    given["frozen"] = ""
+    del saved["optimizer"]["name"]
+    assert config_difference(saved, given) == ["config.optimizer.name was 'adam' and is now 'muon'"]
 
 
 def test_unfit_starts_are_told(default_data, plain, tmp_path):

@@ -23,6 +23,9 @@ _FREE_FIELDS = (
 )
 
 
+# What runs did before these fields came, where it is not what their defaults say.
+_BEFORE = {"optimizer.name": "adam", "levels.own_crops": False}
+
 # Inclusive ranges of real values; a value must be finite too.
 _RANGES = {
     "seed": (0, 2**31 - 1),
@@ -106,7 +109,7 @@ def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]
     """Fields in which two configs differ and that matter to the result, as short sentences."""
     # A field that came later had, before, the effect of its default.
     old, new = _flatten(saved), _flatten(given)
-    defaults = _flatten(recipe("base").to_dict())
+    defaults = _flatten(recipe("base").to_dict()) | _BEFORE
     old = {name: defaults[name] for name in new if name in defaults} | old
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
