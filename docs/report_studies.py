@@ -35,6 +35,7 @@ CHOICES = {
     ),
     "direct": ("no residual output", "--config.network.residual_output=False"),
     "low-levels": ("more low levels", "--config.levels.power=2"),
+    "noise-share": ("z = sigma / (sigma + 25)", "--config.levels.normalisation=noise_share"),
     "published": ("published levels", "configs/comparison.py:denoise-published"),
     "polynomial": ("quadratic features", "configs/comparison.py:denoise-polynomial"),
 }
