@@ -36,7 +36,7 @@ def draw_distance(
       published: the same from the literature, drawn thinner.
       level: label of the axis.
     """
-    figure, axes = _figure(7.2, 4.2)
+    figure, axes = _figure(9.6, 4.2)
     axes.axhline(0.0, color="0.3", linewidth=1.0, label="dedicated networks")
     for name, (levels, distances) in curves.items():
         axes.plot(levels, distances, "o-", label=name)
@@ -44,9 +44,9 @@ def draw_distance(
         axes.plot(levels, distances, "--", linewidth=1.0, label=f"published: {name}")
     axes.set_xlabel(level)
     axes.set_ylabel("PSNR minus dedicated (dB)")
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -2.5))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _png(figure)
 
 
