@@ -51,7 +51,8 @@ class Study:
       compared: test set, protocol and levels of the comparison with dedicated networks.
       requested: test set, protocol, number of images and levels of the table of wrong levels.
       fine: (true level, requested levels around it): how smooth the PSNR is.
-      blind: test set, protocol and levels of the table of estimated levels; None: no estimate.
+      blind: test set, protocol, number of images and levels of the table of estimated levels;
+        None: no estimate.
     """
 
     page: str
@@ -59,7 +60,7 @@ class Study:
     compared: tuple[str, str, tuple[float, ...]]
     requested: tuple[str, str, int, tuple[float, ...]]
     fine: tuple[float, tuple[float, ...]]
-    blind: tuple[str, str, tuple[float, ...]] | None = None
+    blind: tuple[str, str, int, tuple[float, ...]] | None = None
 
 
 STUDIES = {
@@ -72,7 +73,7 @@ STUDIES = {
         compared=("CBSD68", "8-bit", (5, 15, 25, 50, 75, 90)),
         requested=("CBSD68", "8-bit", 12, (0, 5, 10, 15, 25, 35, 50, 75, 90)),
         fine=(25, tuple(range(18, 33))),
-        blind=("CBSD68", "8-bit", (5, 10, 15, 25, 50, 75)),
+        blind=("CBSD68", "8-bit", 24, (5, 10, 15, 25, 50, 75)),
     ),
     "dejpeg": Study(
         page="dejpeg.md",
@@ -83,7 +84,7 @@ STUDIES = {
         compared=("LIVE1", "colour", (10, 30, 60)),
         requested=("LIVE1", "colour", 12, (5, 10, 20, 30, 40, 60, 80, 95)),
         fine=(30, (20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40)),
-        blind=("LIVE1", "colour", (5, 10, 20, 30, 40, 60, 80, 90)),
+        blind=("LIVE1", "colour", 12, (5, 10, 20, 40, 60, 80, 90)),
     ),
     "sr": Study(
         page="super_resolution.md",
@@ -209,6 +210,8 @@ def measure_study(
             ),
         }
     if study == "blind" and plan.blind:
-        name, protocol, levels = plan.blind
-        return blind_study(restorer, datasets / name, levels=levels, protocol=protocol)
+        name, protocol, images, levels = plan.blind
+        return blind_study(
+            restorer, datasets / name, levels=levels, protocol=protocol, images=images
+        )
     raise UserError(f"The report of {task} has no study {study!r}.")
