@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from timing import print_table
 
-from hypernet_jax.data.images import find_images, read_image
+from hypernet_jax.data.images import find_images, read_image, spread
 from hypernet_jax.degradations import jpeg
 from hypernet_jax.metrics import psnr
 from hypernet_jax.restoration.restorer import Restorer
@@ -48,8 +48,8 @@ def main() -> None:
     task = restorer.model.task
     _, protocol = task.protocol("grey" if args.grey else "colour")
     paths = find_images(Path(args.folder))
-    paths = paths[:: max(1, len(paths) // args.images)][: args.images]
-    images = [protocol.reference(read_image(path), 0) for path in paths]
+    chosen = [paths[index] for index in spread(len(paths), args.images)]
+    images = [protocol.reference(read_image(path), 0) for path in chosen]
     rows, results = [], []
     for pair in args.pairs:
         first, second = (float(task.scale.check(quality)) for quality in pair.split(":"))

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "told_of"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "spread", "told_of"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
@@ -29,6 +29,12 @@ def find_images(folder: str | Path) -> list[Path]:
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
     return found
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Indices of `count` of `total` things, evenly spread; of all for 0 or too many."""
+    count = min(count or total, total)
+    return [index * total // count for index in range(count)]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,14 @@ from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.tasks import Protocol
 
-__all__ = ["evaluate", "measure", "measured_area", "noise_key", "restore_degraded"]
+__all__ = [
+    "degraded_pair",
+    "evaluate",
+    "measure",
+    "measured_area",
+    "noise_key",
+    "restore_degraded",
+]
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
@@ -58,19 +65,30 @@ def measure(
     return figures
 
 
+def degraded_pair(
+    path: Path, folder: Path, protocol: Protocol, level: float, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(degraded, reference) of one image of a folder under a protocol; HWC, 8-bit range.
+
+    Raises:
+      UserError: if the image is too small for the level.
+    """
+    clean = read_image(path)
+    reference = protocol.reference(clean, level)
+    if not reference.size:
+        raise UserError(
+            f"The image {path} ({clean.shape[1]}x{clean.shape[0]} pixels) is too small "
+            f"for the level {level:g}; take it out of the folder."
+        )
+    key = noise_key(seed, path.relative_to(folder).as_posix())
+    return np.asarray(protocol.degrade(key, reference, level)), reference
+
+
 def _figures(
     restorer: Restorer, paths: Sequence[Path], folder: Path, protocol: Protocol, level, seed
 ) -> Iterator[dict[str, float]]:
     for path in paths:
-        clean = read_image(path)
-        reference = protocol.reference(clean, level)
-        if not reference.size:
-            raise UserError(
-                f"The image {path} ({clean.shape[1]}x{clean.shape[0]} pixels) is too small "
-                f"for the level {level:g}; take it out of the folder."
-            )
-        key = noise_key(seed, path.relative_to(folder).as_posix())
-        degraded = np.asarray(protocol.degrade(key, reference, level))
+        degraded, reference = degraded_pair(path, folder, protocol, level, seed=seed)
         restored = restore_degraded(restorer, degraded, level)
         before = measure(degraded, reference, protocol, level)
         yield {f"{name}_input": value for name, value in before.items()} | measure(

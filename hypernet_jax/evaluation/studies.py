@@ -4,24 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hypernet_jax.data.images import find_images, read_image
-from hypernet_jax.evaluation.measure import measured_area, noise_key, restore_degraded
+from hypernet_jax.data.images import find_images, spread
+from hypernet_jax.evaluation.measure import degraded_pair, measured_area, restore_degraded
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
 from hypernet_jax.restoration.restorer import Restorer
 
 __all__ = ["blind_study", "requested_study", "weight_space"]
-
-
-def _spread(paths: list[Path], count: int) -> list[Path]:
-    """`count` of the paths, evenly spread; all of them for 0."""
-    count = min(count or len(paths), len(paths))
-    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 class _Degraded:
@@ -33,13 +26,12 @@ class _Degraded:
         self._restorer, self._seed = restorer, seed
         self._folder = Path(dataset)
         self.protocol, self._rule = restorer.model.task.protocol(protocol)
-        self.paths = _spread(find_images(self._folder), images)
+        paths = find_images(self._folder)
+        self.paths = [paths[index] for index in spread(len(paths), images)]
 
     def pair(self, path: Path, level: float) -> tuple[np.ndarray, np.ndarray]:
         """(degraded, reference) of one image, 8-bit range."""
-        reference = self._rule.reference(read_image(path), level)
-        key = noise_key(self._seed, path.relative_to(self._folder).as_posix())
-        return np.asarray(self._rule.degrade(key, reference, level)), reference
+        return degraded_pair(path, self._folder, self._rule, level, seed=self._seed)
 
     def psnr(
         self, degraded: np.ndarray, reference: np.ndarray, *, level: float, requested: float
@@ -141,15 +133,8 @@ def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[st
       "z": the normalised levels}. A network whose parameters are proportional to the level
       would have ratios that go as z; one that is affine in it has a single component.
     """
-    generated = [
-        ravel_pytree(
-            {
-                path: jax.numpy.tensordot(phi, bank, axes=1)
-                for path, bank in theta["generated"].items()
-            }
-        )[0]
-        for phi in (model.hypernet.phi(theta["features"], level) for level in levels)
-    ]
+    level_dependent = {**theta, "shared": {}}
+    generated = [ravel_pytree(model.generate(level_dependent, level))[0] for level in levels]
     points = np.asarray(generated, np.float64)
     centred = points - points.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)

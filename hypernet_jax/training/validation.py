@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from hypernet_jax.data.images import spread
 from hypernet_jax.data.pipeline import to_colours
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
@@ -22,9 +23,9 @@ class Validation:
     def __init__(self, model: Model, source, config):
         self._levels = np.asarray(config.levels, np.float32)
         crops = []
-        for index in range(min(config.images, len(source))):
-            # Spread over the split, so that few crops still show many photographs.
-            image = source[index * len(source) // min(config.images, len(source))]["image"]
+        # Spread over the split, so that few crops still show many photographs.
+        for index in spread(len(source), config.images):
+            image = source[index]["image"]
             size = min(config.crop_size, *image.shape[:2])
             top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
             crops.append(to_colours(image[top : top + size, left : left + size], model.colours))
