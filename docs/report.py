@@ -15,21 +15,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from report_blocks import BLOCKS, PICTURES
+from report_blocks import BLOCKS, PICTURES, Make, Report
 from report_studies import STUDIES, measure_study
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.errors import UserError
+from hypernet_jax.evaluation.report import finite
 from hypernet_jax.files import write_atomically
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS / "results"
 
 
-def load(task: str) -> dict[str, Any]:
-    """All results of a task by study."""
+def load(task: str) -> Report:
+    """All that is stored of a task."""
     paths = sorted(RESULTS.glob(f"{task}-*.json"))
-    return {path.stem.removeprefix(f"{task}-"): json.loads(path.read_text()) for path in paths}
+    results = {path.stem.removeprefix(f"{task}-"): json.loads(path.read_text()) for path in paths}
+    published = json.loads((RESULTS / "published.json").read_text())
+    return Report(task, results, published.get(task, {}))
 
 
 def filled(page: str, blocks: dict[str, str]) -> str:
@@ -45,30 +48,27 @@ def filled(page: str, blocks: dict[str, str]) -> str:
     return page
 
 
-def blocks(task: str) -> dict[str, str]:
-    """The text of every block that the results of a task suffice for."""
-    results = load(task)
-    published = json.loads((RESULTS / "published.json").read_text())
+def made(report: Report, makers: dict[str, tuple[tuple[str, ...], Make]]) -> dict[str, Any]:
+    """What the results of a task suffice for, by name."""
     return {
-        name: make(task, results, published.get(task, {}))
-        for name, (needs, make) in BLOCKS.items()
-        if all(study in results for study in needs)
+        name: make(report)
+        for name, (needs, make) in makers.items()
+        if all(study in report.results for study in needs)
     }
 
 
 def write(task: str) -> None:
     """Draws the pictures and fills the page."""
-    results = load(task)
-    published = json.loads((RESULTS / "published.json").read_text())
-    for name, (needs, draw) in PICTURES.items():
-        if all(study in results for study in needs):
-            picture = draw(task, results, published.get(task, {}))
-            path = DOCS / "images" / f"{task}-{name}.png"
-            write_atomically(path, picture, overwrite=True)
-            print(f"wrote {path.relative_to(DOCS.parent)}")
+    report = load(task)
+    contents = {
+        DOCS / "images" / f"{task}-{name}.png": picture
+        for name, picture in made(report, PICTURES).items()
+    }
     page = DOCS / STUDIES[task].page
-    write_atomically(page, filled(page.read_text(), blocks(task)).encode(), overwrite=True)
-    print(f"wrote {page.relative_to(DOCS.parent)}")
+    contents[page] = filled(page.read_text(), made(report, BLOCKS)).encode()
+    for path, content in contents.items():
+        write_atomically(path, content, overwrite=True)
+        print(f"wrote {path.relative_to(DOCS.parent)}")
 
 
 def main() -> None:
@@ -84,7 +84,11 @@ def main() -> None:
             study, args.task, weights=args.weights, datasets=args.datasets, runs=args.runs
         )
         path = RESULTS / f"{args.task}-{study}.json"
-        write_atomically(path, (json.dumps(result, indent=1) + "\n").encode(), overwrite=True)
+        write_atomically(
+            path,
+            (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode(),
+            overwrite=True,
+        )
         print(f"wrote {path.relative_to(DOCS.parent)}", flush=True)
     write(args.task)
 

@@ -1,50 +1,46 @@
 """The text blocks and pictures of the reports, from results alone."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from report_studies import CHOICES, METHODS
 
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
-from hypernet_jax.evaluation.report import markdown_table
+from hypernet_jax.evaluation.report import markdown_table, table
 from hypernet_jax.tasks import get_task
 
-__all__ = ["BLOCKS", "PICTURES"]
-
-Results = dict[str, Any]
+__all__ = ["BLOCKS", "PICTURES", "Make", "Report"]
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is text, the others are figures."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+class Report(NamedTuple):
+    """A task's name, its results by study, and what the literature has of it."""
+
+    task: str
+    results: dict[str, Any]
+    published: dict[str, Any]
+
+
+def named_rows(header: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text."""
+    return table(header, rows, text_columns=1).rstrip()
 
 
 def decibels(value: float | None, sign: str = "") -> str:
     return "" if value is None else f"{value:{sign}.2f}"
 
 
-def figures(task: str, results: Results, published: Results) -> str:
+def figures(report: Report) -> str:
     """The tables of `evaluate`, one per test set."""
-    del task, published
-    return "\n".join(markdown_table(infinite(one)) for one in results["figures"]).rstrip()
+    return "\n".join(markdown_table(one) for one in report.results["figures"]).rstrip()
 
 
-def infinite(results: Results) -> Results:
-    """JSON's null back to the infinite PSNR of an undegraded input."""
-    rows = [
-        {key: float("inf") if value is None else value for key, value in row.items()}
-        for row in results["rows"]
-    ]
-    return {**results, "rows": rows}
-
-
-def beside_published(task: str, results: Results, published: Results) -> str:
+def beside_published(report: Report) -> str:
     """Published networks, and ours as the last row."""
+    published = report.published
     ours = next(
         one
-        for one in results["figures"]
+        for one in report.results["figures"]
         if (one["dataset"], one["protocol"]) == (published["dataset"], published["protocol"])
     )
     by_level = {row["level"]: row["psnr"] for row in ours["rows"]}
@@ -52,17 +48,16 @@ def beside_published(task: str, results: Results, published: Results) -> str:
         [name, size, *(decibels(value) for value in values)]
         for name, size, values in published["rows"]
     ]
-    shipped = f"**ours, `--weights={task}`**"
+    shipped = f"**ours, `--weights={report.task}`**"
     size = f"{ours['parameters']['generated_parameters'] / 1e6:.2f} M"
     rows.append([shipped, size, *(decibels(by_level.get(x)) for x in published["levels"])])
     header = [published["title"], "parameters", *(f"{level:g}" for level in published["levels"])]
-    return f"{table(header, rows)}\n\n{published['note']}"
+    return f"{named_rows(header, rows)}\n\n{published['note']}"
 
 
-def distance(task: str, results: Results, published: Results) -> str:
+def distance(report: Report) -> str:
     """PSNR of dedicated networks, and of the others less that."""
-    del task, published
-    comparison = results["comparison"]
+    comparison = report.results["comparison"]
     dedicated = comparison["rows"]["dedicated"]
     rows = [["dedicated networks, PSNR", f"{dedicated['trainable']:,}"]]
     rows[0] += [decibels(value) for value in dedicated["psnr"]]
@@ -76,15 +71,14 @@ def distance(task: str, results: Results, published: Results) -> str:
         "trained numbers",
         *(f"{level:g}" for level in comparison["levels"]),
     ]
-    return table(header, rows)
+    return named_rows(header, rows)
 
 
-def requested(task: str, results: Results, published: Results) -> str:
+def requested(report: Report) -> str:
     """How smooth PSNR is in the requested level, in words."""
-    del published
-    fine, study = results["requested"]["fine"], results["requested"]["table"]
+    fine, study = report.results["requested"]["fine"], report.results["requested"]["table"]
     steps = np.abs(np.diff(fine["psnr"][0]) / np.diff(fine["requested"]))
-    level = get_task(task).scale.quantity
+    level = get_task(report.task).scale.quantity
     best = fine["requested"][int(np.argmax(fine["psnr"][0]))]
     psnr = np.asarray(study["psnr"])
     diagonal = np.array([psnr[i, i] for i in range(len(psnr))])
@@ -98,10 +92,9 @@ def requested(task: str, results: Results, published: Results) -> str:
     )
 
 
-def blind(task: str, results: Results, published: Results) -> str:
+def blind(report: Report) -> str:
     """Known against estimated levels."""
-    del published
-    study = results["blind"]
+    study = report.results["blind"]
     rows = [
         [
             f"{row['level']:g}",
@@ -114,20 +107,19 @@ def blind(task: str, results: Results, published: Results) -> str:
         for row in study["rows"]
     ]
     header = ["level", "mean estimate", "mean error", "PSNR, known", "PSNR, estimated", "lost"]
-    quantity = get_task(task).scale.quantity
+    quantity = get_task(report.task).scale.quantity
     told = f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
-    return f"{told}{study['seed']}; level: {quantity}.\n\n{table(header, rows)}"
+    return f"{told}{study['seed']}; level: {quantity}.\n\n{named_rows(header, rows)}"
 
 
-def weights(task: str, results: Results, published: Results) -> str:
+def weights(report: Report) -> str:
     """Principal components and ratios of norms."""
-    del task, published
-    spaces = results["weights"]
+    spaces = report.results["weights"]
     rows = [
         [METHODS.get(name, name), *(f"{100 * x:.2f} %" for x in space["explained"][:3])]
         for name, space in spaces.items()
     ]
-    parts = [table(["variance along component", "1", "2", "3"], rows)]
+    parts = [named_rows(["variance along component", "1", "2", "3"], rows)]
     space = spaces["hypernetwork"]
     header = ["level", *(f"{level:g}" for level in space["levels"])]
     z = np.asarray(space["z"])
@@ -137,14 +129,13 @@ def weights(task: str, results: Results, published: Results) -> str:
         ["z over the largest z", *(f"{x:.2f}" for x in z / z[last])],
         ["norm of the kernels over that at the largest z", *(f"{x:.2f}" for x in ratio)],
     ]
-    parts.append(table(header, ratios))
+    parts.append(named_rows(header, ratios))
     return "\n\n".join(parts)
 
 
-def choices(task: str, results: Results, published: Results) -> str:
+def choices(report: Report) -> str:
     """What each part of the recipe buys."""
-    del task, published
-    runs = results["choices"]
+    runs = report.results["choices"]
     levels = list(runs["hypernetwork"]["levels"])
     rows = []
     for name, run in runs.items():
@@ -153,35 +144,37 @@ def choices(task: str, results: Results, published: Results) -> str:
         told = "" if name == "hypernetwork" else f"{difference:+.2f}"
         values = (decibels(run["levels"][level]) for level in levels)
         rows.append([title, f"`{override}`" if override else "", *values, told])
-    return table(["replaced", "by", *levels, "mean"], rows)
+    return named_rows(["replaced", "by", *levels, "mean"], rows)
 
 
-def picture_distance(task: str, results: Results, published: Results) -> bytes:
-    comparison = results["comparison"]
+def picture_distance(report: Report) -> bytes:
+    comparison = report.results["comparison"]
     dedicated = comparison["rows"]["dedicated"]["psnr"]
     curves = {
         METHODS[method]: (comparison["levels"], np.subtract(row["psnr"], dedicated).tolist())
         for method, row in comparison["rows"].items()
         if method in METHODS
     }
-    from_papers = {name: (levels, values) for name, levels, values in published.get("distance", ())}
-    scale = get_task(task).scale
+    from_papers = {
+        name: (levels, values) for name, levels, values in report.published.get("distance", ())
+    }
+    scale = get_task(report.task).scale
     return draw_distance(curves, from_papers, level=f"{scale.quantity} ({scale.unit})")
 
 
-def picture_requested(task: str, results: Results, published: Results) -> bytes:
-    del published
-    return draw_requested(results["requested"]["table"], level=get_task(task).scale.quantity)
+def picture_requested(report: Report) -> bytes:
+    return draw_requested(
+        report.results["requested"]["table"], level=get_task(report.task).scale.quantity
+    )
 
 
-def picture_weights(task: str, results: Results, published: Results) -> bytes:
-    del task, published
+def picture_weights(report: Report) -> bytes:
     names = {"hypernetwork": "affine", "polynomial": "quadratic", "dedicated": "dedicated"}
-    spaces = results["weights"]
+    spaces = report.results["weights"]
     return draw_weight_space({names[k]: spaces[k] for k in names if k in spaces})
 
 
-Make = Callable[[str, Results, Results], Any]
+Make = Callable[[Report], Any]
 
 # By name: the results that are needed, and what makes the block or picture of them.
 BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
-from hypernet_jax.evaluation.report import finite
 from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
+from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.restoration.restorer import Restorer
 
@@ -99,27 +100,25 @@ STUDIES = {
 }
 
 
-def _interpolated(restorer_config: dict[str, Any], theta) -> Restorer:
-    """Networks that were trained side by side, interpolated between their levels (DNI)."""
-    config = model_config(restorer_config)
-    config["features"] = {**config["features"], "name": "interpolated"}
-    return Restorer(make_model(config), theta)
+def _trained(
+    runs: Path, task: str, methods: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any], Theta]]:
+    """(method, config, averaged theta) of those runs that are there."""
+    from hypernet_jax.checkpoints import load_ema
+
+    for method in methods:
+        if (runs / f"{task}-{method}").is_dir():
+            yield method, *load_ema(runs / f"{task}-{method}")
 
 
 def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
-    from hypernet_jax.checkpoints import load_ema
-
     name, protocol, levels = STUDIES[task].compared
     rows, study = {}, {}
-    for method in ("dedicated", *METHODS):
-        workdir = runs / f"{task}-{method}"
-        if not workdir.is_dir():
-            continue
-        config, theta = load_ema(workdir)
-        if method == "ends":
-            restorer = _interpolated(config, theta)
-        else:
-            restorer = Restorer(make_model(model_config(config)), theta)
+    for method, config, theta in _trained(runs, task, ("dedicated", *METHODS)):
+        model = model_config(config)
+        if method == "ends":  # trained side by side, applied interpolated
+            model["features"] = {**model["features"], "name": "interpolated"}
+        restorer = Restorer(make_model(model), theta)
         psnr = []
         for level in levels:
             study = requested_study(
@@ -140,16 +139,11 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
 
 def _spaces(task: str, runs: Path) -> dict[str, Any]:
     """The space of weights of the methods that generate them."""
-    from hypernet_jax.checkpoints import load_ema
-
-    levels = STUDIES[task].requested[-1]
-    spaces = {}
-    for method in ("hypernetwork", "published", "polynomial", "dedicated"):
-        if (runs / f"{task}-{method}").is_dir():
-            config, theta = load_ema(runs / f"{task}-{method}")
-            model = make_model(model_config(config))
-            chosen = STUDIES[task].compared[-1] if method == "dedicated" else levels
-            spaces[method] = weight_space(model, theta, chosen)
+    plan, spaces = STUDIES[task], {}
+    methods = ("hypernetwork", "published", "polynomial", "dedicated")
+    for method, config, theta in _trained(runs, task, methods):
+        levels = plan.compared[-1] if method == "dedicated" else plan.requested[-1]
+        spaces[method] = weight_space(make_model(model_config(config)), theta, levels)
     return spaces
 
 
@@ -178,36 +172,39 @@ def measure_study(
 ) -> Any:
     """Measures one study of a task: figures, requested, blind, comparison, weights, choices."""
     plan = STUDIES[task]
-    if study in ("weights", "choices"):
-        if runs is None:
-            raise UserError("Give --runs, the folder of the runs.")
-        return (_spaces if study == "weights" else _choices)(task, runs)
-    if datasets is None:
+    if study in ("comparison", "weights", "choices") and runs is None:
+        raise UserError("Give --runs, the folder of the runs.")
+    if study not in ("weights", "choices") and datasets is None:
         raise UserError("Give --datasets, the folder of the test sets.")
+    if study == "weights":
+        return _spaces(task, runs)
+    if study == "choices":
+        return _choices(task, runs)
     if study == "comparison":
-        if runs is None:
-            raise UserError("Give --runs, the folder of the runs.")
         return _comparison(task, datasets, runs)
     restorer = Restorer.from_pretrained(weights or task)
     if study == "figures":
-        return finite(
-            [
-                evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
-                | {"parameters": restorer.model.parameter_counts()}
-                for name, protocol, levels in plan.figures
-            ]
-        )
+        return [
+            evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
+            | {"parameters": restorer.model.parameter_counts()}
+            for name, protocol, levels in plan.figures
+        ]
     if study == "requested":
         name, protocol, images, levels = plan.requested
-        options = {"protocol": protocol, "images": images}
-        fine_level, around = plan.fine
+        true_level, around = plan.fine
         return {
-            "table": requested_study(
-                restorer, datasets / name, levels=levels, requested=levels, **options
-            ),
-            "fine": requested_study(
-                restorer, datasets / name, levels=[fine_level], requested=around, **options
-            ),
+            part: requested_study(
+                restorer,
+                datasets / name,
+                levels=true,
+                requested=requested,
+                protocol=protocol,
+                images=images,
+            )
+            for part, true, requested in (
+                ("table", levels, levels),
+                ("fine", [true_level], around),
+            )
         }
     if study == "blind" and plan.blind:
         name, protocol, images, levels = plan.blind

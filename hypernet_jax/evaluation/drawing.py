@@ -1,4 +1,4 @@
-"""Pictures of the reports: distance to dedicated networks, wrong levels, the space of weights."""
+"""Pictures of figures: PSNR and distances over levels, wrong levels, the space of weights."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["draw_distance", "draw_requested", "draw_weight_space"]
+from hypernet_jax.tasks import get_task
+
+__all__ = ["draw_curve", "draw_distance", "draw_requested", "draw_weight_space"]
 
 
 def _figure(width: float, height: float, columns: int = 1):
@@ -21,6 +23,23 @@ def _png(figure) -> bytes:
     # Without the date and version the same figures make the same file.
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     return stream.getvalue()
+
+
+def draw_curve(results: Mapping[str, Any]) -> bytes:
+    """PNG of PSNR over levels, input and restored, of what `evaluate` returns."""
+    rows = sorted(results["rows"], key=lambda row: row["level"])
+    levels = [row["level"] for row in rows]
+    task = get_task(results["task"])
+    figure, axes = _figure(6.4, 4.0)
+    axes.plot(levels, [row["psnr"] for row in rows], "o-", label="restored")
+    axes.plot(levels, [row["psnr_input"] for row in rows], "s--", color="0.5", label="input")
+    worse = "higher" if task.scale.higher_is_worse else "lower"
+    axes.set_xlabel(f"{results['level']} ({worse} is more degraded)")
+    axes.set_ylabel("PSNR (dB)")
+    axes.set_title(f"{results['dataset']}: {task.title}, {results['protocol']} protocol")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _png(figure)
 
 
 def draw_distance(

@@ -1,15 +1,16 @@
 """Results as files: results.json, a Markdown table and a curve of PSNR over levels."""
 
-import io
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypernet_jax.evaluation.drawing import draw_curve
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.tasks import get_task
 
-__all__ = ["finite", "markdown_table", "write_report"]
+__all__ = ["finite", "markdown_table", "table", "write_report"]
 
 _COLUMNS = {
     "level": "level",
@@ -23,49 +24,30 @@ _COLUMNS = {
 }
 
 
-def _cell(column: str, value: float) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 0) -> str:
+    """A Markdown table: the first `text_columns` are text, the others figures."""
+    marks = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, marks, *rows))
+
+
+def _cell(column: str, value: float | None) -> str:
     if column in ("level", "images"):
         return f"{value:g}"
+    # JSON's null: see `finite`.
+    value = math.inf if value is None else value
     return f"{value:.4f}" if column.startswith("ssim") else f"{value:.2f}"
 
 
 def markdown_table(results: dict[str, Any]) -> str:
     """The rows of `results` as a Markdown table under a line that names the protocol."""
     columns = [column for column in _COLUMNS if column in results["rows"][0]]
-    lines = [
+    told = (
         f"{results['dataset']}, {get_task(results['task']).title}, "
         f"{results['protocol']} protocol ({results['protocol_description']}), "
-        f"seed {results['seed']}; level: {results['level']}.",
-        "",
-        "| " + " | ".join(_COLUMNS[column] for column in columns) + " |",
-        "|" + " ---: |" * len(columns),
-    ]
-    for row in results["rows"]:
-        lines.append("| " + " | ".join(_cell(column, row[column]) for column in columns) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _curve_png(results: dict[str, Any]) -> bytes:
-    """PSNR over levels, input and restored."""
-    from matplotlib.figure import Figure
-
-    rows = sorted(results["rows"], key=lambda row: row["level"])
-    levels = [row["level"] for row in rows]
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(levels, [row["psnr"] for row in rows], "o-", label="restored")
-    axes.plot(levels, [row["psnr_input"] for row in rows], "s--", color="0.5", label="input")
-    worse = "higher" if get_task(results["task"]).scale.higher_is_worse else "lower"
-    axes.set_xlabel(f"{results['level']} ({worse} is more degraded)")
-    axes.set_ylabel("PSNR (dB)")
-    axes.set_title(
-        f"{results['dataset']}: {get_task(results['task']).title}, {results['protocol']} protocol"
+        f"seed {results['seed']}; level: {results['level']}."
     )
-    axes.grid(alpha=0.3)
-    axes.legend()
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
-    return stream.getvalue()
+    rows = [[_cell(column, row[column]) for column in columns] for row in results["rows"]]
+    return f"{told}\n\n{table([_COLUMNS[column] for column in columns], rows)}"
 
 
 def finite(tree: Any) -> Any:
@@ -86,7 +68,7 @@ def write_report(results: dict[str, Any], output: str | Path) -> list[Path]:
     contents = {
         "results.json": (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
         "results.md": markdown_table(results).encode(),
-        "curve.png": _curve_png(results),
+        "curve.png": draw_curve(results),
     }
     for name, content in contents.items():
         write_atomically(folder / name, content, overwrite=True)
