@@ -115,8 +115,6 @@ class _AddLevels(grain.transforms.RandomMap):
     def random_map(
         self, element: dict[str, np.ndarray], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        # Every process draws from the same generator: all have the same levels, or with
-        # `per_crop` each has those of its own crops.
         if self._sampler.own_crops:
             count = self._sampler.levels
             element = {
@@ -125,6 +123,8 @@ class _AddLevels(grain.transforms.RandomMap):
             }
         clean = element["clean"]
         crops = clean.shape[-4]
+        # Every process draws from the same generator: all have the same levels, or with
+        # `per_crop` each has those of its own crops.
         levels = self._sampler(rng, crops=crops * self._processes)
         if self._sampler.per_crop:
             levels = np.ascontiguousarray(levels[:, self._process :: self._processes])

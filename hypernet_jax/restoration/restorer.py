@@ -19,6 +19,7 @@ from hypernet_jax.networks import apply_network
 from hypernet_jax.restoration.memory import bytes_per_pixel
 from hypernet_jax.restoration.sources import Source, unit_of
 from hypernet_jax.restoration.tiles import (
+    SMALLEST_ALONE,
     Tile,
     axis_spans,
     batches,
@@ -37,7 +38,7 @@ DEFAULT_MEMORY = 512.0
 # Batches in work at once on CPUs.
 _CPU_BATCHES = min(os.cpu_count() or 1, 8)
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
-_CPU_BATCH_PIXELS = 256**2
+_CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 
 Window = tuple[slice, slice]
 Progress = Callable[[int, int], None]

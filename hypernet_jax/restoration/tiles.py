@@ -12,12 +12,21 @@ from collections.abc import Iterator
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["Span", "Tile", "axis_spans", "batches", "largest_side", "smallest_side", "tiles"]
+__all__ = [
+    "SMALLEST_ALONE",
+    "Span",
+    "Tile",
+    "axis_spans",
+    "batches",
+    "largest_side",
+    "smallest_side",
+    "tiles",
+]
 
 # Sides of tiles, multiples of every stride there is: each pair is one compiled program.
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
 # Smaller tiles go in batches on CPUs.
-_SMALLEST_ALONE = 256
+SMALLEST_ALONE = 256
 # Images at once, where they fit: a few sizes, so few programs.
 _BATCHES = (64, 16, 4, 1)
 
@@ -89,10 +98,10 @@ def axis_spans(
         )
 
     # Of equal costs the smaller tiles, several of which can be in work at once; but none that
-    # would be batched in ever other numbers, each of which is a program.
+    # would be batched in always other numbers, each of which is a program.
     def cost(spans: list[Span]) -> tuple[int, bool, int]:
         side = spans[0].side
-        return len(spans) * side, side < _SMALLEST_ALONE, side
+        return len(spans) * side, side < SMALLEST_ALONE, side
 
     return min(plans, key=cost)
 
