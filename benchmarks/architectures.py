@@ -100,15 +100,14 @@ def drunet(weights: Weights) -> Callable:
 
     def apply(x):
         y = conv(jnp.concatenate([x, jnp.full((*x.shape[:3], 1), 0.1)], axis=-1), head)
-        skips = []
+        skips = [y]
         for pairs, kernel in down:
-            skips.append(y)
             y = conv(residual(y, pairs), kernel, stride=2)
-        # Skips join after the blocks in the paper's code; the arithmetic is the same.
+            skips.append(y)
         y = residual(y, body)
-        for (kernel, pairs), skip in zip(up, skips[::-1], strict=True):
-            y = residual(enlarge(y, kernel), pairs) + skip
-        return conv(y, tail)
+        for kernel, pairs in up:
+            y = residual(enlarge(y + skips.pop(), kernel), pairs)
+        return conv(y + skips.pop(), tail)
 
     return apply
 
