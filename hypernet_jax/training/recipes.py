@@ -1,7 +1,7 @@
 """The three recipes that every task's config starts from.
 
-`configs/*.py` take one of these and set what belongs to the task: its name,
-levels and data. Where a value departs from the published recipe (HyperRes,
+`configs/*.py` take one of these and give what belongs to the task: its name and
+levels. Where a value departs from the published recipe (HyperRes,
 Aharon and Ben-Artzi, ICASSP 2023) its comment names the published one.
 Sequences are tuples, since lists cannot be overridden on the command line.
 """
@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.tasks import get_task
 
-__all__ = ["VARIANTS", "recipe"]
+__all__ = ["VARIANTS", "recipe", "task_recipe"]
 
 
 def _base() -> ConfigDict:
@@ -148,3 +149,41 @@ def recipe(variant: str) -> ConfigDict:
     if variant not in _RECIPES:
         raise UserError(f"Unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}.")
     return _RECIPES[variant]()
+
+
+def task_recipe(
+    variant: str,
+    task: str,
+    *,
+    drawn: tuple[float, float],
+    published: tuple[float, ...],
+    validated: tuple[float, ...],
+    compact_steps: int,
+) -> ConfigDict:
+    """A recipe with what belongs to a task: what `configs/*.py` return.
+
+    Args:
+      variant: of `VARIANTS`, "" for base; "_grey" appended for a network of one channel.
+      task: its name.
+      drawn: the range that levels are drawn from, but for the published recipe.
+      published: the fixed levels of the published recipe.
+      validated: levels of validation.
+      compact_steps: steps of the compact recipe.
+
+    Levels are normalised in the task's own way, but for the published recipe.
+    """
+    variant, grey = variant.removesuffix("_grey"), variant.endswith("_grey")
+    config = recipe(variant)
+    config.task = task
+    config.network.colours = 1 if grey else 3
+    config.validation.levels = validated
+    if variant == "published":
+        config.levels.fixed = published
+        # Not used, since the levels are fixed, but checked.
+        config.levels.low, config.levels.high = min(published), max(published)
+    else:
+        config.levels.low, config.levels.high = drawn
+        config.levels.normalisation = get_task(task).scale.normalisation
+    if variant == "compact":
+        config.steps = compact_steps  # published: 1,000,000
+    return config
