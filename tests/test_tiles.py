@@ -17,7 +17,7 @@ from hypernet_jax import Restorer, UserError, load_weights, make_model
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.networks import apply_network, init_network, make_network
 from hypernet_jax.restoration.memory import bytes_per_pixel
-from hypernet_jax.restoration.tiles import Tile, axis_spans, batches, tiles
+from hypernet_jax.restoration.tiles import Tile, axis_plans, batches, cheapest_plan, tiles
 
 from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
@@ -104,20 +104,34 @@ def test_a_flat_gradient_has_no_seam():
 def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest):
     low = data.draw(st.integers(0, length - 1))
     high = data.draw(st.integers(low + 1, length))
-    spans = axis_spans(length, (low, high), halo=halo, stride=2, largest=largest)
     padded = length + length % 2
-    assert [spans[0].keep[0], spans[-1].keep[1]] == [low, high]
-    assert all(a.keep[1] == b.keep[0] for a, b in itertools.pairwise(spans))
-    for span in spans:
-        assert span.side == spans[0].side <= largest and span.start % 2 == 0
-        assert span.valid == min(span.side, padded - span.start) and span.valid % 2 == 0
-        start, stop = span.keep
-        assert span.start == 0 or start - span.start >= halo
-        assert span.start + span.valid == padded or span.start + span.valid - stop >= halo
+    for spans in axis_plans(length, (low, high), halo=halo, stride=2, largest=largest):
+        assert [spans[0].keep[0], spans[-1].keep[1]] == [low, high]
+        assert all(a.keep[1] == b.keep[0] for a, b in itertools.pairwise(spans))
+        for span in spans:
+            assert span.side == spans[0].side <= largest and span.start % 2 == 0
+            assert span.valid == min(span.side, padded - span.start) and span.valid % 2 == 0
+            start, stop = span.keep
+            assert span.start == 0 or start - span.start >= halo
+            assert span.start + span.valid == padded or span.start + span.valid - stop >= halo
+
+
+def test_the_cheapest_plan_keeps_all_cores_at_work():
+    rows, columns = (
+        axis_plans(length, (0, length), halo=38, stride=2, largest=1024) for length in (320, 480)
+    )
+    sides = {
+        at_once: [
+            (len(axis), axis[0].side) for axis in cheapest_plan(rows, columns, at_once=at_once)
+        ]
+        for at_once in (1, 2)
+    }
+    assert sides == {1: [(1, 384), (1, 512)], 2: [(2, 256), (1, 512)]}
 
 
 def test_batches_hold_every_tile_once():
-    spans = axis_spans(400, (0, 400), halo=10, stride=2, largest=64)
+    plans = axis_plans(400, (0, 400), halo=10, stride=2, largest=64)
+    spans, _ = cheapest_plan(plans, plans, at_once=1)
     todo = tiles(5, spans, spans)
     done = [tile for batch in batches(todo, 40 * 64**2) for tile in batch]
     assert done == todo and isinstance(done[0], Tile)

@@ -21,8 +21,9 @@ from hypernet_jax.restoration.sources import Source, unit_of
 from hypernet_jax.restoration.tiles import (
     SMALLEST_ALONE,
     Tile,
-    axis_spans,
+    axis_plans,
     batches,
+    cheapest_plan,
     largest_side,
     smallest_side,
     tiles,
@@ -207,11 +208,14 @@ class Restorer:
         """Yields (image and place, channels, restored pixels, network's input there)."""
         params = self.params(level)
         height, width = source.size
-        plan = functools.partial(
-            axis_spans, halo=self._halo, stride=self._stride, largest=self._largest
+        plans = functools.partial(
+            axis_plans, halo=self._halo, stride=self._stride, largest=self._largest
         )
-        rows = plan(height, (window[0].start, window[0].stop))
-        columns = plan(width, (window[1].start, window[1].stop))
+        rows, columns = cheapest_plan(
+            plans(height, (window[0].start, window[0].stop)),
+            plans(width, (window[1].start, window[1].stop)),
+            at_once=self._at_once,
+        )
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1

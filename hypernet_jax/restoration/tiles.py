@@ -16,8 +16,9 @@ __all__ = [
     "SMALLEST_ALONE",
     "Span",
     "Tile",
-    "axis_spans",
+    "axis_plans",
     "batches",
+    "cheapest_plan",
     "largest_side",
     "smallest_side",
     "tiles",
@@ -73,10 +74,10 @@ def _spans(length: int, window: tuple[int, int], side: int, halo: int, stride: i
     return spans
 
 
-def axis_spans(
+def axis_plans(
     length: int, window: tuple[int, int], *, halo: int, stride: int, largest: int
-) -> list[Span]:
-    """Tiles along one axis, all of one side, that cost the least in all.
+) -> list[list[Span]]:
+    """Ways to cover one axis by tiles all of one side.
 
     Args:
       length: of the image.
@@ -96,14 +97,24 @@ def axis_spans(
             f"Tiles of {largest} pixels are too small for a network that sees {halo} pixels "
             "around each; allow more memory."
         )
+    return plans
 
-    # Of equal costs the smaller tiles, several of which can be in work at once; but none that
-    # would be batched in always other numbers, each of which is a program.
-    def cost(spans: list[Span]) -> tuple[int, bool, int]:
-        side = spans[0].side
-        return len(spans) * side, side < SMALLEST_ALONE, side
 
-    return min(plans, key=cost)
+def cheapest_plan(
+    rows: list[list[Span]], columns: list[list[Span]], *, at_once: int
+) -> tuple[list[Span], list[Span]]:
+    """Of the plans of both axes the two that are done first, `at_once` tiles being in work."""
+
+    # Nothing is cut into tiles that would be batched in always other numbers: each number is a
+    # program, and so is each pair of sides.
+    def cost(plan: tuple[list[Span], list[Span]]) -> tuple[bool, int, int]:
+        down, across = plan
+        sides = (down[0].side, across[0].side)
+        cut_small = any(len(axis) > 1 and axis[0].side < SMALLEST_ALONE for axis in plan)
+        rounds = math.ceil(len(down) * len(across) / at_once)
+        return cut_small, rounds * sides[0] * sides[1], sum(sides)
+
+    return min(itertools.product(rows, columns), key=cost)
 
 
 def largest_side(memory: float, bytes_per_pixel: float) -> int:
