@@ -242,7 +242,7 @@ def test_parallel_requests_are_all_answered(server, noisy):
     levels = [float(level) for level in range(5, 55, 5)]
 
     def ask(level):
-        one = client.Client(server, verbose=False)
+        one = client.Client(server, verbose=False, httpx_kwargs={"timeout": 120})
         return one.predict(
             client.handle_file(str(noisy)), "denoise", level, "x2", (0.5, 0.5), api_name="/view"
         )
