@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--task", default="denoise", choices=list(TASKS))
     parser.add_argument("--level", default="25")
     parser.add_argument("--memory", default="512", help="passed on to the command")
+    parser.add_argument("--backend", default="jax", help="passed on to the command")
     args = parser.parse_args()
     side = round(math.sqrt(1e6 * args.megapixels))
     flag = "--scale" if TASKS[args.task].enlarges else "--level"
@@ -53,6 +54,7 @@ def main() -> None:
         make_photograph(source, side)
         command = [sys.executable, "-m", "hypernet_jax.cli.main", "restore", source, "-o", output]
         command += ["--task", args.task, flag, args.level, "--memory", args.memory]
+        command += ["--backend", args.backend]
         start = time.perf_counter()
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - start
@@ -68,6 +70,7 @@ def main() -> None:
         "megapixels_per_second": round(pixels / 1e6 / seconds, 3),
         "peak_gigabytes": round(peak / 1e9, 2),
         "memory_option": args.memory,
+        "backend": args.backend,
     }
     print(json.dumps(figures | environment()))
 

@@ -2,7 +2,7 @@
 
     python benchmarks/restorer.py --size 480 320 --rounds 5
 
-All three compute the network that the shipped weights generate for one level, from the
+All compute the network that the shipped weights generate for one level, from the
 same 8-bit image to the same 8-bit result, in turns. The slider's line is a window of
 300x300 pixels before and after, at a level that changes every time, PNG files included.
 Needs torch, onnx and onnxruntime beside the package; those that are missing are left out.
@@ -17,7 +17,8 @@ import skimage.data
 from PIL import Image
 from timing import interleave, print_table
 
-from hypernet_jax import Restorer
+from hypernet_jax import Restorer, UserError, load_weights
+from hypernet_jax.interchange.onnx_runtime import onnx_network
 
 
 def _torch_contender(network, params, image):
@@ -55,61 +56,13 @@ def _torch_contender(network, params, image):
     return run
 
 
-def _onnx_contender(network, params, image):
-    """The network in ONNX Runtime, on the CPU."""
-    import onnx
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, weights = [], []
-
-    def conv(source, name, stride=1):
-        node = params
-        for part in name.split("/"):
-            node = node[part]
-        for kind, array in (
-            ("kernel", np.asarray(node["kernel"]).transpose(3, 2, 0, 1)),
-            ("bias", np.asarray(node["bias"])),
-        ):
-            weights.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{name}/{kind}"))
-        return add(
-            "Conv", [source, f"{name}/kernel", f"{name}/bias"], pads=[1] * 4, strides=[stride] * 2
-        )
-
-    counter = itertools.count()
-
-    def add(kind, inputs, **attributes):
-        output = f"{kind}_{next(counter)}"
-        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    head = conv("image", "head", 2)
-    y = head
-    for i in range(network.blocks):
-        z = conv(add("Relu", [conv(y, f"block_{i}/conv_1")]), f"block_{i}/conv_2")
-        y = add("Add", [y, z])
-    y = add("Add", [head, conv(y, "body_end")])
-    y = add("DepthToSpace", [conv(y, "output")], blocksize=2, mode="CRD")
-    if network.residual_output:
-        y = add("Add", ["image", y])
-    shape = [1, network.colours, *image.shape[:2]]
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(y, TensorProto.FLOAT, shape)],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+def _onnx_contender(restorer, theta, level, image):
+    network = onnx_network(restorer.model, theta, level)
+    size = np.array([image.shape[:2]])
 
     def run():
-        x = image.transpose(2, 0, 1)[None].astype(np.float32) / 255
-        restored = np.clip(session.run(None, {"image": x})[0][0], 0, 1)
-        return np.round(255 * restored).astype(np.uint8).transpose(1, 2, 0)
+        restored = np.clip(network(image[None].astype(np.float32) / 255, size)[0], 0, 1)
+        return np.round(255 * restored).astype(np.uint8)
 
     return run
 
@@ -134,18 +87,24 @@ def main() -> None:
     parser.add_argument("--level", type=float, default=25.0)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    restorer = Restorer.from_pretrained(args.weights)
+    model, theta = load_weights(args.weights)
+    restorer = Restorer(model, theta)
     network = restorer.model.network
     params = restorer.params(args.level)
     photograph = skimage.data.coffee()
     width, height = args.size
     image = np.asarray(Image.fromarray(photograph).resize((width, height)))
     contenders = {"restorer": lambda: restorer.restore(image, level=args.level)}
-    for name, make in (("PyTorch", _torch_contender), ("ONNX Runtime", _onnx_contender)):
-        try:
-            contenders[name] = make(network, params, image)
-        except ImportError as error:
-            print(f"{name} is left out: {error}")
+    try:
+        contenders["PyTorch"] = _torch_contender(network, params, image)
+    except ImportError as error:
+        print(f"PyTorch is left out: {error}")
+    try:
+        contenders["ONNX Runtime"] = _onnx_contender(restorer, theta, args.level, image)
+        other = Restorer(model, theta, backend="onnxruntime")
+        contenders["restorer on ONNX Runtime"] = lambda: other.restore(image, level=args.level)
+    except UserError as error:
+        print(f"ONNX Runtime is left out: {error}")
     expected = contenders["restorer"]().astype(int)
     for name, run in contenders.items():
         difference = np.abs(run().astype(int) - expected).max()

@@ -1,6 +1,7 @@
 """Restoring arrays and files, weights included."""
 
 import io
+import sys
 
 import chex
 import jax
@@ -134,6 +135,28 @@ def test_weights_survive_the_file(tmp_path):
     with pytest.raises(UserError, match="--overwrite"):
         save_weights(tmp_path / "w.safetensors", theta, config)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize(("task", "level", "colours"), [("denoise", 33.5, 3), ("sr", 1.7, 1)])
+def test_backends_agree(task, level, colours, photograph):
+    """Odd sizes, several tiles, grey through colour and colour through grey."""
+    config = tiny_config(task, colours)
+    parts = (make_model(config), tiny_theta(config))
+    xla, ort = (Restorer(*parts, memory=2, backend=name) for name in ("jax", "onnxruntime"))
+    for image in (photograph[:203, :331], photograph[:7, :90, :1]):
+        images = np.stack([image, image[::-1]]) / np.float32(255)
+        expected = xla.apply(images, level=level)
+        np.testing.assert_allclose(ort.apply(images, level=level), expected, atol=1e-5)
+        assert np.abs(ort.apply(images, level=1.5 * level) - expected).max() > 1e-4
+
+
+def test_a_backend_that_is_not_there_is_told(monkeypatch):
+    parts = (make_model(tiny_config()), tiny_theta(tiny_config()))
+    with pytest.raises(UserError, match="backend 'tpu'; choose one of jax, onnxruntime"):
+        Restorer(*parts, backend="tpu")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"install hypernet-jax\[onnxruntime\]"):
+        Restorer(*parts, backend="onnxruntime").restore(np.zeros((4, 4), np.uint8), level=9)
 
 
 def test_half_the_bits_make_half_the_file(tmp_path):

@@ -118,6 +118,9 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         help="what the network may work in, beside the images themselves (default 512)",
     )  # fmt: skip
     work.add_argument(
+        "--backend", default="jax", help="jax (default), or onnxruntime: faster on CPUs, an extra"
+    )
+    work.add_argument(
         "--limit", type=float, default=400.0, metavar="MP",
         help="megapixels that an image may have (default 400)",
     )  # fmt: skip

@@ -29,13 +29,19 @@ from hypernet_jax.weights import shipped_tasks
 __all__ = ["load_restorer", "restore"]
 
 
-def load_restorer(task: str | None, weights: str | None, *, memory: float) -> Restorer:
+def load_restorer(
+    task: str | None, weights: str | None, *, memory: float, backend: str = "jax"
+) -> Restorer:
     """The restorer that --task and --weights ask for."""
     if task is None and weights is None:
         raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}, or --weights FILE.")
     if task is not None:
         get_task(task)
-    restorer = Restorer.from_pretrained(weights or task, memory=memory)  # type: ignore[arg-type]
+    restorer = Restorer.from_pretrained(
+        weights or task,  # type: ignore[arg-type]
+        memory=memory,
+        backend=backend,
+    )
     found = restorer.model.task.name
     if task not in (None, found):
         raise UserError(f"The weights {weights} are for {found}, not for {task}.")
@@ -156,7 +162,7 @@ def restore(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
     keep_compiled_programs()
-    restorer = load_restorer(args.task, args.weights, memory=args.memory)
+    restorer = load_restorer(args.task, args.weights, memory=args.memory, backend=args.backend)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     level = _level(args, restorer.model.task) if args.sweep is None else 0.0

@@ -13,6 +13,7 @@ import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.onnx_runtime import onnx_network
 from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import apply_network
@@ -30,7 +31,10 @@ from hypernet_jax.restoration.tiles import (
 )
 from hypernet_jax.weights import load_weights
 
-__all__ = ["DEFAULT_MEMORY", "Restorer"]
+__all__ = ["BACKENDS", "DEFAULT_MEMORY", "Restorer"]
+
+# What computes the networks: XLA, on any device, or ONNX Runtime, on the CPU.
+BACKENDS = ("jax", "onnxruntime")
 
 # Generated networks that are kept; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
@@ -44,6 +48,8 @@ _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 Window = tuple[slice, slice]
 Progress = Callable[[int, int], None]
 _Kept = tuple[int, slice, slice]
+# (tiles (N, H, W, C), valid (N, 2)) -> restored tiles
+_Apply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Restorer:
@@ -60,7 +66,14 @@ class Restorer:
     ((20, 31, 3), dtype('uint8'))
     """
 
-    def __init__(self, model: Model, theta: Theta, *, memory: float = DEFAULT_MEMORY):
+    def __init__(
+        self,
+        model: Model,
+        theta: Theta,
+        *,
+        memory: float = DEFAULT_MEMORY,
+        backend: str = "jax",
+    ):
         """Joins a model and its trained numbers.
 
         Args:
@@ -68,10 +81,15 @@ class Restorer:
           theta: what training made.
           memory: megabytes that the network may work in, about: the images
             themselves come on top.
+          backend: "jax", or "onnxruntime" (an extra), which is faster for small networks
+            on CPUs.
 
         Raises:
-          UserError: if not even the smallest tile fits into `memory`.
+          UserError: if not even the smallest tile fits into `memory`, or there is no such
+            backend.
         """
+        if backend not in BACKENDS:
+            raise UserError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
         self.model = model
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
             functools.partial(jax.jit(model.generate), theta)
@@ -91,15 +109,24 @@ class Restorer:
         # one core: so there is a batch in work for each core that the memory allows, whichever
         # thread asked for it.
         self._at_once = max(1, min(_CPU_BATCHES, int(1e6 * memory / least))) if on_cpu else 1
+        self._network: Callable[[np.float32], _Apply] = self._xla_network
+        if backend == "onnxruntime":
+            # It spreads every convolution over the cores itself.
+            self._at_once = 1
+            self._network = functools.lru_cache(_CACHED_LEVELS)(
+                functools.partial(onnx_network, model, theta)
+            )
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
         self._batch_pixels = min(share / per_pixel, _CPU_BATCH_PIXELS if on_cpu else math.inf)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, memory: float = DEFAULT_MEMORY) -> "Restorer":
+    def from_pretrained(
+        cls, name: str | Path, *, memory: float = DEFAULT_MEMORY, backend: str = "jax"
+    ) -> "Restorer":
         """Loads weights that the package carries, by name, or a .safetensors file."""
-        return cls(*load_weights(name), memory=memory)
+        return cls(*load_weights(name), memory=memory, backend=backend)
 
     @classmethod
     def from_workdir(cls, workdir: str | Path, *, memory: float = DEFAULT_MEMORY) -> "Restorer":
@@ -206,7 +233,7 @@ class Restorer:
         self, source: Source, level: float, window: Window
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
-        params = self.params(level)
+        network = self._network(self.scale.check(level))
         height, width = source.size
         plans = functools.partial(
             axis_plans, halo=self._halo, stride=self._stride, largest=self._largest
@@ -231,15 +258,16 @@ class Restorer:
                 if inputs.shape[-1] < self.model.colours:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
                 # Not waited for: the next tiles are cut while these are computed.
-                restored = self._workers.submit(self._applied, params, given, valid)
+                restored = self._workers.submit(network, given, valid)
                 waiting.append((batch, part, inputs, restored))
                 if len(waiting) > self._at_once:
                     yield from _kept(*waiting.popleft())
         while waiting:
             yield from _kept(*waiting.popleft())
 
-    def _applied(self, params: dict, inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        return np.asarray(self._apply(params, inputs, valid=valid))
+    def _xla_network(self, level: np.float32) -> _Apply:
+        params = self.params(float(level))
+        return lambda inputs, valid: np.asarray(self._apply(params, inputs, valid=valid))
 
 
 def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
