@@ -5,8 +5,9 @@
 The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
 - hypernetwork: ours, levels drawn from the whole range at each step
-- polynomial: the same with kernels quadratic in the level instead of affine
-- published: the published levels, fixed, instead of drawn ones
+- equal: the same, but all levels weigh alike in the loss, whatever its size
+- polynomial: kernels quadratic in the level instead of affine
+- published: the published levels, fixed, instead of drawn ones, and equal weights
 - dedicated: one plain network per level, trained side by side
 - level_plane: a plain network told the level by an extra input plane, as FFDNet is
 - ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
@@ -60,7 +61,15 @@ TASKS = {
         drawn=(1.5, 5.0),
     ),
 }
-METHODS = ("hypernetwork", "polynomial", "published", "dedicated", "level_plane", "ends")
+METHODS = (
+    "hypernetwork",
+    "equal",
+    "polynomial",
+    "published",
+    "dedicated",
+    "level_plane",
+    "ends",
+)
 
 
 def get_config(variant="denoise-hypernetwork"):
@@ -81,6 +90,8 @@ def get_config(variant="denoise-hypernetwork"):
     config.levels.normalisation = get_task(task).scale.normalisation
     config.levels.count = len(compared.levels)
     config.validation.levels = compared.levels
+    if method in ("equal", "published", "dedicated", "ends"):
+        config.levels.weighting = "equal"
     if method == "polynomial":
         config.features.name = "polynomial"
     elif method == "published":

@@ -7,7 +7,8 @@
 The first form needs nothing but the repository: it draws docs/images/ and fills the blocks
 of the page (between `<!-- NAME -->` and `<!-- end -->`) from docs/results/ and the shipped
 weights. `--measure` makes docs/results/ anew. DIR holds CBSD68, Kodak24, LIVE1, Set5 and Set14 as
-folders of images; RUNS holds, as TASK-METHOD, the workdirs of configs/comparison.py.
+folders of images; RUNS holds, as TASK-METHOD, the workdirs of configs/comparison.py. Results of
+runs that are not in RUNS stay as they are stored.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from report_blocks import BLOCKS, PICTURES, Make, Report
-from report_studies import STUDIES, measure_study
+from report_studies import STUDIES, measure_study, with_stored
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.errors import UserError
@@ -83,6 +84,7 @@ def main() -> None:
         result = measure_study(
             study, args.task, weights=args.weights, datasets=args.datasets, runs=args.runs
         )
+        result = with_stored(study, load(args.task).results.get(study), result)
         path = RESULTS / f"{args.task}-{study}.json"
         write_atomically(
             path,

@@ -117,7 +117,9 @@ def weights(report: Report) -> str:
     spaces = report.results["weights"]
     rows = [
         [METHODS.get(name, name), *(f"{100 * x:.2f} %" for x in space["explained"][:3])]
-        for name, space in spaces.items()
+        for name, space in (
+            (name, spaces[name]) for name in (*METHODS, "dedicated") if name in spaces
+        )
     ]
     parts = [named_rows(["variance along component", "1", "2", "3"], rows)]
     space = spaces["hypernetwork"]
@@ -136,12 +138,14 @@ def weights(report: Report) -> str:
 def choices(report: Report) -> str:
     """What each part of the recipe buys."""
     runs = report.results["choices"]
-    levels = list(runs["hypernetwork"]["levels"])
+    levels = list(runs["equal"]["levels"])
     rows = []
-    for name, run in runs.items():
-        title, override = CHOICES[name]
-        difference = run["psnr"] - runs["hypernetwork"]["psnr"]
-        told = "" if name == "hypernetwork" else f"{difference:+.2f}"
+    for name, (title, override) in CHOICES.items():
+        if name not in runs:
+            continue
+        run = runs[name]
+        difference = run["psnr"] - runs["equal"]["psnr"]
+        told = "" if name == "equal" else f"{difference:+.2f}"
         values = (decibels(run["levels"][level]) for level in levels)
         rows.append([title, f"`{override}`" if override else "", *values, told])
     return named_rows(["replaced", "by", *levels, "mean"], rows)
@@ -151,9 +155,12 @@ def picture_distance(report: Report) -> bytes:
     comparison = report.results["comparison"]
     dedicated = comparison["rows"]["dedicated"]["psnr"]
     curves = {
-        METHODS[method]: (comparison["levels"], np.subtract(row["psnr"], dedicated).tolist())
-        for method, row in comparison["rows"].items()
-        if method in METHODS
+        name: (
+            comparison["levels"],
+            np.subtract(comparison["rows"][method]["psnr"], dedicated).tolist(),
+        )
+        for method, name in METHODS.items()
+        if method in comparison["rows"]
     }
     from_papers = {
         name: (levels, values) for name, levels, values in report.published.get("distance", ())

@@ -13,21 +13,23 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.restoration.restorer import Restorer
 
-__all__ = ["CHOICES", "METHODS", "STUDIES", "Study", "measure_study"]
+__all__ = ["CHOICES", "METHODS", "STUDIES", "Study", "measure_study", "with_stored"]
 
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
     "hypernetwork": "one hypernetwork, levels drawn",
-    "published": "the same, published levels",
-    "polynomial": "the same, quadratic in the level",
+    "equal": "the same, levels weigh alike",
+    "published": "the same, and published levels",
+    "polynomial": "one hypernetwork, quadratic in the level",
     "level_plane": "level as an input plane",
     "ends": "two networks, interpolated (DNI)",
 }
 
-
 # What the recipe consists of, each part replaced alone: run's name, what is replaced, override.
+# The weights of levels came into the recipe last: all other parts are judged without them.
 CHOICES = {
-    "hypernetwork": ("the recipe", ""),
+    "equal": ("the recipe, but levels weigh alike", ""),
+    "relative": ("relative weights: the recipe", "--config.levels.weighting=relative"),
     "adam": ("Adam for Muon", "--config.optimizer.name=adam --config.optimizer.learning_rate=2e-3"),
     "same-crops": ("the same crops for all levels", "--config.levels.own_crops=False"),
     "large-crops": (
@@ -38,7 +40,7 @@ CHOICES = {
     "low-levels": ("more low levels", "--config.levels.power=2"),
     "noise-share": ("z = sigma / (sigma + 25)", "--config.levels.normalisation=noise_share"),
     "published": ("published levels", "configs/comparison.py:denoise-published"),
-    "polynomial": ("quadratic features", "configs/comparison.py:denoise-polynomial"),
+    "polynomial": ("quadratic features", "--config.features.name=polynomial"),
 }
 
 
@@ -131,8 +133,8 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
             "trainable": restorer.model.parameter_counts()["trainable_parameters"],
         }
         print(method, psnr, flush=True)
-    if "dedicated" not in rows:
-        raise UserError(f"{runs / f'{task}-dedicated'} is not there; train it first.")
+    if not rows:
+        raise UserError(f"{runs} holds no run of configs/comparison.py called {task}-METHOD.")
     told = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
     return {**told, "levels": list(levels), "rows": rows}
 
@@ -140,7 +142,7 @@ def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
 def _spaces(task: str, runs: Path) -> dict[str, Any]:
     """The space of weights of the methods that generate them."""
     plan, spaces = STUDIES[task], {}
-    methods = ("hypernetwork", "published", "polynomial", "dedicated")
+    methods = ("hypernetwork", "equal", "published", "polynomial", "dedicated")
     for method, config, theta in _trained(runs, task, methods):
         levels = plan.compared[-1] if method == "dedicated" else plan.requested[-1]
         spaces[method] = weight_space(make_model(model_config(config)), theta, levels)
@@ -165,6 +167,15 @@ def _choices(task: str, runs: Path) -> dict[str, Any]:
                 },
             }
     return rows
+
+
+def with_stored(study: str, stored: Any, result: Any) -> Any:
+    """The results of runs, with those that are stored of runs that are not at hand now."""
+    if stored is None or study not in ("comparison", "weights", "choices"):
+        return result
+    if study == "comparison":
+        return {**result, "rows": {**stored["rows"], **result["rows"]}}
+    return {**stored, **result}
 
 
 def measure_study(

@@ -1,5 +1,6 @@
 """From a folder of photographs to training batches."""
 
+import collections
 import os
 import shutil
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from hypernet_jax import UserError
 from hypernet_jax.data.builders import sub_images
+from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.images import read_image
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
 from hypernet_jax.data.prepare import (
@@ -209,6 +211,34 @@ def test_batch_contents(default_data):
     assert grey["clean"].shape == (2, 24, 24, 1)
 
 
+def test_cache_decodes_once(default_data):
+    """The cache changes nothing but how often an image is decoded, and keeps to its room."""
+    source = open_split(default_data, "train")
+    decoded = collections.Counter()
+
+    class Counted:
+        def __len__(self):
+            return len(source)
+
+        def __getitem__(self, index):
+            decoded[index] += 1
+            return source[index]
+
+    batches = 3 * len(source) // 2  # three epochs of two crops each
+    assert_same(
+        take(pipeline(CachedImages(Counted(), capacity=2**30), threads=1), batches),
+        take(pipeline(source, threads=1), batches),
+    )
+    assert set(decoded.values()) == {1} and len(decoded) == len(source)
+
+    images = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+    cached = CachedImages([{"image": image} for image in images], capacity=2 * 48)
+    for index in (2, 0, 1, 2, 0, 1):
+        np.testing.assert_array_equal(cached[index]["image"], images[index])
+    assert cached[2]["image"] is cached[2]["image"] and not cached[2]["image"].flags.writeable
+    assert cached.nbytes == 2 * 48
+
+
 def test_processes_share_without_overlap(default_data):
     source = open_split(default_data, "train")
     source = [{"image": np.full((24, 24, 3), i, np.uint8)} for i in range(len(source) // 4 * 4)]
@@ -233,6 +263,9 @@ def test_levels_are_stratified_or_fixed():
         assert [int(level // 25) for level in levels] == [0, 1, 2, 3]
         low = LevelSampler(0.0, 100.0, 4, power=2.0)(rng, crops=2)
         assert [int(np.sqrt(level) // 2.5) for level in low] == [0, 1, 2, 3]
+        some = LevelSampler(1.5, 5.2, 40, whole=0.5)(rng, crops=2)
+        assert 5 < sum(some == np.round(some)) < 35 and min(some) >= 1.5
+        assert all(np.isin(LevelSampler(1.5, 5.2, 4, whole=1.0)(rng, crops=2), [2, 3, 4, 5]))
     fixed = LevelSampler(0, 1, 9, fixed=(15.0, 35.0))
     np.testing.assert_array_equal(fixed(rng, crops=2), np.float32([15, 35]))
 

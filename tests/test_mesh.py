@@ -43,6 +43,7 @@ step = make_train_step(
     mesh=mesh,
     seed=0,
     decay=0.9,
+    weighting="relative",
     remat=devices == 8,
     shardings=shardings,
 )
@@ -101,7 +102,7 @@ def one_device():
 @pytest.mark.parametrize(("level_devices", "own_crops"), [(1, 0), (2, 1), (4, 1)])
 def test_eight_devices_train_as_one(level_devices, own_crops, one_device):
     told, values = run(8, level_devices, own_crops=own_crops)
-    assert told["collectives"] == "1 [] [] False", "one all-reduce, and no image travels"
+    assert told["collectives"] == "1 [] [] False", "one large all-reduce, and no image travels"
     assert float(told["share"]) == 1.0
     for got, expected in zip(values, one_device, strict=True):
         assert got == pytest.approx(expected, rel=1e-5)

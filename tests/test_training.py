@@ -25,7 +25,7 @@ from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
-from hypernet_jax.training.step import init_state, make_train_step
+from hypernet_jax.training.step import degrade_batch, init_state, make_train_step
 
 from .conftest import REPOSITORY
 
@@ -268,6 +268,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("optimizer.clip_norm", -1.0, "clip_norm is -1"),
         ("network.channels", 0, "channels is 0"),
         ("network.colours", 2, "choose 3 or 1"),
+        ("levels.weighting", "heavy", "choose one of equal, relative"),
         ("generated", "(", "not a regular expression"),
         ("features.degree", 0, "give 1 or more"),
         ("validation.levels", (), "validation.levels is empty"),
@@ -304,6 +305,42 @@ def test_the_step_traces_once_and_learns(default_data):
         losses.append(float(values["loss"]))
     assert step._cache_size() == 1
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_relative_weights_make_levels_count_alike(default_data):
+    """The gradient is that of the mean logarithm of the levels' losses, but for its length."""
+    model = make_model(model_config(tiny_config(default_data)))
+    mesh = make_mesh(level_devices=1, levels=2, crops=2)
+    theta = model.init(jax.random.key(0))
+    clean = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    batch = {"clean": clean, "ids": np.arange(2, dtype=np.int32), "levels": np.float32([5, 80])}
+
+    def log_loss(theta):
+        target, degraded = degrade_batch(jax.random.key(0), model.task, batch)
+        error = model.restore_levels(theta, batch["levels"], degraded) - target
+        return jnp.mean(jnp.log(jnp.mean(jnp.abs(error), axis=(1, 2, 3, 4)) + 1e-3))
+
+    def gradient(weighting):
+        """The step of plain gradient descent, and the metrics."""
+        optimizer = optax.sgd(1.0)
+        step = make_train_step(
+            model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, weighting=weighting
+        )
+        state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
+        state = jax.device_put(state, state_shardings(mesh, state, split=False))
+        state, metrics = step(state, place_batch(mesh, batch))
+        return jax.tree.map(lambda old, new: old - new, theta, state["theta"]), metrics
+
+    (relative, metrics), (equal, others) = gradient("relative"), gradient("equal")
+    flat, expected, plain = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+        for tree in (relative, jax.grad(log_loss)(theta), equal)
+    )
+    scale = flat @ expected / (expected @ expected)
+    np.testing.assert_allclose(flat, scale * expected, atol=1e-4 * np.abs(flat).max())
+    cosine = plain @ expected / np.linalg.norm(plain) / np.linalg.norm(expected)
+    assert cosine < 0.98, "equal weights point elsewhere"
+    assert float(metrics["loss"]) == pytest.approx(float(others["loss"]), rel=1e-6)
 
 
 def test_schedules():

@@ -25,6 +25,8 @@ class LevelSampler:
       low, high: range that levels are drawn from, in people's units.
       count: how many levels are drawn for a step.
       power: levels are drawn evenly in their 1/power-th power: 2 makes low levels more frequent.
+      whole: the chance of a drawn level to be rounded to a whole number, for levels that people
+        mostly ask for as whole numbers.
       fixed: if not empty, the levels of every step (the published recipe).
       per_crop: draw `count` levels for every crop instead of every step.
       own_crops: every level restores crops of its own instead of the same ones.
@@ -34,6 +36,7 @@ class LevelSampler:
     high: float
     count: int
     power: float = 1.0
+    whole: float = 0.0
     fixed: tuple[float, ...] = ()
     per_crop: bool = False
     own_crops: bool = False
@@ -61,7 +64,11 @@ class LevelSampler:
         draws = rng.random((self.count, crops) if self.per_crop else self.count)
         strata = np.arange(self.count)[:, None] if self.per_crop else np.arange(self.count)
         position = ((strata + draws) / self.count) ** self.power
-        return (self.low + (self.high - self.low) * position).astype(np.float32)
+        levels = self.low + (self.high - self.low) * position
+        if self.whole:
+            levels = np.where(rng.random(levels.shape) < self.whole, np.round(levels), levels)
+            levels = np.clip(levels, self.low, self.high)
+        return levels.astype(np.float32)
 
 
 def to_colours(image: np.ndarray, colours: int) -> np.ndarray:

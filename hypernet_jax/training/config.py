@@ -13,6 +13,7 @@ __all__ = ["check_config", "config_difference"]
 # the numbers that are trained, but for the order of sums.
 _FREE_FIELDS = (
     "checkpoint",
+    "data.cache_gib",
     "data.threads",
     "level_devices",
     "level_form",
@@ -24,12 +25,14 @@ _FREE_FIELDS = (
 
 
 # What runs did before these fields came, where it is not what their defaults say.
-_BEFORE = {"optimizer.name": "adam", "levels.own_crops": False}
+_BEFORE = {"optimizer.name": "adam", "levels.own_crops": False, "levels.weighting": "equal"}
 
 # Inclusive ranges of real values; a value must be finite too.
 _RANGES = {
     "seed": (0, 2**31 - 1),
     "levels.power": (0.1, 10.0),
+    "levels.whole": (0.0, 1.0),
+    "data.cache_gib": (0.0, 2.0**20),
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),

@@ -12,6 +12,7 @@ import numpy as np
 import tqdm
 
 from hypernet_jax.checkpoints import Checkpoints
+from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
 from hypernet_jax.data.prepare import check_crop_size, default_dataset, has_split, open_split
 from hypernet_jax.errors import UserError
@@ -70,6 +71,7 @@ def make_sampler(config) -> LevelSampler:
         high=config.levels.high,
         count=config.levels.count,
         power=config.levels.power,
+        whole=config.levels.whole,
         fixed=tuple(config.levels.fixed),
         per_crop=config.levels.per_crop,
         own_crops=config.levels.own_crops,
@@ -78,8 +80,9 @@ def make_sampler(config) -> LevelSampler:
 
 def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
     """This process' batches of a training run."""
+    source = open_split(dataset, "train")
     return make_pipeline(
-        open_split(dataset, "train"),
+        CachedImages(source, capacity=int(config.data.cache_gib * 2**30)),
         seed=config.seed,
         crops=config.data.crops // jax.process_count(),
         crop_size=config.data.crop_size,
@@ -180,6 +183,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         mesh=mesh,
         seed=config.seed,
         decay=config.ema_decay,
+        weighting=config.levels.weighting,
         remat=config.remat,
         shardings=shardings,
     )

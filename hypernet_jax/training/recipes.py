@@ -64,10 +64,14 @@ def _base() -> ConfigDict:
                 "own_crops": True,
                 # a level of its own for every crop: count times crops levels per step
                 "per_crop": False,
+                # relative: each level's loss counts in proportion to its size, so that a decibel is
+                # worth the same at every level; published: equal
+                "weighting": "relative",
                 "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,
                 "power": 1.0,  # 2: drawn evenly in the square root of the range, more low levels
+                "whole": 0.0,  # share of drawn levels that are rounded to whole numbers
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
                 # Level at which z is 0 and the network is its base alone: for a warm start the
                 # one that the plain network was trained at. None: where the normalisation is 0.
@@ -78,6 +82,7 @@ def _base() -> ConfigDict:
                 "crop_size": 96,
                 "crops": 16,
                 "threads": 4,
+                "cache_gib": 2.0,  # of decoded sub-images that each process keeps in memory
             },
             "optimizer": {
                 "name": "muon",  # muon or adam; published: adam
@@ -112,6 +117,7 @@ def _published() -> ConfigDict:
     config.network.init_gain = 0.1
     config.generated = "block_"
     config.levels.own_crops = False
+    config.levels.weighting = "equal"
     config.levels.normalisation = "published"
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-4

@@ -10,12 +10,20 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
+from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import Task
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
-__all__ = ["TrainState", "degrade_batch", "init_state", "make_train_step"]
+__all__ = ["WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
+
+# Keeps a level that is restored without an error, sigma 0, from taking all the weight: a quarter
+# of a grey level.
+_SMALLEST_L1 = 1e-3
+
+# How the losses of a step's levels are averaged; see `make_train_step`.
+WEIGHTINGS = ("equal", "relative")
 
 # {"step": int32, "theta": pytree, "ema": pytree like theta, "opt_state": pytree}
 TrainState = dict[str, Any]
@@ -68,12 +76,12 @@ def degrade_batch(
     return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
 
 
-def _level_loss(restore: Callable, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
-    """L1 averaged over levels, crops and pixels; also the mean squared error per level."""
+def _level_losses(restore: Callable, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
+    """L1 and mean squared error of each level, averaged over its crops and pixels; (K,) each."""
     restored = restore(theta, levels, degraded)
-    error = restored - clean
+    l1 = jnp.mean(jnp.abs(restored - clean), axis=(1, 2, 3, 4))
     mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean), axis=(1, 2, 3, 4))
-    return jnp.mean(jnp.abs(error)), mse
+    return l1, mse
 
 
 def make_train_step(
@@ -83,6 +91,7 @@ def make_train_step(
     mesh: Mesh,
     seed: int,
     decay: float,
+    weighting: str = "equal",
     remat: bool = False,
     shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
@@ -94,15 +103,23 @@ def make_train_step(
       mesh: devices; batches are placed by `place_batch`.
       seed: of the degradations.
       decay: of the parameter average.
+      weighting: "equal": the loss is the mean of the levels' L1. "relative": each level's L1 has
+        a weight inverse to its size (a constant as far as the gradient goes), which is the
+        gradient of its logarithm: a decibel is worth the same at every level, where equal weights
+        leave the low levels, of small errors, to the end.
       remat: compute activations again in the backward pass instead of keeping them.
-
       shardings: where the new state's leaves live (`state_shardings`); None: where the
         compiler puts them, which is on every device if the old state is.
 
     The devices exchange one vector per step: the mean of gradients and metrics; and
-    theta, where it is split over them.
-    Metrics: loss, psnr (mean over levels, of this batch), gradient_norm.
+    theta, where it is split over them; and, for relative weights, the K losses.
+    Metrics: loss (the mean of the levels' L1, whatever their weights), psnr (mean over levels,
+    of this batch), gradient_norm.
     """
+    if weighting not in WEIGHTINGS:
+        raise UserError(
+            f"Unknown config.levels.weighting {weighting!r}; choose one of {', '.join(WEIGHTINGS)}."
+        )
     key = jax.random.key(seed)
 
     def restore(theta, levels, degraded):
@@ -120,13 +137,22 @@ def make_train_step(
         first = lax.axis_index("level") * count
         clean, degraded = degrade_batch(key, model.task, batch, first_level=first)
 
-        def loss_fn(theta):
-            return _level_loss(restore, theta, batch["levels"], clean, degraded)
+        def of_all_levels(values):
+            """What this share adds to the mean over devices that is the values of all levels."""
+            everywhere = jnp.zeros(level_shares * count)
+            return everywhere.at[first + jnp.arange(count)].set(values * level_shares)
 
-        (loss, mse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(theta)
-        # Every share writes its own levels and the mean puts them together.
-        all_mse = jnp.zeros(level_shares * count).at[first + jnp.arange(count)].set(mse)
-        vector, unravel = ravel_pytree((gradient, loss, all_mse * level_shares))
+        def loss_fn(theta):
+            l1, mse = _level_losses(restore, theta, batch["levels"], clean, degraded)
+            if weighting == "equal":
+                return jnp.mean(l1), (l1, mse)
+            sizes = lax.pmean(of_all_levels(lax.stop_gradient(l1)), AXES) + _SMALLEST_L1
+            # Such that the weighted mean is as large as the plain one: so are gradients, roughly.
+            own = lax.dynamic_slice_in_dim(sizes, first, count)
+            return jnp.mean(l1 / own) * jnp.mean(sizes), (l1, mse)
+
+        (_, (l1, mse)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(theta)
+        vector, unravel = ravel_pytree((gradient, jnp.mean(l1), of_all_levels(mse)))
         return unravel(lax.pmean(vector, AXES))
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:

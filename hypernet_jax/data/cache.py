@@ -1,0 +1,45 @@
+"""Decoded images kept in memory, so that a training run decodes each of them once."""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CachedImages"]
+
+
+class CachedImages:
+    """A random-access source of {"image": uint8 (H, W, C)} that remembers what it has decoded.
+
+    Args:
+      source: random access to records with an "image"; other entries are dropped.
+      capacity: bytes of images to keep. The first ones read stay, the rest are read
+        anew each time: in a shuffled pass any choice of what to keep serves as well.
+
+    The arrays are shared between readers, hence read-only.
+    """
+
+    def __init__(self, source, *, capacity: int):
+        self._source = source
+        self._room = capacity
+        self._kept: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images kept."""
+        return sum(image.nbytes for image in self._kept.values())
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = self._kept.get(index)
+        if image is None:
+            image = self._source[index]["image"]
+            image.setflags(write=False)
+            with self._lock:
+                if index not in self._kept and image.nbytes <= self._room:
+                    self._room -= image.nbytes
+                    self._kept[index] = image
+        return {"image": image}
