@@ -122,7 +122,7 @@ def weights(report: Report) -> str:
         )
     ]
     parts = [named_rows(["variance along component", "1", "2", "3"], rows)]
-    space = spaces["hypernetwork"]
+    space = next(spaces[name] for name in METHODS if name in spaces)
     header = ["level", *(f"{level:g}" for level in space["levels"])]
     z = np.asarray(space["z"])
     last = int(np.argmax(np.abs(z)))
