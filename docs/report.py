@@ -1,14 +1,14 @@
-"""Writes the figures into docs/denoising.md, dejpeg.md and super_resolution.md.
+"""Writes the figures into docs/denoising.md, dejpeg.md, super_resolution.md, cards and README.
 
     python docs/report.py denoise
     python docs/report.py denoise --measure figures,requested,blind --datasets DIR
     python docs/report.py denoise --measure comparison --datasets DIR --runs RUNS
 
-The first form needs nothing but the repository: it draws docs/images/ and fills the blocks
-of the page (between `<!-- NAME -->` and `<!-- end -->`) from docs/results/ and the shipped
-weights. `--measure` makes docs/results/ anew. DIR holds CBSD68, Kodak24, LIVE1, Set5 and Set14 as
-folders of images; RUNS holds, as TASK-METHOD, the workdirs of configs/comparison.py. Results of
-runs that are not in RUNS stay as they are stored.
+The first form needs nothing but the repository: it draws docs/images/ and fills the blocks of the
+page and of the weights' model card (between `<!-- NAME -->` and `<!-- end -->`; in the README
+`<!-- TASK NAME -->`) from docs/results/. `--measure` makes docs/results/ anew. DIR holds CBSD68,
+Kodak24, LIVE1, Set5 and Set14 as folders of images; RUNS holds, as TASK-METHOD, the workdirs of
+configs/comparison.py. Results of runs that are not in RUNS stay as they are stored.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from hypernet_jax.evaluation.report import finite
 from hypernet_jax.files import write_atomically
 
 DOCS = Path(__file__).resolve().parent
+REPOSITORY = DOCS.parent
 RESULTS = DOCS / "results"
 
 
@@ -58,18 +59,32 @@ def made(report: Report, makers: dict[str, tuple[tuple[str, ...], Make]]) -> dic
     }
 
 
+def pages(report: Report) -> dict[Path, str]:
+    """The texts that hold a task's results, as they are to be."""
+    blocks = made(report, BLOCKS)
+    card = REPOSITORY / "hypernet_jax" / "pretrained" / f"{report.task}.md"
+    readme = REPOSITORY / "README.md"
+    in_readme = {f"{report.task} {name}": text for name, text in blocks.items()}
+    return {
+        DOCS / STUDIES[report.task].page: filled(
+            (DOCS / STUDIES[report.task].page).read_text(), blocks
+        ),
+        card: filled(card.read_text(), blocks),
+        readme: filled(readme.read_text(), in_readme),
+    }
+
+
 def write(task: str) -> None:
-    """Draws the pictures and fills the page."""
+    """Draws the pictures and fills the pages."""
     report = load(task)
     contents = {
         DOCS / "images" / f"{task}-{name}.png": picture
         for name, picture in made(report, PICTURES).items()
     }
-    page = DOCS / STUDIES[task].page
-    contents[page] = filled(page.read_text(), made(report, BLOCKS)).encode()
+    contents |= {path: text.encode() for path, text in pages(report).items()}
     for path, content in contents.items():
         write_atomically(path, content, overwrite=True)
-        print(f"wrote {path.relative_to(DOCS.parent)}")
+        print(f"wrote {path.relative_to(REPOSITORY)}")
 
 
 def main() -> None:
@@ -91,7 +106,7 @@ def main() -> None:
             (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode(),
             overwrite=True,
         )
-        print(f"wrote {path.relative_to(DOCS.parent)}", flush=True)
+        print(f"wrote {path.relative_to(REPOSITORY)}", flush=True)
     write(args.task)
 
 

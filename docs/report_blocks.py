@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from report_studies import CHOICES, METHODS
+from report_studies import CHOICES, METHODS, STUDIES
 
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
 from hypernet_jax.evaluation.report import markdown_table, table
@@ -33,6 +33,26 @@ def decibels(value: float | None, sign: str = "") -> str:
 def figures(report: Report) -> str:
     """The tables of `evaluate`, one per test set."""
     return "\n".join(markdown_table(one) for one in report.results["figures"]).rstrip()
+
+
+def summary(report: Report) -> str:
+    """The first test set in one table, a row per protocol: input -> restored."""
+    levels = STUDIES[report.task].summary
+    first = report.results["figures"][0]["dataset"]
+    rows = []
+    for one in (one for one in report.results["figures"] if one["dataset"] == first):
+        cells = {
+            row["level"]: f"{decibels(row['psnr_input'])} → {decibels(row['psnr'])}"
+            for row in one["rows"]
+        }
+        options = f"--weights={report.task} --dataset={first} --protocol={one['protocol']}"
+        options += f" --levels={','.join(f'{level:g}' for level in levels)}"
+        rows.append([f"`{options}`", *(cells[level] for level in levels)])
+    header = [
+        f"{first}, PSNR in dB: {get_task(report.task).scale.quantity}",
+        *(f"{level:g}" for level in levels),
+    ]
+    return named_rows(header, rows)
 
 
 def beside_published(report: Report) -> str:
@@ -186,6 +206,7 @@ Make = Callable[[Report], Any]
 # By name: the results that are needed, and what makes the block or picture of them.
 BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {
     "figures": (("figures",), figures),
+    "summary": (("figures",), summary),
     "published": (("figures",), beside_published),
     "distance": (("comparison",), distance),
     "requested": (("requested",), requested),

@@ -51,6 +51,7 @@ class Study:
     Attributes:
       page: the page in docs/ that it fills.
       figures: (test set, protocol, levels) of the tables.
+      summary: levels of the first test set that the README tells of.
       compared: test set, protocol and levels of the comparison with dedicated networks.
       requested: test set, protocol, number of images and levels of the table of wrong levels.
       fine: (true level, requested levels around it): how smooth the PSNR is.
@@ -60,6 +61,7 @@ class Study:
 
     page: str
     figures: tuple[tuple[str, str, tuple[float, ...]], ...]
+    summary: tuple[float, ...]
     compared: tuple[str, str, tuple[float, ...]]
     requested: tuple[str, str, int, tuple[float, ...]]
     fine: tuple[float, tuple[float, ...]]
@@ -73,6 +75,7 @@ STUDIES = {
             ("CBSD68", "8-bit", (0, 5, 10, 15, 25, 35, 50, 75, 90)),
             ("Kodak24", "8-bit", (0, 15, 25, 50)),
         ),
+        summary=(5, 15, 25, 50, 75),
         compared=("CBSD68", "8-bit", (5, 15, 25, 50, 75, 90)),
         requested=("CBSD68", "8-bit", 12, (0, 5, 10, 15, 25, 35, 50, 75, 90)),
         fine=(25, tuple(range(18, 33))),
@@ -84,6 +87,7 @@ STUDIES = {
             ("LIVE1", "grey", (10, 20, 30, 40, 60, 80, 90)),
             ("LIVE1", "colour", (10, 20, 30, 40, 60, 80, 90)),
         ),
+        summary=(10, 20, 30, 40),
         compared=("LIVE1", "colour", (10, 30, 60)),
         requested=("LIVE1", "colour", 12, (5, 10, 20, 30, 40, 60, 80, 95)),
         fine=(30, (20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40)),
@@ -95,6 +99,7 @@ STUDIES = {
             ("Set5", "y", (1.5, 2, 2.5, 3, 3.5, 4, 5)),
             ("Set14", "y", (2, 3, 4)),
         ),
+        summary=(2, 2.5, 3, 4),
         compared=("Set5", "y", (2, 3, 4)),
         requested=("Set5", "y", 0, (1.5, 2, 2.5, 3, 3.5, 4, 5)),
         fine=(3, (2.6, 2.7, 2.8, 2.9, 3, 3.1, 3.2, 3.3, 3.4)),
