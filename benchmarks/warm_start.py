@@ -36,6 +36,7 @@ def run_config(steps: int, dataset: str):
     config.network.blocks = 4
     config.data.update({"dataset": dataset, "crop_size": 48, "crops": 4})
     config.levels.own_crops = False
+    config.levels.weighting = "equal"
     config.optimizer.update({"name": "adam", "learning_rate": 2e-3, "warmup_steps": 50})
     config.validation.update({"every": max(1, steps // 16), "levels": LEVELS})
     config.checkpoint.every = steps
