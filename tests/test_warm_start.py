@@ -12,6 +12,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.freezing import trainable_mask
+from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loop import train
 
 from .test_training import tiny_config
@@ -107,7 +108,7 @@ def test_a_run_begun_before_a_field_came_goes_on(default_data):
 
 def test_unfit_starts_are_told(default_data, plain, tmp_path):
     config = warm_config(default_data, plain)
-    config.network.channels = 8
+    config.network.channels = 2
     with pytest.raises(UserError, match="another shape"):
         train(config, tmp_path / "wide", progress=False)
     config = warm_config(default_data, plain)
@@ -118,3 +119,69 @@ def test_unfit_starts_are_told(default_data, plain, tmp_path):
     config.levels.origin = 250.0
     with pytest.raises(UserError, match="out of range"):
         train(config, tmp_path / "far", progress=False)
+
+
+def grown_config(default_data, weights, **network):
+    config = tiny_config(default_data)
+    config.initial_weights = str(weights)
+    config.network.update(network)
+    return config
+
+
+@pytest.fixture(scope="module")
+def small(default_data, tmp_path_factory):
+    """An adaptive network with slopes that are not zero, as weights."""
+    config = tiny_config(default_data)
+    config.levels.normalisation = "per_hundred"
+    config.generated = "block_"
+    model = make_model(model_config(config))
+    theta = model.init(jax.random.key(3))
+    keys = iter(jax.random.split(jax.random.key(4), 99))
+    theta = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(next(keys), x.shape), theta)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    save_weights(path, theta, model_config(config))
+    return path
+
+
+@pytest.mark.parametrize(
+    "features, network",
+    [
+        ("affine", {"channels": 7}),
+        ("affine", {"blocks": 3}),
+        ("polynomial", {"channels": 6, "blocks": 2}),
+    ],
+)
+def test_a_grown_network_begins_as_the_small_one_and_learns(
+    default_data, small, photograph, features, network
+):
+    config = grown_config(default_data, small, **network)
+    config.features.name, config.generated = features, "block_"
+    model = make_model(model_config(config))
+    theta = initial_theta(config, model)
+    chex.assert_trees_all_equal_shapes(theta, model.init(jax.random.key(0)))
+    image = photograph[None, :20, :31] / np.float32(255)
+    before = Restorer.from_pretrained(small)
+    for level in (0.0, 25.0, 90.0):
+        np.testing.assert_allclose(
+            model.apply(model.generate(theta, level), image),
+            before.apply(image, level=level),
+            atol=1e-5,
+        )
+    # What was added is reached by the gradient: no dead weights.
+    gradient = jax.grad(lambda t: jax.numpy.mean(model.apply(model.generate(t, 50.0), image) ** 2))(
+        theta
+    )
+    chex.assert_tree_all_finite(gradient)
+    if "channels" in network:
+        added = gradient["generated"]["block_0/conv_1/kernel"][0, :, :, 4:, :4]
+        assert np.abs(added).max() > 0
+    if "blocks" in network:
+        assert np.abs(gradient["generated"]["block_1/conv_2/kernel"][0]).max() > 0
+
+
+def test_a_network_does_not_shrink(default_data, small, tmp_path):
+    for network in ({"channels": 2}, {"channels": 8, "light_tail": False}):
+        config = grown_config(default_data, small, **network)
+        config.generated = "block_"
+        with pytest.raises(UserError, match="another shape or network"):
+            train(config, tmp_path / "run", progress=False)

@@ -28,6 +28,8 @@ class LevelPlaneNetwork(nn.Module):
     dtype: str = "float32"
 
     stride = ResidualNetwork.stride
+    growable = ResidualNetwork.growable
+    branch_exits = ResidualNetwork.branch_exits
     # The plane goes where the image goes, and sees no farther.
     receptive_field = ResidualNetwork.receptive_field
 

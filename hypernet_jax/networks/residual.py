@@ -69,6 +69,10 @@ class ResidualNetwork(nn.Module):
     dtype: str = "float32"
 
     stride = 2
+    # Attributes that may be larger than those of the weights that training starts from, and the
+    # layers that, where they are zero, make an added block the identity.
+    growable = ("channels", "blocks")
+    branch_exits = r"block_\d+/conv_2/"
 
     @property
     def receptive_field(self) -> int:

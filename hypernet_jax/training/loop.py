@@ -16,52 +16,18 @@ from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
 from hypernet_jax.data.prepare import check_crop_size, default_dataset, has_split, open_split
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Constant
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.freezing import freeze
+from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
 from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
-from hypernet_jax.weights import load_weights
 
 __all__ = ["make_iterator", "make_sampler", "train"]
-
-
-# What an attribute of a network may differ in without changing what its parameters mean.
-_FREE_ATTRIBUTES = ("dtype", "init_gain", "name", "parent")
-
-
-def _same_network(one: Model, other: Model) -> bool:
-    """Whether the same parameters make the same function of both models' networks."""
-    kinds, attributes = (type(one.network), type(other.network)), vars(one.network)
-    return kinds[0] is kinds[1] and all(
-        value == getattr(other.network, name)
-        for name, value in attributes.items()
-        if not name.startswith("_") and name not in _FREE_ATTRIBUTES
-    )
-
-
-def _initial_theta(config, model: Model):
-    """Fresh parameters, those of earlier weights of the same shape, or a plain network's."""
-    fresh = model.init(jax.random.key(config.seed))
-    if not config.initial_weights:
-        return fresh
-    source, theta = load_weights(config.initial_weights)
-    if isinstance(source.hypernet.features, Constant):
-        # The base is the plain network's kernels, and the slopes start at zero.
-        plain = source.generate(theta, source.task.scale.low)
-        theta = model.hypernet.init(jax.random.key(config.seed), plain)
-    shapes = [jax.tree.map(jax.numpy.shape, tree) for tree in (theta, fresh)]
-    if shapes[0] != shapes[1] or not _same_network(source, model):
-        raise UserError(
-            f"The weights {config.initial_weights} have another shape or network than the model of "
-            "the config; choose others, or the network and features that they were trained with."
-        )
-    return theta
 
 
 def make_sampler(config) -> LevelSampler:
@@ -169,7 +135,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     check_crop_size(dataset, config.data.crop_size)
-    theta = _initial_theta(config, model)
+    theta = initial_theta(config, model)
     optimizer = make_optimizer(config.optimizer, config.steps)
     if config.frozen:
         optimizer = freeze(optimizer, theta, config.frozen)

@@ -1,0 +1,116 @@
+"""What training starts from: fresh parameters, or weights that came before.
+
+Weights of a smaller network grow into a larger one that at first restores exactly as they
+do, so that what a small network learnt cheaply is not learnt again (net morphism; Chen et al.,
+Net2Net, ICLR 2016).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.features import Constant, FeatureMap, Polynomial
+from hypernet_jax.hypernet import Theta, path_matches
+from hypernet_jax.model import Model
+from hypernet_jax.weights import load_weights
+
+__all__ = ["grow", "initial_theta"]
+
+# What an attribute of a network may differ in without changing what its parameters mean.
+_FREE_ATTRIBUTES = ("dtype", "init_gain", "name", "parent")
+
+
+def _network_fits(source: Model, model: Model) -> bool:
+    """Whether the source's network, within the model's, makes the same function."""
+    if type(source.network) is not type(model.network):
+        return False
+    sizes = getattr(model.network, "growable", ())
+    for name, value in vars(source.network).items():
+        if name.startswith("_") or name in _FREE_ATTRIBUTES:
+            continue
+        own = getattr(model.network, name)
+        if not (value <= own if name in sizes else value == own):
+            return False
+    return True
+
+
+def _features_fit(source: FeatureMap, features: FeatureMap) -> bool:
+    """Whether the source's features are the first of these."""
+    if isinstance(source, Polynomial) and isinstance(features, Polynomial):
+        return source.degree <= features.degree
+    return source == features
+
+
+def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
+    """A parameter in whose corner an older one stands.
+
+    The last axis is of outputs. Old outputs see old inputs and features alone, so they stay what
+    they were; new ones keep their fresh kernels, from whatever they see.
+    """
+    corner = tuple(slice(size) for size in old.shape)
+    return fresh.at[..., : old.shape[-1]].set(0).at[corner].set(old)
+
+
+def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
+    """Puts theta of a smaller network into that of a larger one, of the same function.
+
+    Args:
+      theta: of the smaller network.
+      fresh: of the larger one, newly initialised: more channels, more blocks, or more powers
+        of the level. Each array must be at least as large as theta's.
+      exits: regular expression on the paths of the last layers of residual branches. Those of
+        blocks that theta lacks become zero, so that the new blocks begin as the identity.
+
+    Returns:
+      A tree like fresh. With theta inside, the new channels reach the output through zeros only;
+      gradients are not zero there, and they are learnt like any other.
+    """
+    ends_branch = path_matches(exits)
+
+    def of_group(group: str) -> dict[str, Any]:
+        grown = {}
+        for path, leaf in fresh[group].items():
+            if path in theta[group]:
+                grown[path] = _grown(theta[group][path], leaf)
+            else:
+                grown[path] = jnp.zeros_like(leaf) if ends_branch(path) else leaf
+        return grown
+
+    return {
+        "generated": of_group("generated"),
+        "shared": of_group("shared"),
+        "features": theta["features"],
+    }
+
+
+def initial_theta(config, model: Model) -> Theta:
+    """What a training config's run begins with.
+
+    Fresh parameters; or those of `config.initial_weights`: of the same shape, of one level (the
+    base, with slopes of zero); or of a smaller network, grown.
+
+    Raises:
+      UserError: if the weights are of another network, or of a larger one.
+    """
+    fresh = model.init(jax.random.key(config.seed))
+    if not config.initial_weights:
+        return fresh
+    source, theta = load_weights(config.initial_weights)
+    fits = _network_fits(source, model)
+    if isinstance(source.hypernet.features, Constant):
+        # The base is the plain network's kernels, and the slopes start at zero.
+        plain = source.generate(theta, source.task.scale.low)
+        theta = model.hypernet.init(jax.random.key(config.seed), plain)
+    else:
+        fits = fits and _features_fit(source.hypernet.features, model.hypernet.features)
+    for group in ("generated", "shared"):
+        fits = fits and theta[group].keys() <= fresh[group].keys()
+    if not fits:
+        raise UserError(
+            f"The weights {config.initial_weights} have another shape or network than the model of "
+            "the config; choose others, or the network and features that they were trained with, "
+            "or a larger network of that kind (more channels or blocks)."
+        )
+    return grow(theta, fresh, exits=getattr(model.network, "branch_exits", "$^"))
