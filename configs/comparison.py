@@ -12,10 +12,13 @@ The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 - level_plane: a plain network told the level by an extra input plane, as FFDNet is
 - ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
   one plain network (--config.initial_weights), since only related networks interpolate
+- specialised: one plain network per level, each begun as what the shipped weights generate there
+- continued: the shipped weights, trained on as one hypernetwork, beside the specialised networks
 
-Budget: the network of the compact recipe, 600 steps, in each step 6 crops of 32x32 per
-level, each level its own; every method sees as many crops as there are dedicated levels
-(published: four of its levels, ends: two). Two to six minutes each on two CPU cores.
+Budget: 600 steps, in each step 6 crops of 32x32 per level, each level its own; every method
+sees as many crops as there are dedicated levels (published: four of its levels, ends: two).
+The network is that of the compact recipe, or of the shipped weights where these are trained
+on. One to six minutes each on two CPU cores.
 """
 
 from typing import NamedTuple
@@ -23,6 +26,7 @@ from typing import NamedTuple
 from hypernet_jax.errors import UserError
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
+from hypernet_jax.weights import load_weights_and_config
 
 
 class Compared(NamedTuple):
@@ -69,6 +73,8 @@ METHODS = (
     "dedicated",
     "level_plane",
     "ends",
+    "specialised",
+    "continued",
 )
 
 
@@ -90,14 +96,20 @@ def get_config(variant="denoise-hypernetwork"):
     config.levels.normalisation = get_task(task).scale.normalisation
     config.levels.count = len(compared.levels)
     config.validation.levels = compared.levels
-    if method in ("equal", "published", "dedicated", "ends"):
+    if method in ("specialised", "continued"):
+        config.initial_weights = task
+        shipped = load_weights_and_config(task)[2]
+        config.network.update(shipped["network"])
+        config.generated = shipped["generated"]
+        config.optimizer.learning_rate = 5e-4  # of weights that have come far
+    if method in ("equal", "published", "dedicated", "specialised", "ends"):
         config.levels.weighting = "equal"
     if method == "polynomial":
         config.features.name = "polynomial"
     elif method == "published":
         config.levels.fixed = compared.published
-    elif method in ("dedicated", "ends"):
-        levels = compared.levels if method == "dedicated" else compared.ends
+    elif method in ("dedicated", "specialised", "ends"):
+        levels = compared.ends if method == "ends" else compared.levels
         config.features.name = "independent"
         config.features.levels = config.levels.fixed = levels
     elif method == "level_plane":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from report_studies import CHOICES, METHODS, STUDIES
+from report_studies import BEGUN_FROM_SHIPPED, CHOICES, METHODS, STUDIES
 
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
 from hypernet_jax.evaluation.report import markdown_table, table
@@ -75,17 +75,16 @@ def beside_published(report: Report) -> str:
     return f"{named_rows(header, rows)}\n\n{published['note']}"
 
 
-def distance(report: Report) -> str:
-    """PSNR of dedicated networks, and of the others less that."""
-    comparison = report.results["comparison"]
-    dedicated = comparison["rows"]["dedicated"]
-    rows = [["dedicated networks, PSNR", f"{dedicated['trainable']:,}"]]
-    rows[0] += [decibels(value) for value in dedicated["psnr"]]
-    for method, name in METHODS.items():
+def distances(comparison: dict[str, Any], dedicated: str, methods: dict[str, str]) -> str:
+    """PSNR of the networks of one level each (a row's name), and of the others less that."""
+    psnr = comparison["rows"][dedicated]["psnr"]
+    trained = f"{comparison['rows'][dedicated]['trainable']:,}"
+    rows = [[f"{dedicated} networks, PSNR", trained, *(decibels(value) for value in psnr)]]
+    for method, name in methods.items():
         if method in comparison["rows"]:
             row = comparison["rows"][method]
-            distances = np.subtract(row["psnr"], dedicated["psnr"])
-            rows.append([name, f"{row['trainable']:,}", *(decibels(x, "+") for x in distances)])
+            differences = (decibels(x, "+") for x in np.subtract(row["psnr"], psnr))
+            rows.append([name, f"{row['trainable']:,}", *differences])
     header = [
         f"{comparison['dataset']}, {comparison['protocol']} protocol",
         "trained numbers",
@@ -94,22 +93,46 @@ def distance(report: Report) -> str:
     return named_rows(header, rows)
 
 
+def distance(report: Report) -> str:
+    """What one network for all levels gives away to dedicated ones, all trained from the start."""
+    return distances(report.results["comparison"], "dedicated", METHODS)
+
+
+def specialised(report: Report) -> str:
+    """The same of networks that begin as the shipped weights."""
+    return distances(report.results["specialised"], "specialised", BEGUN_FROM_SHIPPED)
+
+
 def requested(report: Report) -> str:
     """How smooth PSNR is in the requested level, in words."""
     fine, study = report.results["requested"]["fine"], report.results["requested"]["table"]
-    steps = np.abs(np.diff(fine["psnr"][0]) / np.diff(fine["requested"]))
+    asked, around = np.asarray(fine["requested"]), np.asarray(fine["psnr"][0])
+    steps = np.abs(np.diff(around) / np.diff(asked))
     level = get_task(report.task).scale.quantity
-    best = fine["requested"][int(np.argmax(fine["psnr"][0]))]
+    best = asked[int(np.argmax(around))]
+    cost = around.max() - around
+    # Where the level is nearly right.
+    near = asked[cost <= 0.05]
+    inside = steps[(asked[:-1] >= near[0]) & (asked[1:] <= near[-1])]
     psnr = np.asarray(study["psnr"])
     diagonal = np.array([psnr[i, i] for i in range(len(psnr))])
     lost = float(np.max(psnr.max(axis=1) - diagonal))
-    return (
+    sentences = [
         f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
-        f"{study['seed']}. Where the {level} is {fine['levels'][0]:g}, asking for anything from "
-        f"{fine['requested'][0]:g} to {fine['requested'][-1]:g} changes PSNR by at most "
-        f"{steps.max():.3f} dB per unit; the best is at {best:g}. At the tabulated levels the true "
-        f"one is at most {lost:.2f} dB below the best of its row."
-    )
+        f"{study['seed']}.",
+        f"Where the {level} is {fine['levels'][0]:g}, asking for {best:g} is best.",
+        f"From {asked[0]:g} to {asked[-1]:g} PSNR changes by at most {steps.max():.3f} dB per unit "
+        f"and is {cost[0]:.2f} dB below the best at {asked[0]:g} and {cost[-1]:.2f} dB at "
+        f"{asked[-1]:g}.",
+        f"At the tabulated levels the true one is at most {lost:.2f} dB below the best of its row.",
+    ]
+    if inside.size:
+        sentences.insert(
+            2,
+            f"Anything from {near[0]:g} to {near[-1]:g} costs at most 0.05 dB, and changes by at "
+            f"most {inside.max():.3f} dB per unit.",
+        )
+    return " ".join(sentences)
 
 
 def blind(report: Report) -> str:
@@ -209,6 +232,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {
     "summary": (("figures",), summary),
     "published": (("figures",), beside_published),
     "distance": (("comparison",), distance),
+    "specialised": (("specialised",), specialised),
     "requested": (("requested",), requested),
     "blind": (("blind",), blind),
     "weights": (("weights",), weights),

@@ -1,6 +1,7 @@
 """What the reports measure: test sets, levels and methods of each task."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,8 +13,17 @@ from hypernet_jax.evaluation.studies import blind_study, requested_study, weight
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.weights import load_weights_and_config
 
-__all__ = ["CHOICES", "METHODS", "STUDIES", "Study", "measure_study", "with_stored"]
+__all__ = [
+    "BEGUN_FROM_SHIPPED",
+    "CHOICES",
+    "METHODS",
+    "STUDIES",
+    "Study",
+    "measure_study",
+    "with_stored",
+]
 
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
@@ -23,6 +33,11 @@ METHODS = {
     "polynomial": "one hypernetwork, quadratic in the level",
     "level_plane": "level as an input plane",
     "ends": "two networks, interpolated (DNI)",
+}
+# The same of networks that begin as the shipped weights: what specialising to one level gains.
+BEGUN_FROM_SHIPPED = {
+    "continued": "the shipped hypernetwork, trained on",
+    "shipped": "the shipped hypernetwork as it is",
 }
 
 # What the recipe consists of, each part replaced alone: run's name, what is replaced, override.
@@ -118,11 +133,20 @@ def _trained(
             yield method, *load_ema(runs / f"{task}-{method}")
 
 
-def _comparison(task: str, datasets: Path, runs: Path) -> dict[str, Any]:
+def _shipped(task: str) -> tuple[str, dict[str, Any], Theta]:
+    """The shipped weights as `_trained` yields runs; no steps are added to them."""
+    theta, config = load_weights_and_config(task)[1:]
+    return "shipped", {"model": config, "steps": 0}, theta
+
+
+def _comparison(
+    task: str, datasets: Path, runs: Path, trained: Iterable[tuple[str, dict[str, Any], Theta]]
+) -> dict[str, Any]:
+    """PSNR of runs at the levels that the task is compared at, on the whole test set."""
     name, protocol, levels = STUDIES[task].compared
     rows, study = {}, {}
-    for method, config, theta in _trained(runs, task, ("dedicated", *METHODS)):
-        model = model_config(config)
+    for method, config, theta in trained:
+        model = config.get("model") or model_config(config)
         if method == "ends":  # trained side by side, applied interpolated
             model["features"] = {**model["features"], "name": "interpolated"}
         restorer = Restorer(make_model(model), theta)
@@ -186,9 +210,12 @@ def with_stored(study: str, stored: Any, result: Any) -> Any:
 def measure_study(
     study: str, task: str, *, weights: str | None, datasets: Path | None, runs: Path | None
 ) -> Any:
-    """Measures one study of a task: figures, requested, blind, comparison, weights, choices."""
+    """Measures one study of a task.
+
+    The studies: figures, requested, blind; of RUNS: comparison, specialised, weights, choices.
+    """
     plan = STUDIES[task]
-    if study in ("comparison", "weights", "choices") and runs is None:
+    if study in ("comparison", "specialised", "weights", "choices") and runs is None:
         raise UserError("Give --runs, the folder of the runs.")
     if study not in ("weights", "choices") and datasets is None:
         raise UserError("Give --datasets, the folder of the test sets.")
@@ -197,7 +224,10 @@ def measure_study(
     if study == "choices":
         return _choices(task, runs)
     if study == "comparison":
-        return _comparison(task, datasets, runs)
+        return _comparison(task, datasets, runs, _trained(runs, task, ("dedicated", *METHODS)))
+    if study == "specialised":
+        both = _trained(runs, task, ("specialised", "continued"))
+        return _comparison(task, datasets, runs, itertools.chain(both, [_shipped(task)]))
     restorer = Restorer.from_pretrained(weights or task)
     if study == "figures":
         return [

@@ -81,12 +81,7 @@ class HyperNetwork:
         wherever there is a constant feature, so that the slopes start at zero.
         """
         feature_params = self.features.init(key)
-        levels = jnp.linspace(self.scale.low, self.scale.high, _FIT_POINTS)
-        phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
-        weights, *_ = jnp.linalg.lstsq(phis, jnp.ones(_FIT_POINTS))
-        # Least squares misses 0 and 1 by a rounding error, and a warm start is to be exact.
-        whole = jnp.round(weights)
-        weights = jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
+        weights = self.fit(feature_params, self.levels_of_fit(), lambda _: jnp.ones(1))
 
         flat = traverse_util.flatten_dict(template, sep="/")
         generated = {path: leaf for path, leaf in flat.items() if self.generated(path)}
@@ -101,6 +96,29 @@ class HyperNetwork:
             for path, leaf in generated.items()
         }
         return {"generated": banks, "shared": shared, "features": feature_params}
+
+    def levels_of_fit(self) -> jax.Array:
+        """Levels over the whole range, in people's units."""
+        return jnp.linspace(self.scale.low, self.scale.high, _FIT_POINTS)
+
+    def fit(
+        self, feature_params: dict, levels: jax.Array, wanted: Callable[[jax.Array], jax.Array]
+    ) -> jax.Array:
+        """Weights w that make phi(level) @ w as near to wanted(level) as least squares can.
+
+        Args:
+          feature_params: of these features.
+          levels: where, in people's units, (n,).
+          wanted: level -> (m,).
+
+        Returns:
+          (number of features, m).
+        """
+        phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
+        weights, *_ = jnp.linalg.lstsq(phis, jax.vmap(wanted)(levels))
+        # Least squares misses 0 and 1 by a rounding error, and a start from weights is to be exact.
+        whole = jnp.round(weights)
+        return jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
     def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
         """Features of one level in people's units; shape (number of features,)."""

@@ -179,6 +179,28 @@ def test_a_grown_network_begins_as_the_small_one_and_learns(
         assert np.abs(gradient["generated"]["block_1/conv_2/kernel"][0]).max() > 0
 
 
+def test_features_of_weights_are_expressed_in_others(default_data, small):
+    def generated(level, **config):
+        model = make_model(model_config(config["of"]))
+        return model.generate(initial_theta(config["of"], model), level)
+
+    source, theta = load_weights(small)
+    config = grown_config(default_data, small)
+    config.generated = "block_"
+    # Independent networks begin as what the weights generate at their levels.
+    config.features.name = "independent"
+    config.features.levels = config.levels.fixed = (15.0, 80.0)
+    for level in (15.0, 80.0):
+        expected = source.generate(theta, level)
+        chex.assert_trees_all_close(generated(level, of=config), expected, atol=1e-6)
+    # A bank counted from another level generates the same.
+    config.features.name, config.features.levels, config.levels.fixed = "affine", (), ()
+    config.levels.origin = 30.0
+    for level in (0.0, 30.0, 90.0):
+        expected = source.generate(theta, level)
+        chex.assert_trees_all_close(generated(level, of=config), expected, atol=1e-5)
+
+
 def test_a_network_does_not_shrink(default_data, small, tmp_path):
     for network in ({"channels": 2}, {"channels": 8, "light_tail": False}):
         config = grown_config(default_data, small, **network)

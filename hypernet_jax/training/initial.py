@@ -2,21 +2,22 @@
 
 Weights of a smaller network grow into a larger one that at first restores exactly as they
 do, so that what a small network learnt cheaply is not learnt again (net morphism; Chen et al.,
-Net2Net, ICLR 2016).
+Net2Net, ICLR 2016). Those of other features of the level are expressed in the new ones.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Constant, FeatureMap, Polynomial
+from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta, path_matches
 from hypernet_jax.model import Model
 from hypernet_jax.weights import load_weights
 
-__all__ = ["grow", "initial_theta"]
+__all__ = ["grow", "initial_theta", "with_features_of"]
 
 # What an attribute of a network may differ in without changing what its parameters mean.
 _FREE_ATTRIBUTES = ("dtype", "init_gain", "name", "parent")
@@ -36,18 +37,51 @@ def _network_fits(source: Model, model: Model) -> bool:
     return True
 
 
-def _features_fit(source: FeatureMap, features: FeatureMap) -> bool:
-    """Whether the source's features are the first of these."""
-    if isinstance(source, Polynomial) and isinstance(features, Polynomial):
-        return source.degree <= features.degree
-    return source == features
+def _same_features(source: Model, model: Model) -> bool:
+    """Whether the same bank means the same; of another task, which counts otherwise, too."""
+    one, other = source.hypernet, model.hypernet
+    of_level = (one.scale.normalisation, one.scale.origin)
+    return one.features == other.features and (
+        source.task.name != model.task.name
+        or of_level == (other.scale.normalisation, other.scale.origin)
+    )
+
+
+def with_features_of(
+    model: Model, key: jax.Array, source: Model, theta: Theta, levels: Sequence[float]
+) -> Theta:
+    """Expresses theta of one feature map in that of another.
+
+    Args:
+      model: its features are wanted.
+      key: PRNG key of features that have parameters of their own.
+      source: what theta belongs to.
+      theta: of the source.
+      levels: where both shall generate the same networks, in people's units.
+
+    Returns:
+      A theta for the model's features. The networks are the same where the model's features
+      span the source's (polynomials of a higher degree or another origin, independent networks at
+      `levels`), else as near as least squares can make them.
+    """
+    features = model.hypernet.features.init(key)
+    weights = model.hypernet.fit(
+        features,
+        jnp.asarray(levels, jnp.float32),
+        lambda level: source.hypernet.phi(theta["features"], level),
+    )
+    banks = {
+        path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1)
+        for path, bank in theta["generated"].items()
+    }
+    return {"generated": banks, "shared": theta["shared"], "features": features}
 
 
 def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
     """A parameter in whose corner an older one stands.
 
-    The last axis is of outputs. Old outputs see old inputs and features alone, so they stay what
-    they were; new ones keep their fresh kernels, from whatever they see.
+    The last axis is of outputs. Old outputs see old inputs alone, so they stay what they were;
+    new ones keep their fresh kernels, from whatever they see.
     """
     corner = tuple(slice(size) for size in old.shape)
     return fresh.at[..., : old.shape[-1]].set(0).at[corner].set(old)
@@ -58,8 +92,8 @@ def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
 
     Args:
       theta: of the smaller network.
-      fresh: of the larger one, newly initialised: more channels, more blocks, or more powers
-        of the level. Each array must be at least as large as theta's.
+      fresh: of the larger one, newly initialised: more channels or more blocks. Each array must
+        be at least as large as theta's.
       exits: regular expression on the paths of the last layers of residual branches. Those of
         blocks that theta lacks become zero, so that the new blocks begin as the identity.
 
@@ -88,29 +122,30 @@ def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
 def initial_theta(config, model: Model) -> Theta:
     """What a training config's run begins with.
 
-    Fresh parameters; or those of `config.initial_weights`: of the same shape, of one level (the
-    base, with slopes of zero); or of a smaller network, grown.
+    Fresh parameters; or those of `config.initial_weights`, with the features of the level that the
+    config has, and grown to its network.
 
     Raises:
       UserError: if the weights are of another network, or of a larger one.
     """
-    fresh = model.init(jax.random.key(config.seed))
+    key = jax.random.key(config.seed)
+    fresh = model.init(key)
     if not config.initial_weights:
         return fresh
     source, theta = load_weights(config.initial_weights)
-    fits = _network_fits(source, model)
     if isinstance(source.hypernet.features, Constant):
-        # The base is the plain network's kernels, and the slopes start at zero.
+        # A plain network does not tell which of its parameters shall depend on the level.
         plain = source.generate(theta, source.task.scale.low)
-        theta = model.hypernet.init(jax.random.key(config.seed), plain)
-    else:
-        fits = fits and _features_fit(source.hypernet.features, model.hypernet.features)
-    for group in ("generated", "shared"):
-        fits = fits and theta[group].keys() <= fresh[group].keys()
-    if not fits:
+        theta = model.hypernet.init(key, plain)
+    elif not _same_features(source, model):
+        levels = config.levels.fixed or model.hypernet.levels_of_fit()
+        theta = with_features_of(model, key, source, theta, levels)
+    if not _network_fits(source, model) or any(
+        not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")
+    ):
         raise UserError(
             f"The weights {config.initial_weights} have another shape or network than the model of "
-            "the config; choose others, or the network and features that they were trained with, "
-            "or a larger network of that kind (more channels or blocks)."
+            "the config; choose others, or the network and generated parameters that they were "
+            "trained with, or a larger network of that kind (more channels or blocks)."
         )
     return grow(theta, fresh, exits=getattr(model.network, "branch_exits", "$^"))

@@ -21,9 +21,9 @@ def _base() -> ConfigDict:
         {
             "task": "",  # a name of hypernet_jax/tasks.py; set by the config file
             "seed": 0,
-            # Weights to go on from, by name or file; empty: start afresh. Weights of one level
-            # (a plain network) become the base, and the slopes start at zero. Those of a smaller
-            # network (fewer channels or blocks) grow; at first it restores as they did.
+            # Weights to go on from, by name or file; empty: start afresh. At first the networks
+            # are those of the weights, even if these have fewer channels, blocks or powers of the
+            # level, or one level alone (a plain network: the base, with slopes of zero).
             "initial_weights": "",
             # What stays as it is: a regular expression on base/PATH, slopes/PATH (of a generated
             # parameter), shared/PATH and features/PATH; "^(base|shared)/" trains slopes only.
