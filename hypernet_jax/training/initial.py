@@ -138,7 +138,7 @@ def initial_theta(config, model: Model) -> Theta:
         plain = source.generate(theta, source.task.scale.low)
         theta = model.hypernet.init(key, plain)
     elif not _same_features(source, model):
-        levels = config.levels.fixed or model.hypernet.levels_of_fit()
+        levels = config.levels.fixed or model.hypernet.levels_of_fit().tolist()
         theta = with_features_of(model, key, source, theta, levels)
     if not _network_fits(source, model) or any(
         not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")
