@@ -91,6 +91,7 @@ def get_config(variant="denoise-hypernetwork"):
     config.task = task
     config.steps = 600
     config.data.crop_size, config.data.crops = 32, 6
+    config.data.grey = 0.0  # measured on images in colour
     config.optimizer.warmup_steps = 100
     config.levels.low, config.levels.high = compared.drawn
     config.levels.normalisation = get_task(task).scale.normalisation

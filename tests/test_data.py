@@ -211,6 +211,24 @@ def test_batch_contents(default_data):
     assert grey["clean"].shape == (2, 24, 24, 1)
 
 
+def test_a_share_of_the_crops_loses_its_colour(default_data):
+    def clean(**options):
+        source = open_split(default_data, "train")
+        (batch,) = take(pipeline(source, crops=50, crop_size=16, **options), 1)
+        return batch["clean"]
+
+    def without_colour(crops):
+        return (crops == crops[..., :1]).all(axis=(1, 2, 3))
+
+    assert not without_colour(clean()).any()
+    # Two standard deviations of the mean of 50 draws around 0.3.
+    assert 0.17 < without_colour(clean(grey=0.3)).mean() < 0.43
+    grey, colour = clean(grey=1.0), clean()
+    assert without_colour(grey).all()
+    np.testing.assert_allclose(grey[0, ..., 0], colour[0] @ [0.299, 0.587, 0.114], atol=1)
+    assert clean(grey=1.0, colours=1).shape[-1] == 1
+
+
 def test_cache_decodes_once(default_data):
     """The cache changes nothing but how often an image is decoded, and keeps to its room."""
     source = open_split(default_data, "train")

@@ -20,6 +20,7 @@ from hypernet_jax import UserError, save_weights
 from hypernet_jax.checkpoints import load_ema
 from hypernet_jax.data.prepare import prepare_dataset
 from hypernet_jax.model import make_model, model_config
+from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
@@ -341,6 +342,22 @@ def test_relative_weights_make_levels_count_alike(default_data):
     cosine = plain @ expected / np.linalg.norm(plain) / np.linalg.norm(expected)
     assert cosine < 0.98, "equal weights point elsewhere"
     assert float(metrics["loss"]) == pytest.approx(float(others["loss"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("task", ["denoise", "deblur"])
+def test_what_has_no_colour_is_degraded_without(task, photograph):
+    colour = photograph[None, :16, :16]
+    grey = np.repeat(colour[..., :1], 3, axis=-1)
+    batch = {
+        "clean": np.stack([colour, grey], axis=1),
+        "levels": np.array([2.0], np.float32),
+        "ids": np.array([[0, 1]], np.int32),
+    }
+    _, degraded = degrade_batch(jax.random.key(0), get_task(task), batch)
+    of_colour, of_grey = degraded[0]
+    assert not (of_colour == of_colour[..., :1]).all()
+    chex.assert_trees_all_equal(of_grey, jax.numpy.repeat(of_grey[..., :1], 3, axis=-1))
+    assert np.abs(of_grey - grey[0] / 255.0).max() > 1e-3
 
 
 def test_schedules():

@@ -10,6 +10,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from PIL import Image
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.metrics import rgb_to_y
@@ -80,11 +81,19 @@ def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
     return np.repeat(image, 3, axis=-1)
 
 
-class _RandomCrop(grain.transforms.RandomMap):
-    """A random crop, flipped and transposed at random: the eight symmetries of the square."""
+def _without_colour(crop: np.ndarray) -> np.ndarray:
+    """The luminance of an RGB crop, as three equal channels."""
+    return np.repeat(np.asarray(Image.fromarray(crop).convert("L"))[..., None], 3, axis=-1)
 
-    def __init__(self, size: int, colours: int):
-        self._size, self._colours = size, colours
+
+class _RandomCrop(grain.transforms.RandomMap):
+    """A random crop, flipped and transposed at random: the eight symmetries of the square.
+
+    A share `grey` of the crops in colour loses it.
+    """
+
+    def __init__(self, size: int, colours: int, grey: float):
+        self._size, self._colours, self._grey = size, colours, grey
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
         image, size = element["image"], self._size
@@ -102,7 +111,11 @@ class _RandomCrop(grain.transforms.RandomMap):
             crop = crop[:, ::-1]
         if rng.random() < 0.5:
             crop = crop.transpose(1, 0, 2)
-        return to_colours(np.ascontiguousarray(crop), self._colours)
+        crop = to_colours(np.ascontiguousarray(crop), self._colours)
+        # Nothing is drawn where nothing is asked: earlier runs go on with the same crops.
+        if self._grey and self._colours == 3 and rng.random() < self._grey:
+            crop = _without_colour(crop)
+        return crop
 
 
 def _with_id(position: int, crop: np.ndarray) -> dict[str, Any]:
@@ -159,6 +172,7 @@ def make_pipeline(
     crop_size: int,
     colours: int,
     sampler: LevelSampler,
+    grey: float = 0.0,
     degrade: Callable | None = None,
     threads: int = 2,
     process: int = 0,
@@ -173,6 +187,7 @@ def make_pipeline(
       crop_size: side of a crop.
       colours: 3, or 1 to convert to grey.
       sampler: draws the levels of a step.
+      grey: share of the crops that are made grey, if `colours` is 3.
       degrade: a host degradation (key, image, level); None if the device does it.
       threads: reading threads; no effect on what is read.
       process, processes: this process' share; no record is seen twice in an epoch.
@@ -187,7 +202,7 @@ def make_pipeline(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(_RandomCrop(crop_size, colours))
+        .random_map(_RandomCrop(crop_size, colours, grey))
         .map_with_index(_with_id)[process::processes]
         .batch(crops * (sampler.levels if sampler.own_crops else 1), drop_remainder=True)
         .random_map(_AddLevels(sampler, degrade, process=process, processes=processes))

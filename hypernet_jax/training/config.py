@@ -25,13 +25,19 @@ _FREE_FIELDS = (
 
 
 # What runs did before these fields came, where it is not what their defaults say.
-_BEFORE = {"optimizer.name": "adam", "levels.own_crops": False, "levels.weighting": "equal"}
+_BEFORE = {
+    "optimizer.name": "adam",
+    "levels.own_crops": False,
+    "levels.weighting": "equal",
+    "data.grey": 0.0,
+}
 
 # Inclusive ranges of real values; a value must be finite too.
 _RANGES = {
     "seed": (0, 2**31 - 1),
     "levels.power": (0.1, 10.0),
     "levels.whole": (0.0, 1.0),
+    "data.grey": (0.0, 1.0),
     "data.cache_gib": (0.0, 2.0**20),
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),

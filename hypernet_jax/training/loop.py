@@ -54,6 +54,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
         crop_size=config.data.crop_size,
         colours=model.colours,
         sampler=sampler,
+        grey=config.data.grey,
         degrade=None if model.task.on_device else model.task.degrade,
         threads=config.data.threads,
         process=jax.process_index(),

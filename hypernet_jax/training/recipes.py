@@ -82,6 +82,9 @@ def _base() -> ConfigDict:
                 "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default
                 "crop_size": 96,
                 "crops": 16,
+                # Share of the crops that a colour network sees in grey, degraded as a grey image:
+                # without it the network takes grey noise for texture. Published: 0.
+                "grey": 0.15,
                 "threads": 4,
                 "cache_gib": 2.0,  # of decoded sub-images that each process keeps in memory
             },
@@ -119,6 +122,7 @@ def _published() -> ConfigDict:
     config.generated = "block_"
     config.levels.own_crops = False
     config.levels.weighting = "equal"
+    config.data.grey = 0.0
     config.levels.normalisation = "published"
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-4

@@ -64,7 +64,9 @@ def degrade_batch(
 
         def degrade(number, level, crop_id, image):
             crop_key = jax.random.fold_in(jax.random.fold_in(key, number), crop_id)
-            return task.degrade(crop_key, image, level)
+            degraded = task.degrade(crop_key, image, level)
+            # What has no colour is degraded as an image of one channel: noise has no colour there.
+            return jnp.where(jnp.all(image == image[..., :1]), degraded[..., :1], degraded)
 
         over_crops = jax.vmap(degrade, in_axes=(None, 0 if levels.ndim == 2 else None, 0, 0))
         crops_axis = 0 if own_crops else None
