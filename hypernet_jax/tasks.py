@@ -15,7 +15,7 @@ from hypernet_jax import degradations
 from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import BLUR_SIGMA, JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
-from hypernet_jax.metrics import rgb_to_y
+from hypernet_jax.metrics import luminance, rgb_to_y
 
 __all__ = ["TASKS", "Protocol", "Task", "get_task"]
 
@@ -132,6 +132,12 @@ def _luma_plane(image: np.ndarray, level: float) -> np.ndarray:
     return image if image.shape[-1] == 1 else rgb_to_y(image).astype(np.uint8)
 
 
+def _grey(image: np.ndarray, level: float) -> np.ndarray:
+    """The image as a grey one."""
+    del level
+    return image if image.shape[-1] == 1 else luminance(image)
+
+
 def _crop_to_multiple(image: np.ndarray, level: float) -> np.ndarray:
     """Crops to a multiple of an integer scale, as the literature does; fractional: as it is."""
     if not float(level).is_integer():
@@ -156,6 +162,11 @@ TASKS = {
                 "float": Protocol(
                     "noise added, neither clipped nor rounded; RGB",
                     degradations.gaussian_noise_float,
+                ),
+                "grey": Protocol(
+                    "made grey, noise added, clipped to 0..255 and rounded",
+                    degradations.gaussian_noise,
+                    reference=_grey,
                 ),
             },
             levels=(5, 15, 25, 35, 50, 75),

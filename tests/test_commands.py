@@ -204,6 +204,7 @@ def folder_of_images(tmp_path, photograph):
     [
         ("denoise", "8-bit", set()),
         ("denoise", "float", set()),
+        ("denoise", "grey", set()),
         ("dejpeg", "colour", {"psnr_b", "psnr_b_input"}),
         ("dejpeg", "grey", {"psnr_b", "psnr_b_input"}),
         ("sr", "y", set()),

@@ -10,10 +10,9 @@ from typing import Any
 
 import grain
 import numpy as np
-from PIL import Image
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.metrics import rgb_to_y
+from hypernet_jax.metrics import luminance, rgb_to_y
 
 __all__ = ["LevelSampler", "make_pipeline", "to_colours"]
 
@@ -81,11 +80,6 @@ def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
     return np.repeat(image, 3, axis=-1)
 
 
-def _without_colour(crop: np.ndarray) -> np.ndarray:
-    """The luminance of an RGB crop, as three equal channels."""
-    return np.repeat(np.asarray(Image.fromarray(crop).convert("L"))[..., None], 3, axis=-1)
-
-
 class _RandomCrop(grain.transforms.RandomMap):
     """A random crop, flipped and transposed at random: the eight symmetries of the square.
 
@@ -114,7 +108,7 @@ class _RandomCrop(grain.transforms.RandomMap):
         crop = to_colours(np.ascontiguousarray(crop), self._colours)
         # Nothing is drawn where nothing is asked: earlier runs go on with the same crops.
         if self._grey and self._colours == 3 and rng.random() < self._grey:
-            crop = _without_colour(crop)
+            crop = np.repeat(luminance(crop), 3, axis=-1)
         return crop
 
 
