@@ -36,6 +36,11 @@ def test_noise_of_real_photographs(name, sigma):
     assert found.level == pytest.approx(sigma, abs=1.0 + 0.04 * sigma)
 
 
+def test_noise_of_a_grey_image_saved_in_colour():
+    grey = noisy(skimage.data.coffee()[..., 1:2], 25)
+    assert DENOISE.estimate_level(np.repeat(grey, 3, axis=-1)) == DENOISE.estimate_level(grey)
+
+
 def test_noise_of_a_small_image_is_refused_with_a_sentence(photograph):
     with pytest.raises(UserError, match="20x9 pixels is too small"):
         DENOISE.estimate_level(photograph[:9, :20])

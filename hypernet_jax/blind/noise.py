@@ -36,6 +36,9 @@ def patch_sigma(pixels: np.ndarray) -> float:
       pixels: (H, W, C) in 0..255.
     """
     pixels = np.asarray(pixels, np.float32)
+    if (pixels == pixels[..., :1]).all():
+        # A grey image saved in colour: its channels are no more dimensions than one.
+        pixels = pixels[..., :1]
     height, width, channels = pixels.shape
     dimensions = channels * _SIDE**2
     places = max(0, height - _SIDE + 1) * max(0, width - _SIDE + 1)
