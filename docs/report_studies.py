@@ -52,6 +52,7 @@ CHOICES = {
         "--config.data.crops=1 --config.data.crop_size=78",
     ),
     "direct": ("no residual output", "--config.network.residual_output=False"),
+    "no-average": ("no average of parameters", "--config.ema_decay=0"),
     "low-levels": ("more low levels", "--config.levels.power=2"),
     "noise-share": ("z = sigma / (sigma + 25)", "--config.levels.normalisation=noise_share"),
     "published": ("published levels", "configs/comparison.py:denoise-published"),
