@@ -38,7 +38,17 @@ def test_noise_of_real_photographs(name, sigma):
 
 def test_noise_of_a_grey_image_saved_in_colour():
     grey = noisy(skimage.data.coffee()[..., 1:2], 25)
-    assert DENOISE.estimate_level(np.repeat(grey, 3, axis=-1)) == DENOISE.estimate_level(grey)
+    found = DENOISE.estimate_level(grey).level
+    colour = np.repeat(grey, 3, axis=-1)
+    assert DENOISE.estimate_level(colour).level == pytest.approx(found, abs=1e-3)
+    colour[0, 0, 0] += 1
+    assert DENOISE.estimate_level(colour).level == pytest.approx(found, abs=0.1)
+    # Toned, and so darker by a tenth; what was saved and rounded once more.
+    sepia = np.round(colour * np.array([1.0, 0.92, 0.78]))
+    assert DENOISE.estimate_level(sepia).level == pytest.approx(0.9 * found, rel=0.1)
+    # Noise of its own in every channel is colour.
+    colourful = noisy(np.repeat(skimage.data.coffee()[..., 1:2], 3, axis=-1), 25)
+    assert DENOISE.estimate_level(colourful).level == pytest.approx(25, abs=2)
 
 
 def test_noise_of_a_small_image_is_refused_with_a_sentence(photograph):

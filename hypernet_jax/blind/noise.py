@@ -19,6 +19,9 @@ _MOST = 60_000
 # Patches per dimension below which a covariance says little.
 _FEWEST_PER_DIMENSION = 5
 
+# Standard deviation, in grey levels, of colours across the line on which most of them lie.
+_LEAST_COLOUR = 1.5
+
 # 8-bit noise is clipped to 0..255, which makes strong noise look weaker. What `patch_sigma`
 # says of 8-bit noise of a true sigma, mean over 24 training photographs, made by
 # benchmarks/noise_estimate.py; linear between its entries.
@@ -29,6 +32,16 @@ _SEEN = (
 )  # fmt: skip
 
 
+def _without_colour(pixels: np.ndarray) -> bool:
+    """Whether the colours lie on one line, but for rounding: a grey image, or a toned one.
+
+    The channels, with the noise in them, are no more dimensions than one then.
+    """
+    colours = pixels.reshape(-1, 3).astype(np.float64)
+    across = np.linalg.eigvalsh(np.cov(colours.T))[1]
+    return bool(across < _LEAST_COLOUR**2)
+
+
 def patch_sigma(pixels: np.ndarray) -> float:
     """Standard deviation of the noise as the patches show it, clipping and all.
 
@@ -36,9 +49,8 @@ def patch_sigma(pixels: np.ndarray) -> float:
       pixels: (H, W, C) in 0..255.
     """
     pixels = np.asarray(pixels, np.float32)
-    if (pixels == pixels[..., :1]).all():
-        # A grey image saved in colour: its channels are no more dimensions than one.
-        pixels = pixels[..., :1]
+    if pixels.shape[-1] == 3 and _without_colour(pixels):
+        pixels = pixels.mean(axis=-1, keepdims=True)
     height, width, channels = pixels.shape
     dimensions = channels * _SIDE**2
     places = max(0, height - _SIDE + 1) * max(0, width - _SIDE + 1)
