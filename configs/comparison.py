@@ -102,6 +102,9 @@ def get_config(variant="denoise-hypernetwork"):
         shipped = load_weights_and_config(task)[2]
         config.network.update(shipped["network"])
         config.generated = shipped["generated"]
+        config.features.update(shipped["features"])
+        config.levels.normalisation = shipped["normalisation"]
+        config.levels.origin = shipped.get("origin")
         config.optimizer.learning_rate = 5e-4  # of weights that have come far
     if method in ("equal", "published", "dedicated", "specialised", "ends"):
         config.levels.weighting = "equal"

@@ -14,9 +14,15 @@ import orbax.checkpoint as ocp
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import make_model, model_config
 
-__all__ = ["Checkpoints", "load_ema"]
+__all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
 
 T = TypeVar("T")
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a training run has left a checkpoint, readable or not."""
+    folder = Path(workdir) / "checkpoints"
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
 class Checkpoints:

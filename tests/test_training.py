@@ -213,7 +213,13 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
     config.optimizer.learning_rate = 1e-12
     again = train(config, tmp_path / "second", progress=False)
     chex.assert_trees_all_close(again["theta"], state["ema"], atol=1e-9)
-    config.network.channels = 8
+    # What began from weights goes on without them.
+    file.rename(tmp_path / "gone")
+    chex.assert_trees_all_equal(
+        train(config, tmp_path / "second", progress=False)["theta"], again["theta"]
+    )
+    (tmp_path / "gone").rename(file)
+    config.network.channels = 2
     with pytest.raises(UserError, match="another shape"):
         train(config, tmp_path / "third", progress=False)
 

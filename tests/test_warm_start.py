@@ -201,6 +201,20 @@ def test_features_of_weights_are_expressed_in_others(default_data, small):
         chex.assert_trees_all_close(generated(level, of=config), expected, atol=1e-5)
 
 
+def test_features_that_cannot_express_those_of_the_weights_are_refused(default_data, small):
+    def begin(task="denoise", **features):
+        config = grown_config(default_data, small)
+        config.task, config.generated = task, "block_"
+        config.features.update(features)
+        return initial_theta(config, make_model(model_config(config)))
+
+    chex.assert_tree_all_finite(begin("dejpeg"))  # the same bank, of another task
+    with pytest.raises(UserError, match="cannot express"):
+        begin(name="proportional")
+    with pytest.raises(UserError, match="of the task denoise"):
+        begin("dejpeg", name="polynomial")
+
+
 def test_a_network_does_not_shrink(default_data, small, tmp_path):
     for network in ({"channels": 2}, {"channels": 8, "light_tail": False}):
         config = grown_config(default_data, small, **network)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Constant
+from hypernet_jax.features import Constant, Independent
 from hypernet_jax.hypernet import Theta, path_matches
 from hypernet_jax.model import Model
 from hypernet_jax.weights import load_weights
@@ -21,6 +21,9 @@ __all__ = ["grow", "initial_theta", "with_features_of"]
 
 # What an attribute of a network may differ in without changing what its parameters mean.
 _FREE_ATTRIBUTES = ("dtype", "init_gain", "name", "parent")
+
+# Of features expressed in others, which are of the size of 1.
+_LARGEST_MISFIT = 1e-4
 
 
 def _network_fits(source: Model, model: Model) -> bool:
@@ -50,7 +53,7 @@ def _same_features(source: Model, model: Model) -> bool:
 def with_features_of(
     model: Model, key: jax.Array, source: Model, theta: Theta, levels: Sequence[float]
 ) -> Theta:
-    """Expresses theta of one feature map in that of another.
+    """Expresses theta of one feature map, of the same task, in that of another.
 
     Args:
       model: its features are wanted.
@@ -60,16 +63,26 @@ def with_features_of(
       levels: where both shall generate the same networks, in people's units.
 
     Returns:
-      A theta for the model's features. The networks are the same where the model's features
-      span the source's (polynomials of a higher degree or another origin, independent networks at
-      `levels`), else as near as least squares can make them.
+      A theta for the model's features, of the same networks.
+
+    Raises:
+      UserError: where the model's features do not span the source's, as polynomials of a higher
+        degree or from another origin do, and independent networks at `levels`.
     """
     features = model.hypernet.features.init(key)
-    weights = model.hypernet.fit(
-        features,
-        jnp.asarray(levels, jnp.float32),
-        lambda level: source.hypernet.phi(theta["features"], level),
-    )
+    at = jnp.asarray(levels, jnp.float32)
+
+    def wanted(level):
+        return source.hypernet.phi(theta["features"], level)
+
+    weights = model.hypernet.fit(features, at, wanted)
+    found = jax.vmap(lambda level: model.hypernet.phi(features, level) @ weights)(at)
+    # Written so that it is true for what is not a number.
+    if not jnp.max(jnp.abs(found - jax.vmap(wanted)(at))) < _LARGEST_MISFIT:
+        raise UserError(
+            "The features of the level in the config cannot express those of its initial weights; "
+            "choose the same features and normalisation, or polynomials of a higher degree."
+        )
     banks = {
         path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1)
         for path, bank in theta["generated"].items()
@@ -83,6 +96,8 @@ def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
     The last axis is of outputs. Old outputs see old inputs alone, so they stay what they were;
     new ones keep their fresh kernels, from whatever they see.
     """
+    if not old.ndim:
+        return old
     corner = tuple(slice(size) for size in old.shape)
     return fresh.at[..., : old.shape[-1]].set(0).at[corner].set(old)
 
@@ -138,7 +153,15 @@ def initial_theta(config, model: Model) -> Theta:
         plain = source.generate(theta, source.task.scale.low)
         theta = model.hypernet.init(key, plain)
     elif not _same_features(source, model):
-        levels = config.levels.fixed or model.hypernet.levels_of_fit().tolist()
+        if source.task.name != model.task.name:
+            raise UserError(
+                f"The weights {config.initial_weights} are of the task {source.task.name}, whose "
+                "levels mean something else; begin with the same config.features."
+            )
+        # Independent networks, and those interpolated, are nothing between their levels.
+        levels = config.levels.fixed or config.features.levels
+        if not isinstance(model.hypernet.features, Independent):
+            levels = model.hypernet.levels_of_fit().tolist()
         theta = with_features_of(model, key, source, theta, levels)
     if not _network_fits(source, model) or any(
         not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import tqdm
 
-from hypernet_jax.checkpoints import Checkpoints
+from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
 from hypernet_jax.data.prepare import check_crop_size, default_dataset, has_split, open_split
@@ -136,7 +136,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     check_crop_size(dataset, config.data.crop_size)
-    theta = initial_theta(config, model)
+    # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
+    begun = has_checkpoint(workdir)
+    theta = model.init(jax.random.key(config.seed)) if begun else initial_theta(config, model)
     optimizer = make_optimizer(config.optimizer, config.steps)
     if config.frozen:
         optimizer = freeze(optimizer, theta, config.frozen)
