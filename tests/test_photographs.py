@@ -312,6 +312,20 @@ def test_names_that_clash_are_kept_apart(weights, photograph, tmp_path):
     assert {p.name for p in output.iterdir()} == {"a.png.png", "a.jpg.png", "b.png"}
 
 
+def test_results_are_not_restored_again(weights, photograph, tmp_path, capsys):
+    source = tmp_path / "a.png"
+    Image.fromarray(photograph[:9, :9]).save(source)
+    before = source.read_bytes()
+    base = ["restore", "--weights", weights, "--level", "9", "--skip-existing", "-o"]
+    for output, message in ((tmp_path, "is the input folder"), (source, "is the input itself")):
+        inputs = tmp_path if output is tmp_path else source
+        with pytest.raises(SystemExit) as stop:
+            main([*base, str(output), str(inputs)])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [source] and source.read_bytes() == before
+
+
 def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
     source = tmp_path / "in.png"
     Image.fromarray(photograph[:60, :80]).save(source)

@@ -17,6 +17,7 @@ from hypernet_jax.restoration.photographs import (
     Options,
     Restored,
     check_output,
+    exists_already,
     restore_file,
 )
 from hypernet_jax.restoration.reading import read_photograph
@@ -183,7 +184,7 @@ def restore(args: argparse.Namespace) -> int:
         return _sweep(restorer, jobs[0], args, options)
     if several:
         return _restore_many(restorer, jobs, options, args)
-    if args.skip_existing and jobs[0].output.exists():
+    if args.skip_existing and exists_already(jobs[0].source, jobs[0].output):
         print(f"skipped {jobs[0].output}")
         return 0
     return _restore_one(restorer, jobs[0], options)

@@ -8,7 +8,12 @@ from pathlib import Path
 from hypernet_jax.data.images import IMAGE_SUFFIXES
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
-from hypernet_jax.restoration.photographs import Options, Restored, restore_file
+from hypernet_jax.restoration.photographs import (
+    Options,
+    Restored,
+    exists_already,
+    restore_file,
+)
 from hypernet_jax.restoration.restorer import Restorer
 
 __all__ = ["Job", "Outcome", "find_photographs", "plan", "run"]
@@ -35,14 +40,23 @@ class Outcome:
 
 
 def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
-    """Image files below a folder, sorted; not hidden ones, nor any below `leave_out`."""
+    """Image files below a folder, sorted; not hidden ones, nor any below `leave_out`.
+
+    Raises:
+      UserError: if `leave_out` is the folder itself.
+    """
     found = []
     left_out = leave_out.resolve() if leave_out is not None else None
+    if left_out == folder.resolve():
+        raise UserError(
+            f"The output folder {leave_out} is the input folder, whose results would be taken "
+            "for photographs the next time; choose another."
+        )
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if path.suffix.lower() not in _SUFFIXES or any(part.startswith(".") for part in parts):
             continue
-        if left_out in path.resolve().parents and left_out != folder.resolve():
+        if left_out in path.resolve().parents:
             continue
         if path.is_file():
             found.append(path)
@@ -92,9 +106,9 @@ def plan(inputs: Iterable[Path], output: Path, suffix: Callable[[Path], str]) ->
 
 
 def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:
-    if skip_existing and job.output.exists():
-        return Outcome(job)
     try:
+        if skip_existing and exists_already(job.source, job.output):
+            return Outcome(job)
         ensure_folder(job.output.parent)
         return Outcome(job, restored=restore_file(restorer, job.source, job.output, options))
     except UserError as error:

@@ -22,6 +22,7 @@ __all__ = [
     "Options",
     "Restored",
     "check_output",
+    "exists_already",
     "resolve_level",
     "restore_file",
     "restore_photograph",
@@ -141,10 +142,16 @@ def restore_photograph(
     return Photograph(pixels, alpha, metadata, photograph.notes)
 
 
-def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
-    """As `files.check_output`; and the input is never written over."""
+def exists_already(source: Path, output: Path) -> bool:
+    """Whether there is an output; raises `UserError` if it is the input itself."""
     if output.exists() and source.exists() and output.samefile(source):
         raise UserError(f"The output {output} is the input itself; choose another name.")
+    return output.exists()
+
+
+def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """As `files.check_output`; and the input is never written over."""
+    exists_already(source, output)
     files.check_output(output, overwrite=overwrite)
 
 
@@ -194,6 +201,7 @@ def restore_file(
     for path in outputs:
         check_output(source, path, overwrite=options.overwrite)
     photograph = read_photograph(source, limit=options.limit)
+    options.encoding.check(form, transparent=photograph.alpha is not None)
     found, estimate = resolve_level(
         restorer.model.task,
         options.level,
