@@ -97,6 +97,23 @@ def test_grey_goes_through_colour_and_colour_through_grey(photograph):
     )
 
 
+def test_grey_saved_in_colour_stays_grey(photograph):
+    grey = photograph[:30, :41, :1]
+    restored = RESTORER.restore(np.repeat(grey, 3, axis=-1), level=20)
+    np.testing.assert_array_equal(restored, np.repeat(RESTORER.restore(grey, level=20), 3, axis=-1))
+    # Part of a colour image is not taken for a grey one.
+    colour = np.repeat(grey, 3, axis=-1)
+    colour[-1, -1] = (200, 0, 0)
+    window = RESTORER.restore(colour, level=20, window=(slice(0, 8), slice(0, 8)))
+    np.testing.assert_array_equal(window, RESTORER.restore(colour, level=20)[:8, :8])
+
+
+@pytest.mark.parametrize("memory", [float("nan"), float("inf")])
+def test_an_amount_of_memory_that_is_none_is_told(memory):
+    with pytest.raises(UserError, match="no amount of memory"):
+        Restorer(RESTORER.model, tiny_theta(tiny_config()), memory=memory)
+
+
 @pytest.mark.parametrize(("scale", "size"), [(2, (20, 28)), (2.5, (25, 35)), (1, (10, 14))])
 def test_super_resolution_enlarges(scale, size, photograph):
     assert tiny_restorer("sr").restore(photograph[:10, :14], level=scale).shape == (*size, 3)

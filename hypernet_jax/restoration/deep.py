@@ -28,7 +28,8 @@ _UPRIGHT = {
 def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
     """Raises `UserError` for an image, (width, height), of more megapixels than allowed."""
     width, height = size
-    if width * height > 1e6 * limit:
+    # Written so that it is true for a limit that is not a number.
+    if not width * height <= 1e6 * limit:
         raise UserError(
             f"The image {path} has {width}x{height} pixels, more than {limit:g} megapixels; "
             "allow more with --limit if it is meant to be that large."

@@ -99,6 +99,8 @@ class Restorer:
         self._halo = model.network.receptive_field
         self._stride = model.network.stride
         least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
+        if not 1e6 * memory < math.inf:
+            raise UserError(f"{memory:g} is no amount of memory; give megabytes.")
         if 1e6 * memory < least:
             raise UserError(
                 f"This network does not fit into {memory:g} MB of memory; "
@@ -182,7 +184,7 @@ class Restorer:
 
         Args:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
-            float in [0, 1].
+            float in [0, 1]. Three equal channels stay equal.
           level: how degraded it is, in the task's units: noise sigma in 8-bit grey
             levels, JPEG quality, or the factor to enlarge by.
           blend: how much of the restored image to take, from 0 to 1; the rest is
@@ -202,7 +204,10 @@ class Restorer:
         level = float(self.scale.check(level))
         if not 0.0 <= blend <= 1.0:
             raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
-        source = self._source(_batch_of(image), level)
+        images = _batch_of(image)
+        # A grey image saved in colour is a grey image: it would come back with a tinge.
+        grey = images.shape[-1] == 3 and bool((images == images[..., :1]).all())
+        source = self._source(images[..., :1] if grey else images, level)
         top, left = _within(window, source.size)
         unit = unit_of(image.dtype)
         shape = (len(source.images), top.stop - top.start, left.stop - left.start)
@@ -221,6 +226,8 @@ class Restorer:
             done += restored.size
             if progress is not None:
                 progress(done // channels, output.size // channels)
+        if grey:
+            output = np.repeat(output, 3, axis=-1)
         if image.ndim == 4:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
