@@ -21,6 +21,9 @@ def exit_with_sentence():
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}.", file=sys.stderr)
         sys.exit(2)
+    except MemoryError:
+        print("error: There is not enough memory for this; close other programs.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)

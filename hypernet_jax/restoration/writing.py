@@ -78,10 +78,15 @@ class Encoding:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"The quality {self.quality} is out of range; give 1 to 100.")
 
-    def check(self, form: str) -> None:
-        """Raises `UserError` where a quality means nothing."""
+    def check(self, form: str, *, transparent: bool = False) -> None:
+        """Raises `UserError` where a quality means nothing, or transparency has no place."""
         if self.quality is not None and form not in _QUALITY:
             raise UserError(f"{form} is always exact and takes no --quality; leave it out.")
+        if transparent and form in _OPAQUE:
+            raise UserError(
+                f"The input is transparent, which {form} cannot keep; write PNG, WebP, TIFF or "
+                "AVIF instead."
+            )
 
     def encode(self, photograph: Photograph, form: str) -> tuple[bytes, list[str]]:
         """The photograph as a file's content, and notes on what the format cannot keep.
@@ -89,13 +94,8 @@ class Encoding:
         Raises:
           UserError: for transparency in a format without it, or a size too large for it.
         """
-        self.check(form)
+        self.check(form, transparent=photograph.alpha is not None)
         notes: list[str] = []
-        if photograph.alpha is not None and form in _OPAQUE:
-            raise UserError(
-                f"The input is transparent, which {form} cannot keep; write PNG, WebP, TIFF or "
-                "AVIF instead."
-            )
         height, width = photograph.pixels.shape[:2]
         if photograph.deep and form not in _DEEP:
             notes.append(f"{form} has 8 bits per channel: the 16 were rounded")
