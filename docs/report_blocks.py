@@ -40,7 +40,9 @@ def summary(report: Report) -> str:
     levels = STUDIES[report.task].summary
     first = report.results["figures"][0]["dataset"]
     rows = []
-    for one in (one for one in report.results["figures"] if one["dataset"] == first):
+    for one in report.results["figures"]:
+        if one["dataset"] != first or not set(levels) <= {row["level"] for row in one["rows"]}:
+            continue
         cells = {
             row["level"]: f"{decibels(row['psnr_input'])} → {decibels(row['psnr'])}"
             for row in one["rows"]

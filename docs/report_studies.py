@@ -202,9 +202,9 @@ def _choices(task: str, runs: Path) -> dict[str, Any]:
 
 def with_stored(study: str, stored: Any, result: Any) -> Any:
     """The results of runs, with those that are stored of runs that are not at hand now."""
-    if stored is None or study not in ("comparison", "weights", "choices"):
+    if stored is None or study not in ("comparison", "specialised", "weights", "choices"):
         return result
-    if study == "comparison":
+    if study in ("comparison", "specialised"):
         return {**result, "rows": {**stored["rows"], **result["rows"]}}
     return {**stored, **result}
 
@@ -228,7 +228,9 @@ def measure_study(
     if study == "comparison":
         return _comparison(task, datasets, runs, _trained(runs, task, ("dedicated", *METHODS)))
     if study == "specialised":
-        both = _trained(runs, task, ("specialised", "continued"))
+        both = [*_trained(runs, task, ("specialised", "continued"))]
+        if len(both) < 2:
+            raise UserError(f"{runs} lacks the runs {task}-specialised and {task}-continued.")
         return _comparison(task, datasets, runs, itertools.chain(both, [_shipped(task)]))
     restorer = Restorer.from_pretrained(weights or task)
     if study == "figures":
