@@ -34,7 +34,7 @@ def run_config(steps: int, dataset: str):
     config.levels.low, config.levels.high = 0.0, 100.0
     config.levels.normalisation = "per_hundred"
     config.network.blocks = 4
-    config.data.update({"dataset": dataset, "crop_size": 48, "crops": 4})
+    config.data.update({"dataset": dataset, "crop_size": 48, "crops": 4, "grey": 0.0})
     config.levels.own_crops = False
     config.levels.weighting = "equal"
     config.optimizer.update({"name": "adam", "learning_rate": 2e-3, "warmup_steps": 50})

@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.metrics import luminance, rgb_to_y
+from hypernet_jax.metrics import luminance
 
 __all__ = ["LevelSampler", "make_pipeline", "to_colours"]
 
@@ -72,11 +72,11 @@ class LevelSampler:
 
 
 def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
-    """Makes (H, W, C) grey (BT.601 Y) or RGB; uint8."""
+    """Makes (H, W, C) grey (its luminance) or RGB; uint8."""
     if image.shape[-1] == colours:
         return image
     if colours == 1:
-        return rgb_to_y(image).astype(np.uint8)
+        return luminance(image)
     return np.repeat(image, 3, axis=-1)
 
 
