@@ -88,7 +88,7 @@ def distances(comparison: dict[str, Any], dedicated: str, methods: dict[str, str
             differences = (decibels(x, "+") for x in np.subtract(row["psnr"], psnr))
             rows.append([name, f"{row['trainable']:,}", *differences])
     header = [
-        f"{comparison['dataset']}, {comparison['protocol']} protocol",
+        f"{comparison['dataset']} ({comparison['images']} images), {comparison['protocol']}",
         "trained numbers",
         *(f"{level:g}" for level in comparison["levels"]),
     ]
