@@ -22,7 +22,7 @@ from hypernet_jax.restoration.tiles import Tile, axis_plans, batches, cheapest_p
 from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
-SMALL = 3.0
+SMALL = 4.5
 SIZES = [(1, 1), (1, 77), (33, 2), (40, 41), (127, 129), (128, 300), (500, 333)]
 
 
@@ -192,7 +192,7 @@ def test_memory_is_bounded_by_what_is_allowed():
         compiled = jax.jit(model.apply).lower(params, image).compile().memory_analysis()
         if compiled is not None:
             assert compiled.temp_size_in_bytes <= 128**2 * bytes_per_pixel(model, theta)
-    sides = [Restorer(model, theta, memory=memory)._largest for memory in (3, 20, 100, 1000)]
+    sides = [Restorer(model, theta, memory=memory)._largest for memory in (4, 20, 100, 1000)]
     assert sides == sorted(sides) and sides[0] < sides[-1]
     with pytest.raises(UserError, match=r"does not fit into 0\.5 MB of memory; allow \d+ MB"):
         Restorer(model, theta, memory=0.5)
