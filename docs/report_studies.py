@@ -25,6 +25,8 @@ __all__ = [
     "with_stored",
 ]
 
+# Studies of the runs of configs/comparison.py; all others are of the shipped weights.
+OF_RUNS = ("comparison", "specialised", "weights", "choices")
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
     "hypernetwork": "one hypernetwork, levels drawn",
@@ -212,7 +214,7 @@ def _choices(task: str, runs: Path) -> dict[str, Any]:
 
 def with_stored(study: str, stored: Any, result: Any) -> Any:
     """The results of runs, with those that are stored of runs that are not at hand now."""
-    if stored is None or study not in ("comparison", "specialised", "weights", "choices"):
+    if stored is None or study not in OF_RUNS:
         return result
     if study in ("comparison", "specialised"):
         return {**result, "rows": {**stored["rows"], **result["rows"]}}
@@ -227,7 +229,7 @@ def measure_study(
     The studies: figures, requested, blind; of RUNS: comparison, specialised, weights, choices.
     """
     plan = STUDIES[task]
-    if study in ("comparison", "specialised", "weights", "choices") and runs is None:
+    if study in OF_RUNS and runs is None:
         raise UserError("Give --runs, the folder of the runs.")
     if study not in ("weights", "choices") and datasets is None:
         raise UserError("Give --datasets, the folder of the test sets.")

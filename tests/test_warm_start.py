@@ -180,9 +180,9 @@ def test_a_grown_network_begins_as_the_small_one_and_learns(
 
 
 def test_features_of_weights_are_expressed_in_others(default_data, small):
-    def generated(level, **config):
-        model = make_model(model_config(config["of"]))
-        return model.generate(initial_theta(config["of"], model), level)
+    def generated(config, level):
+        model = make_model(model_config(config))
+        return model.generate(initial_theta(config, model), level)
 
     source, theta = load_weights(small)
     config = grown_config(default_data, small)
@@ -192,13 +192,13 @@ def test_features_of_weights_are_expressed_in_others(default_data, small):
     config.features.levels = config.levels.fixed = (15.0, 80.0)
     for level in (15.0, 80.0):
         expected = source.generate(theta, level)
-        chex.assert_trees_all_close(generated(level, of=config), expected, atol=1e-6)
+        chex.assert_trees_all_close(generated(config, level), expected, atol=1e-6)
     # A bank counted from another level generates the same.
     config.features.name, config.features.levels, config.levels.fixed = "affine", (), ()
     config.levels.origin = 30.0
     for level in (0.0, 30.0, 90.0):
         expected = source.generate(theta, level)
-        chex.assert_trees_all_close(generated(level, of=config), expected, atol=1e-5)
+        chex.assert_trees_all_close(generated(config, level), expected, atol=1e-5)
 
 
 def test_features_that_cannot_express_those_of_the_weights_are_refused(default_data, small):
