@@ -15,6 +15,7 @@ from hypernet_jax import Restorer, UserError, load_weights, make_model, save_wei
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
 from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.restoration.writing import Encoding
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
@@ -282,9 +283,36 @@ def test_what_would_be_lost_is_refused(tmp_path):
 
 def test_a_picture_too_large_for_its_format_is_told(tmp_path):
     Image.new("L", (17_000, 2)).save(tmp_path / "in.png")
-    with pytest.raises(UserError, match=r"such as \.png"):
+    with pytest.raises(UserError, match=r"17000x2 pixels, and WEBP holds 16383.* such as \.png"):
         restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.webp", level=20)
     assert not (tmp_path / "out.webp").exists()
+
+
+@pytest.mark.parametrize(("form", "longest"), [("JPEG", 65_500), ("WEBP", 16_383)])
+def test_the_limits_of_formats_are_those_of_their_encoders(form, longest):
+    def encode(side):
+        Image.new("L", (side, 1)).save(io.BytesIO(), form)
+
+    Encoding().check(form, size=(1, longest))
+    encode(longest)
+    with pytest.raises(UserError, match=f"holds {longest} on a side"):
+        Encoding().check(form, size=(longest + 1, 1))
+    with pytest.raises((OSError, ValueError)):
+        encode(longest + 1)
+
+
+def test_a_result_too_large_for_its_format_is_told_before_the_work(tmp_path):
+    Image.new("L", (9_000, 2)).save(tmp_path / "in.png")
+    called = []
+    with pytest.raises(UserError, match="18000x4 pixels"):
+        restore_file(
+            tiny_restorer("sr"),
+            tmp_path / "in.png",
+            tmp_path / "out.webp",
+            level=2,
+            progress=lambda *counts: called.append(counts),
+        )
+    assert not called
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path):

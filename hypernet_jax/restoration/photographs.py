@@ -201,7 +201,6 @@ def restore_file(
     for path in outputs:
         check_output(source, path, overwrite=options.overwrite)
     photograph = read_photograph(source, limit=options.limit)
-    options.encoding.check(form, transparent=photograph.alpha is not None)
     found, estimate = resolve_level(
         restorer.model.task,
         options.level,
@@ -209,6 +208,8 @@ def restore_file(
         source,
         estimator=options.estimator,
     )
+    size = restorer.restored_size(photograph.pixels.shape[:2], found)
+    options.encoding.check(form, transparent=photograph.alpha is not None, size=size)
     restored = restore_photograph(
         restorer, photograph, level=found, blend=options.blend, progress=progress
     )

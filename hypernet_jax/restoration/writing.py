@@ -35,6 +35,8 @@ FORMATS = {
 }
 _DEEP = ("PNG", "TIFF")
 _OPAQUE = ("JPEG", "BMP")
+# Pixels that a side may have: libjpeg's limit and that of WebP's 14 bits.
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 # WebP is lossless unless a quality is asked for.
 _QUALITY = {"JPEG": 95, "WEBP": None, "AVIF": 90}
 
@@ -78,14 +80,26 @@ class Encoding:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"The quality {self.quality} is out of range; give 1 to 100.")
 
-    def check(self, form: str, *, transparent: bool = False) -> None:
-        """Raises `UserError` where a quality means nothing, or transparency has no place."""
+    def check(
+        self, form: str, *, transparent: bool = False, size: tuple[int, int] = (1, 1)
+    ) -> None:
+        """Raises `UserError` for what the format cannot hold: before the work rather than after.
+
+        A quality that means nothing, transparency, or a size (height, width) that is too large.
+        """
         if self.quality is not None and form not in _QUALITY:
             raise UserError(f"{form} is always exact and takes no --quality; leave it out.")
         if transparent and form in _OPAQUE:
             raise UserError(
                 f"The input is transparent, which {form} cannot keep; write PNG, WebP, TIFF or "
                 "AVIF instead."
+            )
+        longest = _LONGEST_SIDE.get(form)
+        if longest is not None and max(size) > longest:
+            height, width = size
+            raise UserError(
+                f"The result would have {width}x{height} pixels, and {form} holds {longest} on a "
+                "side; choose another format, such as .png."
             )
 
     def encode(self, photograph: Photograph, form: str) -> tuple[bytes, list[str]]:
@@ -94,9 +108,9 @@ class Encoding:
         Raises:
           UserError: for transparency in a format without it, or a size too large for it.
         """
-        self.check(form, transparent=photograph.alpha is not None)
-        notes: list[str] = []
         height, width = photograph.pixels.shape[:2]
+        self.check(form, transparent=photograph.alpha is not None, size=(height, width))
+        notes: list[str] = []
         if photograph.deep and form not in _DEEP:
             notes.append(f"{form} has 8 bits per channel: the 16 were rounded")
             photograph = _rounded_to_8(photograph)
