@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
@@ -126,38 +126,45 @@ STUDIES = {
 }
 
 
-def _trained(
-    runs: Path, task: str, methods: Iterable[str]
-) -> Iterator[tuple[str, dict[str, Any], Theta]]:
-    """(method, config, averaged theta) of those runs that are there."""
+class _Trained(NamedTuple):
+    """Weights that are compared: their method, the config of their model, and steps of training."""
+
+    method: str
+    model: dict[str, Any]
+    steps: int
+    theta: Theta
+
+
+def _trained(runs: Path, task: str, methods: Iterable[str]) -> Iterator[_Trained]:
+    """The averaged weights of those runs that are there."""
     from hypernet_jax.checkpoints import load_ema
 
     for method in methods:
         if (runs / f"{task}-{method}").is_dir():
-            yield method, *load_ema(runs / f"{task}-{method}")
+            config, theta = load_ema(runs / f"{task}-{method}")
+            yield _Trained(method, model_config(config), config["steps"], theta)
 
 
-def _shipped(task: str) -> tuple[str, dict[str, Any], Theta]:
-    """The shipped weights as `_trained` yields runs; no steps are added to them."""
+def _shipped(task: str) -> _Trained:
+    """The shipped weights; no steps are added to them."""
     theta, config = load_weights_and_config(task)[1:]
-    return "shipped", {"model": config, "steps": 0}, theta
+    return _Trained("shipped", config, 0, theta)
 
 
 def _comparison(
     task: str,
     datasets: Path,
     runs: Path,
-    trained: Iterable[tuple[str, dict[str, Any], Theta]],
+    trained: Iterable[_Trained],
     *,
     images: int = 0,
 ) -> dict[str, Any]:
     """PSNR of runs at the levels that the task is compared at; images: how many, 0: all."""
     name, protocol, levels = STUDIES[task].compared
     rows, study = {}, {}
-    for method, config, theta in trained:
-        model = config.get("model") or model_config(config)
+    for method, model, steps, theta in trained:
         if method == "ends":  # trained side by side, applied interpolated
-            model["features"] = {**model["features"], "name": "interpolated"}
+            model = {**model, "features": {**model["features"], "name": "interpolated"}}
         restorer = Restorer(make_model(model), theta)
         psnr = []
         for level in levels:
@@ -172,7 +179,7 @@ def _comparison(
             psnr.append(study["psnr"][0][0])
         rows[method] = {
             "psnr": psnr,
-            "steps": config["steps"],
+            "steps": steps,
             "trainable": restorer.model.parameter_counts()["trainable_parameters"],
         }
         print(method, psnr, flush=True)
@@ -186,9 +193,9 @@ def _spaces(task: str, runs: Path) -> dict[str, Any]:
     """The space of weights of the methods that generate them."""
     plan, spaces = STUDIES[task], {}
     methods = ("hypernetwork", "equal", "published", "polynomial", "dedicated")
-    for method, config, theta in _trained(runs, task, methods):
+    for method, model, _, theta in _trained(runs, task, methods):
         levels = plan.compared[-1] if method == "dedicated" else plan.requested[-1]
-        spaces[method] = weight_space(make_model(model_config(config)), theta, levels)
+        spaces[method] = weight_space(make_model(model), theta, levels)
     return spaces
 
 
