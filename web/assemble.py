@@ -77,8 +77,8 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
     network = residual_network(model)
-    # How far a pixel's value depends on others: one pixel per convolution, at half size two.
-    reach = network.stride * (2 * network.blocks + 3) + 4
+    # So that tiles of its sides begin at multiples of the stride.
+    margin = network.receptive_field + -network.receptive_field % network.stride
     return {
         "title": model.task.title,
         "file": f"{name}.onnx",
@@ -90,7 +90,7 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
         "level": level,
         "step": scale.step,
         "enlarges": model.task.enlarges,
-        "margin": reach + reach % 2,
+        "margin": margin,
     }
 
 
