@@ -47,6 +47,7 @@ BEGUN_FROM_SHIPPED = {
 CHOICES = {
     "equal": ("the recipe, but levels weigh alike", ""),
     "relative": ("relative weights: the recipe", "--config.levels.weighting=relative"),
+    "squared": ("squared errors", "--config.loss=l2"),
     "adam": ("Adam for Muon", "--config.optimizer.name=adam --config.optimizer.learning_rate=2e-3"),
     "same-crops": ("the same crops for all levels", "--config.levels.own_crops=False"),
     "large-crops": (

@@ -276,6 +276,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("network.channels", 0, "channels is 0"),
         ("network.colours", 2, "choose 3 or 1"),
         ("levels.weighting", "heavy", "choose one of equal, relative"),
+        ("loss", "huber", "choose one of l1, l2"),
         ("generated", "(", "not a regular expression"),
         ("features.degree", 0, "give 1 or more"),
         ("validation.levels", (), "validation.levels is empty"),
@@ -314,7 +315,8 @@ def test_the_step_traces_once_and_learns(default_data):
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
-def test_relative_weights_make_levels_count_alike(default_data):
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_relative_weights_make_levels_count_alike(loss, default_data):
     """The gradient is that of the mean logarithm of the levels' losses, but for its length."""
     model = make_model(model_config(tiny_config(default_data)))
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
@@ -325,13 +327,21 @@ def test_relative_weights_make_levels_count_alike(default_data):
     def log_loss(theta):
         target, degraded = degrade_batch(jax.random.key(0), model.task, batch)
         error = model.restore_levels(theta, batch["levels"], degraded) - target
-        return jnp.mean(jnp.log(jnp.mean(jnp.abs(error), axis=(1, 2, 3, 4)) + 1e-3))
+        cost = {"l1": jnp.abs(error), "l2": error**2}[loss]
+        smallest = {"l1": 1e-3, "l2": 1e-6}[loss]
+        return jnp.mean(jnp.log(jnp.mean(cost, axis=(1, 2, 3, 4)) + smallest))
 
     def gradient(weighting):
         """The step of plain gradient descent, and the metrics."""
         optimizer = optax.sgd(1.0)
         step = make_train_step(
-            model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, weighting=weighting
+            model=model,
+            optimizer=optimizer,
+            mesh=mesh,
+            seed=0,
+            decay=0.9,
+            loss=loss,
+            weighting=weighting,
         )
         state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
         state = jax.device_put(state, state_shardings(mesh, state, split=False))

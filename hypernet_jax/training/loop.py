@@ -152,6 +152,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         mesh=mesh,
         seed=config.seed,
         decay=config.ema_decay,
+        loss=config.loss,
         weighting=config.levels.weighting,
         remat=config.remat,
         shardings=shardings,

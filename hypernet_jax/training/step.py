@@ -16,11 +16,13 @@ from hypernet_jax.tasks import Task
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
-__all__ = ["WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
+__all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
 
+# What an error costs; see `make_train_step`.
+LOSSES = {"l1": jnp.abs, "l2": jnp.square}
 # Keeps a level that is restored without an error, sigma 0, from taking all the weight: a quarter
 # of a grey level.
-_SMALLEST_L1 = 1e-3
+_SMALLEST_ERROR = 1e-3
 
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
@@ -78,12 +80,14 @@ def degrade_batch(
     return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
 
 
-def _level_losses(restore: Callable, theta, levels, clean, degraded) -> tuple[jax.Array, jax.Array]:
-    """L1 and mean squared error of each level, averaged over its crops and pixels; (K,) each."""
+def _level_losses(
+    cost: Callable, restore: Callable, theta, levels, clean, degraded
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and mean squared error of each level, averaged over its crops and pixels; (K,) each."""
     restored = restore(theta, levels, degraded)
-    l1 = jnp.mean(jnp.abs(restored - clean), axis=(1, 2, 3, 4))
+    losses = jnp.mean(cost(restored - clean), axis=(1, 2, 3, 4))
     mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean), axis=(1, 2, 3, 4))
-    return l1, mse
+    return losses, mse
 
 
 def make_train_step(
@@ -93,6 +97,7 @@ def make_train_step(
     mesh: Mesh,
     seed: int,
     decay: float,
+    loss: str = "l1",
     weighting: str = "equal",
     remat: bool = False,
     shardings: Any = None,
@@ -105,24 +110,29 @@ def make_train_step(
       mesh: devices; batches are placed by `place_batch`.
       seed: of the degradations.
       decay: of the parameter average.
-      weighting: "equal": the loss is the mean of the levels' L1. "relative": each level's L1 has
-        a weight inverse to its size (a constant as far as the gradient goes), which is the
-        gradient of its logarithm: a decibel is worth the same at every level, where equal weights
-        leave the low levels, of small errors, to the end.
+      loss: "l1", the mean absolute error, as published, or "l2", the mean squared error, which
+        PSNR is made of.
+      weighting: "equal": the mean of the levels' losses is made small. "relative": each level's
+        loss has a weight inverse to its size (a constant as far as the gradient goes), which is
+        the gradient of its logarithm: a decibel is worth the same at every level, where equal
+        weights leave the low levels, of small errors, to the end.
       remat: compute activations again in the backward pass instead of keeping them.
       shardings: where the new state's leaves live (`state_shardings`); None: where the
         compiler puts them, which is on every device if the old state is.
 
     The devices exchange one vector per step: the mean of gradients and metrics; and
     theta, where it is split over them; and, for relative weights, the K losses.
-    Metrics: loss (the mean of the levels' L1, whatever their weights), psnr (mean over levels,
-    of this batch), gradient_norm.
+    Metrics: loss (the mean of the levels' losses, whatever their weights), psnr (mean over
+    levels, of this batch), gradient_norm.
     """
+    if loss not in LOSSES:
+        raise UserError(f"Unknown config.loss {loss!r}; choose one of {', '.join(LOSSES)}.")
     if weighting not in WEIGHTINGS:
         raise UserError(
             f"Unknown config.levels.weighting {weighting!r}; choose one of {', '.join(WEIGHTINGS)}."
         )
-    key = jax.random.key(seed)
+    key, cost = jax.random.key(seed), LOSSES[loss]
+    smallest = float(cost(_SMALLEST_ERROR))
 
     def restore(theta, levels, degraded):
         if levels.ndim == 1:
@@ -145,16 +155,16 @@ def make_train_step(
             return everywhere.at[first + jnp.arange(count)].set(values * level_shares)
 
         def loss_fn(theta):
-            l1, mse = _level_losses(restore, theta, batch["levels"], clean, degraded)
+            losses, mse = _level_losses(cost, restore, theta, batch["levels"], clean, degraded)
             if weighting == "equal":
-                return jnp.mean(l1), (l1, mse)
-            sizes = lax.pmean(of_all_levels(lax.stop_gradient(l1)), AXES) + _SMALLEST_L1
+                return jnp.mean(losses), (losses, mse)
+            sizes = lax.pmean(of_all_levels(lax.stop_gradient(losses)), AXES) + smallest
             # Such that the weighted mean is as large as the plain one: so are gradients, roughly.
             own = lax.dynamic_slice_in_dim(sizes, first, count)
-            return jnp.mean(l1 / own) * jnp.mean(sizes), (l1, mse)
+            return jnp.mean(losses / own) * jnp.mean(sizes), (losses, mse)
 
-        (_, (l1, mse)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(theta)
-        vector, unravel = ravel_pytree((gradient, jnp.mean(l1), of_all_levels(mse)))
+        (_, (losses, mse)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(theta)
+        vector, unravel = ravel_pytree((gradient, jnp.mean(losses), of_all_levels(mse)))
         return unravel(lax.pmean(vector, AXES))
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -166,7 +176,7 @@ def make_train_step(
             out_specs=PartitionSpec(),
             check_vma=False,
         )
-        gradient, loss, mse = sharded(state["theta"], batch)
+        gradient, mean_loss, mse = sharded(state["theta"], batch)
         updates, opt_state = optimizer.update(gradient, state["opt_state"], state["theta"])
         theta = optax.apply_updates(state["theta"], updates)
         rate = 1.0 - ema_decay(state["step"], decay)
@@ -178,7 +188,7 @@ def make_train_step(
             "opt_state": opt_state,
         }
         metrics = {
-            "loss": loss,
+            "loss": mean_loss,
             "psnr": jnp.mean(-10.0 * jnp.log10(mse + 1e-10)),
             "gradient_norm": optax.tree.norm(gradient),
         }
