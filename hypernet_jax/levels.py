@@ -123,15 +123,25 @@ class LevelScale:
         The one place where a level from outside is coerced: 25, 25.0, "25" and a
         numpy scalar become the same type, so that they share one compiled trace.
         """
+        return np.float32(self.valid(level))
+
+    def valid(self, level) -> float:
+        """Returns `level` as the number that was given, for what is not computed in float32.
+
+        Raises:
+          UserError: if it is no number, or outside the range, which is compared in float32.
+        """
         try:
             value = float(level)
         except (TypeError, ValueError):
             raise UserError(
                 f"The level {level!r} is not a number; give a {self.describe()}."
             ) from None
-        if not math.isfinite(value) or not self.low <= value <= self.high:
+        with np.errstate(over="ignore"):
+            low, single, high = np.array([self.low, value, self.high], np.float32)
+        if not math.isfinite(value) or not low <= single <= high:
             raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
-        return np.float32(value)
+        return value
 
     @property
     def only(self) -> float | None:
@@ -140,7 +150,7 @@ class LevelScale:
 
     def at(self, level) -> "LevelScale":
         """The scale of a plain network, which serves this one level and no other."""
-        value = float(self.check(level))
+        value = self.valid(level)
         return dataclasses.replace(self, low=value, high=value)
 
     def describe(self) -> str:

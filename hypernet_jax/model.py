@@ -148,7 +148,7 @@ def make_model(
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
     if "origin" in config:
-        scale = dataclasses.replace(scale, origin=float(scale.check(config["origin"])))
+        scale = dataclasses.replace(scale, origin=scale.valid(config["origin"]))
     if "level" in config:
         scale = scale.at(config["level"])
     task = dataclasses.replace(task, scale=scale)

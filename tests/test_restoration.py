@@ -137,6 +137,23 @@ def test_unfit_arrays_are_refused(image, message):
         RESTORER.restore(image, level=5)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(["denoise", "sr", "deblur"]))
+def test_a_plain_network_serves_the_level_that_it_is_told_to(tenths, task):
+    scale = TASKS[task].scale
+    level = min(max(tenths / 10, scale.low), scale.high)
+    only = scale.at(level)
+    assert only.valid(level) == level and only.only == level
+    assert only.check(np.float32(level)) == np.float32(level)
+    with pytest.raises(UserError, match="the only one"):
+        only.check(level + 0.1)
+
+
+def test_an_image_is_enlarged_by_the_factor_that_was_given():
+    # In single precision 1.3 is a little less, and 1319.5 would round down.
+    assert tiny_restorer("sr").restored_size((1015, 10), 1.3) == (1320, 13)
+
+
 @pytest.mark.parametrize("level", [-1, 100.5, float("nan"), float("inf"), "strong", None])
 def test_a_level_out_of_range_names_range_and_unit(level):
     with pytest.raises(ValueError, match=r"from 0 to 100 \(8-bit grey levels\)"):

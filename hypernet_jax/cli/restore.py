@@ -58,7 +58,7 @@ def _level(args: argparse.Namespace, task: Task) -> float | str:
         given = task.scale.only
     if given is None:
         raise UserError(f"Give --{flag}: a {task.scale.describe()}.")
-    return AUTO if given == AUTO else float(task.scale.check(given))
+    return AUTO if given == AUTO else task.scale.valid(given)
 
 
 def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
@@ -145,7 +145,7 @@ def _restore_many(
 
 def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options: Options) -> int:
     scale = restorer.scale
-    levels = [float(scale.check(level)) for level in args.sweep.split(",")]
+    levels = [scale.valid(level) for level in args.sweep.split(",")]
     if format_of(job.output) != "PNG":
         raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
     check_output(job.source, job.output, overwrite=args.overwrite)

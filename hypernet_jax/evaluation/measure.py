@@ -128,7 +128,7 @@ def evaluate(
     task = restorer.model.task
     name, rule = task.protocol(protocol)
     default = task.levels if task.scale.only is None else (task.scale.only,)
-    checked = [float(task.scale.check(level)) for level in (levels or default)]
+    checked = [task.scale.valid(level) for level in (levels or default)]
     folder = Path(dataset)
     paths = find_images(folder)
     rows = []

@@ -32,14 +32,14 @@ def bake(
       theta and config to be given to `save_weights`: features "constant", and an entry
       "level" that makes every other level an error.
     """
-    value = model.task.scale.check(level)
+    value = model.task.scale.valid(level)
     phi = model.hypernet.phi(theta["features"], value)
     banks = {
         path: jax.numpy.tensordot(phi, bank, axes=1)[None]
         for path, bank in theta["generated"].items()
     }
     baked = {"generated": banks, "shared": theta["shared"], "features": {}}
-    return baked, {**config, "features": {"name": "constant"}, "level": float(value)}
+    return baked, {**config, "features": {"name": "constant"}, "level": value}
 
 
 def residual_network(model: Model) -> ResidualNetwork:

@@ -121,7 +121,7 @@ def restoration_theta(
             "The checkpoint holds a plain network; give --level, the one that it was trained "
             f"for: a {scale.describe()}."
         )
-    return _plain(state, task, float(scale.check(level)), residual_output)
+    return _plain(state, task, scale.valid(level), residual_output)
 
 
 def _published(state: State, task: str) -> tuple[Theta, dict[str, Any]]:

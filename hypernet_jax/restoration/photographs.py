@@ -97,7 +97,7 @@ def resolve_level(
       estimator: as in `Options`.
     """
     if level != AUTO:
-        return float(task.scale.check(level)), None
+        return task.scale.valid(level), None
     # The middle is enough, and a very large image in single precision would be too much;
     # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
     middle = tuple(
@@ -106,9 +106,9 @@ def resolve_level(
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
-        return float(task.scale.check(estimator(pixels / 255))), "estimated by the given network"
+        return task.scale.valid(estimator(pixels / 255)), "estimated by the given network"
     found = task.estimate_level(pixels, source=source)
-    return float(task.scale.check(found.level)), found.how
+    return task.scale.valid(found.level), found.how
 
 
 def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:

@@ -201,7 +201,7 @@ class Restorer:
           UserError: (a ValueError) for a level out of range or an unfit array.
         """
         image = np.asarray(image)
-        level = float(self.scale.check(level))
+        level = self.scale.valid(level)
         if not 0.0 <= blend <= 1.0:
             raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
         images = _batch_of(image)
@@ -234,7 +234,7 @@ class Restorer:
 
     def _source(self, images: np.ndarray, level: float) -> Source:
         enlarges = self.model.task.enlarges
-        return Source(images, float(self.scale.check(level)) if enlarges else None)
+        return Source(images, self.scale.valid(level) if enlarges else None)
 
     def _restored_tiles(
         self, source: Source, level: float, window: Window
