@@ -20,7 +20,7 @@ from flax import traverse_util
 from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Affine, FeatureMap
+from hypernet_jax.features import Affine, FeatureMap, Independent
 from hypernet_jax.levels import LevelScale
 
 __all__ = ["HyperNetwork", "count_parameters", "path_matches"]
@@ -81,7 +81,12 @@ class HyperNetwork:
         wherever there is a constant feature, so that the slopes start at zero.
         """
         feature_params = self.features.init(key)
-        weights = self.fit(feature_params, self.levels_of_fit(), lambda _: jnp.ones(1))
+        if isinstance(self.features, Independent):
+            # They add up to 1 at every level. Some may be zero at all levels of the fit, which
+            # would leave their networks zero.
+            weights = jnp.ones((len(self.features.centres), 1))
+        else:
+            weights = self.fit(feature_params, self.levels_of_fit(), lambda _: jnp.ones(1))
 
         flat = traverse_util.flatten_dict(template, sep="/")
         generated = {path: leaf for path, leaf in flat.items() if self.generated(path)}

@@ -21,7 +21,7 @@ from hypernet_jax import (
     count_parameters,
     path_matches,
 )
-from hypernet_jax.features import make_features
+from hypernet_jax.features import Independent, make_features
 from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
 
 LEVELS = (5.0, 25.0, 50.0, 75.0)
@@ -81,6 +81,14 @@ class HyperNetworkTest(chex.TestCase):
             for level in LEVELS:
                 params = hypernet.generate(theta, level)
                 chex.assert_trees_all_close(params, template, rtol=1e-5, atol=1e-7)
+
+    def test_independent_networks_all_start_as_the_template(self):
+        # So close that no level of a fit over the whole range is nearest to the one between.
+        centres = (0.01, 0.02, 0.03)
+        hypernet, theta, template = make(features=Independent(centres))
+        for centre in centres:
+            params = hypernet.generate(theta, 100 * centre)
+            chex.assert_trees_all_close(params, template)
 
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters(*FEATURES)
