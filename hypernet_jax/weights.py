@@ -58,10 +58,16 @@ def save_weights(
       overwrite: replace an existing file.
 
     Raises:
-      UserError: if a parameter is too large for 16 bits, or the file cannot be written.
+      UserError: if a parameter is not finite, or too large for 16 bits, or the file cannot be
+        written.
     """
     # Paths inside "generated" and "shared" hold slashes already; "|" parts the levels of theta.
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, theta), sep="|")
+    if not all(np.isfinite(leaf).all() for leaf in flat.values()):
+        raise UserError(
+            "A parameter is not finite: the training that made it went wrong; take an earlier "
+            "checkpoint, or train with a lower config.optimizer.learning_rate."
+        )
     if half:
         with np.errstate(over="ignore"):  # told in a sentence
             flat = {name: leaf.astype(np.float16) for name, leaf in flat.items()}

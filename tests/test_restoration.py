@@ -169,6 +169,9 @@ def test_weights_survive_the_file(tmp_path):
     assert model.parameter_counts() == make_model(config).parameter_counts()
     with pytest.raises(UserError, match="--overwrite"):
         save_weights(tmp_path / "w.safetensors", theta, config)
+    theta["features"] = {"broken": np.array([1.0, np.nan])}
+    with pytest.raises(UserError, match="not finite"):
+        save_weights(tmp_path / "other.safetensors", theta, config)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 

@@ -1,5 +1,6 @@
 """Training: the step, the loop, and a run that is stopped and started again."""
 
+import itertools
 import json
 import os
 import random
@@ -18,15 +19,17 @@ from preemption import identical, run_with_kills, train_command
 
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.checkpoints import load_ema
-from hypernet_jax.data.prepare import prepare_dataset
+from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.tasks import get_task
+from hypernet_jax.training import loop
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import degrade_batch, init_state, make_train_step
+from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY
 
@@ -69,35 +72,42 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     chex.assert_trees_all_equal(ema, state["ema"])
 
 
-def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_path, capsys):
+@pytest.fixture
+def stop_at(monkeypatch):
+    """A function that makes a run stop in one of its steps, by the signal of a machine that goes.
+
+    `after` may change what that step returns.
+    """
+    make = loop.make_train_step
+
+    def stop(number, after=lambda state, values: (state, values)):
+        def counting(**options):
+            step, count = make(**options), itertools.count(1)
+
+            def counted(state, batch):
+                if next(count) != number:
+                    return step(state, batch)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return after(*step(state, batch))
+
+            return counted
+
+        monkeypatch.setattr(loop, "make_train_step", counting)
+
+    yield stop
+
+
+def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(
+    default_data, tmp_path, capsys, stop_at
+):
     config = tiny_config(default_data)
     config.steps = 9
     whole = train(config, tmp_path / "whole", progress=False)
-
-    # Stopped after 4 steps, by the signal that a machine sends when it is taken away.
-    class Stopper:
-        steps = 0
-
-    from hypernet_jax.training import loop
-
-    make = loop.make_train_step
-
-    def counting(**options):
-        step = make(**options)
-
-        def counted(state, batch):
-            Stopper.steps += 1
-            if Stopper.steps == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return step(state, batch)
-
-        return counted
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_train_step", counting)
-        partial = train(config, tmp_path / "parts", progress=False)
+    stop_at(4)
+    partial = train(config, tmp_path / "parts", progress=False)
     assert "Stopped at step 4 of 9" in capsys.readouterr().err
     assert int(partial["step"]) == 4
+    stop_at(0)
     resumed = train(config, tmp_path / "parts", progress=False)
     chex.assert_trees_all_equal(resumed, whole)
     last = [
@@ -107,6 +117,43 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(default_data, tmp_pa
     assert last[0] == last[1]
     steps = [line["step"] for line in metrics(tmp_path / "parts") if "loss" in line]
     assert steps == sorted(set(steps))
+
+
+def test_a_state_that_is_not_finite_is_not_saved_on_a_stop(default_data, tmp_path, stop_at):
+    config = tiny_config(default_data)
+    config.steps, config.log_every = 9, 9
+
+    def gone(state, values):
+        return state, values | {"loss": jax.device_put(np.float32("nan"))}
+
+    stop_at(5, gone)
+    with pytest.raises(UserError, match="not finite at step 5"):
+        train(config, tmp_path, progress=False)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+
+
+def test_lines_of_an_earlier_run_are_kept(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps, config.log_every = 2, 1
+    for number in (1, 2):
+        train(config, tmp_path, progress=False)
+        before = (tmp_path / "metrics.jsonl").read_text()
+        shutil.rmtree(tmp_path / "checkpoints")
+        config.seed = number
+    train(config, tmp_path, progress=False)
+    assert (tmp_path / "metrics-2.jsonl").read_text() == before
+    assert len({path.read_text() for path in tmp_path.glob("metrics*.jsonl")}) == 3
+
+
+def test_validation_of_what_is_restored_to_the_bit(default_data):
+    config = tiny_config(default_data)
+    config.features.name = "proportional"  # at level 0 all kernels are zero
+    config.validation.levels = (0.0, 50.0)
+    model = make_model(model_config(config))
+    validation = Validation(model, open_split(default_data, "validation"), config.validation)
+    values = validation(model.init(jax.random.key(0)))
+    assert values["validation/psnr_0"] == 100 and 5 < values["validation/psnr_50"] < 30
+    assert values["validation/psnr"] == np.mean([100, values["validation/psnr_50"]])
 
 
 def test_a_killed_command_resumes(default_data, tmp_path):
@@ -280,6 +327,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("generated", "(", "not a regular expression"),
         ("features.degree", 0, "give 1 or more"),
         ("validation.levels", (), "validation.levels is empty"),
+        ("validation.crop_size", 0, "validation.crop_size is 0"),
         ("levels.normalisation", "unit", "per_hundred"),
     ],
 )
@@ -392,9 +440,23 @@ def test_parameter_average():
     assert float(ema_decay(jnp.array(0), 0.999)) == pytest.approx(0.1)
     assert float(ema_decay(jnp.array(10**6), 0.999)) == pytest.approx(0.999)
     assert float(ema_decay(jnp.array(5), 0.0)) == 0.0
-    chex.assert_trees_all_close(
-        optax.incremental_update(jnp.ones(2), jnp.zeros(2), 1.0), jnp.ones(2)
-    )
+
+
+def test_the_average_follows_the_parameters(default_data):
+    model = make_model(model_config(tiny_config(default_data)))
+    optimizer = optax.sgd(0.1)
+    mesh = make_mesh(level_devices=1, levels=1, crops=1)
+    step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
+    state = init_state(model.init(jax.random.key(0)), optimizer)
+    # As after many steps, when the average has its full length and has moved away.
+    state |= {"step": jnp.int32(500), "ema": jax.tree.map(lambda x: x + 1.0, state["theta"])}
+    state = jax.device_put(state, state_shardings(mesh, state, split=False))
+    before = jax.device_get(state["ema"])
+    clean = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
+    batch = {"clean": clean, "ids": np.int32([0]), "levels": np.float32([30])}
+    after, _ = step(state, place_batch(mesh, batch))
+    expected = jax.tree.map(lambda a, x: 0.9 * a + 0.1 * x, before, after["theta"])
+    chex.assert_trees_all_close(after["ema"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_load_ema_without_a_run(tmp_path):

@@ -57,8 +57,7 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
     """
     plan = {
         name: [
-            TASKS[name].scale.valid(level)
-            for level in chosen.get(name) or TASKS[name].demo_levels
+            TASKS[name].scale.valid(level) for level in chosen.get(name) or TASKS[name].demo_levels
         ]
         for name in shipped_tasks()
     }

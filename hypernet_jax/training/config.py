@@ -96,6 +96,7 @@ def check_config(config) -> None:
         "data.threads": config.data.threads,
         "validation.every": config.validation.every,
         "validation.images": config.validation.images,
+        "validation.crop_size": config.validation.crop_size,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
     }

@@ -100,6 +100,10 @@ def _check_workdir(workdir: Path) -> None:
         raise UserError(f"{workdir / 'metrics.jsonl'} is a folder; choose another --workdir.")
 
 
+def _on_host(metrics: dict[str, jax.Array]) -> dict[str, float]:
+    return {name: float(x) for name, x in jax.device_get(metrics).items()}
+
+
 def _check_finite(values: dict[str, float], step: int) -> None:
     if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
         raise UserError(
@@ -195,7 +199,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             last = step == config.steps
             saving = last or step % config.checkpoint.every == 0
             if saving or step % config.log_every == 0:
-                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+                values = _on_host(metrics)
                 _check_finite(values, step)
             if last or step % config.log_every == 0:
                 values |= {"learning_rate": float(schedule(step - 1)), **meter.rates()}
@@ -213,6 +217,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                         writer.write(step, validation(ema))
             if saving:
                 checkpoints.save(state, iterator, config_json)
+        if step > start:
+            # Stopped between two looks at the loss.
+            _check_finite(_on_host(metrics), step)
         checkpoints.save(state, iterator, config_json)
     if step < config.steps:
         print(

@@ -1,6 +1,7 @@
 """Where the numbers of a run go: metrics.jsonl and TensorBoard."""
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -52,12 +53,17 @@ class MetricsWriter:
     """Appends {"step": n, name: value, ...} lines to WORKDIR/metrics.jsonl, and TensorBoard events.
 
     On resuming, lines after the checkpoint's step are dropped first: those
-    steps are run, and logged, again.
+    steps are run, and logged, again. Where a run starts anew beside the lines of
+    another, these are kept in metrics-1.jsonl, or -2 and so on.
     """
 
     def __init__(self, workdir: Path, *, resume_step: int):
         path = workdir / "metrics.jsonl"
-        if path.exists():
+        if path.exists() and not resume_step:
+            numbers = itertools.count(1)
+            free = (workdir / f"metrics-{number}.jsonl" for number in numbers)
+            path.rename(next(aside for aside in free if not aside.exists()))
+        elif path.exists():
             kept = [
                 line
                 for line in path.read_text(errors="replace").splitlines()

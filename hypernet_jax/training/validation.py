@@ -10,6 +10,9 @@ from hypernet_jax.model import Model
 
 __all__ = ["Validation"]
 
+# Of what is restored to the bit, as undegraded images may be: means stay numbers, and JSON.
+_HIGHEST_PSNR = 100.0
+
 
 class Validation:
     """PSNR of fixed centre crops, degraded once, at fixed levels.
@@ -44,12 +47,17 @@ class Validation:
         self._restore = jax.jit(restore)
 
     def __call__(self, theta) -> dict[str, float]:
-        """Returns {"validation/psnr_LEVEL": dB, ..., "validation/psnr": their mean}."""
+        """Returns {"validation/psnr_LEVEL": dB, ..., "validation/psnr": their mean}.
+
+        What is restored to the bit counts as 100 dB.
+        """
         values = {}
         for level, degraded in zip(self._levels, self._degraded, strict=True):
             restored = np.asarray(self._restore(theta, level, degraded))
             restored = np.clip(np.round(255.0 * restored), 0, 255)
-            figures = [psnr(r, c) for r, c in zip(restored, self._clean, strict=True)]
+            figures = [
+                min(psnr(r, c), _HIGHEST_PSNR) for r, c in zip(restored, self._clean, strict=True)
+            ]
             values[f"validation/psnr_{level:g}"] = float(np.mean(figures))
         values["validation/psnr"] = float(np.mean(list(values.values())))
         return values
