@@ -34,12 +34,16 @@ class Model:
     convolutions alone are unrolled (`level_conv`); "wide", one network whose convolutions
     take the whole bank (`networks.apply_bank`); or "auto", what is fastest on this backend.
     All mean `jax.vmap` over the levels.
+
+    `remat`: the backward pass of unrolled levels computes the activations of one network at a
+    time again, so that those of all levels need never be kept at once.
     """
 
     task: Task
     network: nn.Module
     hypernet: HyperNetwork
     level_form: str = "auto"
+    remat: bool = False
 
     def init(self, key: jax.Array) -> Theta:
         """Fresh theta."""
@@ -79,6 +83,8 @@ class Model:
 
         if form == "vmap":
             return jax.vmap(restore)(levels, images)
+        if self.remat:
+            restore = jax.checkpoint(restore)
         # No feature map of several levels is ever put together: that would copy all of them.
         return jnp.stack([restore(levels[k], images[k]) for k in range(images.shape[0])])
 
@@ -136,14 +142,18 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_model(
-    config: Mapping[str, Any], *, compute_dtype: str = "float32", level_form: str = "auto"
+    config: Mapping[str, Any],
+    *,
+    compute_dtype: str = "float32",
+    level_form: str = "auto",
+    remat: bool = False,
 ) -> Model:
     """Builds a model.
 
     Args:
       config: what `model_config` returns.
       compute_dtype: what the network computes in; its parameters stay float32.
-      level_form: how several levels are computed at once, see `Model`.
+      level_form, remat: how several levels are computed at once, see `Model`.
     """
     task = get_task(config["task"])
     scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
@@ -160,4 +170,4 @@ def make_model(
         generated=path_matches(config["generated"]),
     )
     network = make_network(**config["network"], dtype=compute_dtype)
-    return Model(task=task, network=network, hypernet=hypernet, level_form=level_form)
+    return Model(task=task, network=network, hypernet=hypernet, level_form=level_form, remat=remat)

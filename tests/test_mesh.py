@@ -31,7 +31,8 @@ from tests.test_restoration import tiny_config
 
 config = recipe("compact").optimizer
 tiny = tiny_config()
-model = make_model({**tiny, "network": {**tiny["network"], "channels": 8}})
+tiny = {**tiny, "network": {**tiny["network"], "channels": 8}}
+model = make_model(tiny, remat=devices == 8)
 mesh = make_mesh(level_devices=level_devices, levels=4, crops=8)
 optimizer = make_optimizer(config, 50)
 state = init_state(model.init(jax.random.key(0)), optimizer)
@@ -44,7 +45,6 @@ step = make_train_step(
     seed=0,
     decay=0.9,
     weighting="relative",
-    remat=devices == 8,
     shardings=shardings,
 )
 rng = np.random.default_rng(0)

@@ -324,17 +324,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("network.colours", 2, "choose 3 or 1"),
         ("levels.weighting", "heavy", "choose one of equal, relative"),
         ("loss", "huber", "choose one of l1, l2"),
+        (("remat", "level_form"), (True, "vmap"), "leave config.level_form at auto"),
         ("generated", "(", "not a regular expression"),
         ("features.degree", 0, "give 1 or more"),
         ("validation.levels", (), "validation.levels is empty"),
         ("validation.crop_size", 0, "validation.crop_size is 0"),
         ("levels.normalisation", "unit", "per_hundred"),
+        ("levels.normalisation", "scale_loss", "such as per_hundred"),
+        ("features.levels", (20.0, 300.0), "from 0 to 100"),
+        ("network.init_gain", float("nan"), "init_gain is nan"),
     ],
 )
 def test_mistakes_in_a_config_are_told(field, value, message, default_data, tmp_path):
     config = tiny_config(default_data)
     config.features.name = "polynomial"
-    config.update_from_flattened_dict({field: value})
+    fields = dict(zip(field, value, strict=True)) if isinstance(field, tuple) else {field: value}
+    config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=message):
         train(config, tmp_path, progress=False)
 

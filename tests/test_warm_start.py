@@ -112,6 +112,10 @@ def test_unfit_starts_are_told(default_data, plain, tmp_path):
     with pytest.raises(UserError, match="another shape"):
         train(config, tmp_path / "wide", progress=False)
     config = warm_config(default_data, plain)
+    config.features.name = "proportional"
+    with pytest.raises(UserError, match="such as affine"):
+        train(config, tmp_path / "proportional", progress=False)
+    config = warm_config(default_data, plain)
     config.network.residual_output = False
     with pytest.raises(UserError, match="another shape or network"):
         train(config, tmp_path / "other", progress=False)

@@ -1,8 +1,12 @@
 """Checks on a training config: mistakes are told before the first step."""
 
+import dataclasses
 from typing import Any
 
+import numpy as np
+
 from hypernet_jax.errors import UserError
+from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import LEVEL_FORMS
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
@@ -42,6 +46,7 @@ _RANGES = {
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),
+    "network.init_gain": (0.0, 1e3),
     "optimizer.learning_rate": (1e-12, 1e32),
     "optimizer.warmup_steps": (0, 10**12),
     "optimizer.final_fraction": (0.0, 1.0),
@@ -64,6 +69,17 @@ def _check_fields(config) -> None:
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
 
+def _check_normalisation(scale: LevelScale, normalisation: str) -> None:
+    """Any may be tried on any task that it is finite for."""
+    over_range = np.linspace(scale.low, scale.high, 101)
+    z = np.asarray(dataclasses.replace(scale, normalisation=normalisation).normalise(over_range))
+    if not np.isfinite(z).all():
+        raise UserError(
+            f"config.levels.normalisation={normalisation} is not finite for every "
+            f"{scale.describe()}; choose another, such as {scale.normalisation}."
+        )
+
+
 def check_config(config) -> None:
     """Raises `UserError` where a value cannot be trained with."""
     _check_fields(config)
@@ -72,8 +88,11 @@ def check_config(config) -> None:
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
     origin = () if levels.origin is None else (levels.origin,)
-    for level in (*levels.fixed, *origin, levels.low, levels.high, *config.validation.levels):
+    centres = config.features.levels
+    given = (*levels.fixed, *origin, *centres, levels.low, levels.high, *config.validation.levels)
+    for level in given:
         scale.check(level)
+    _check_normalisation(scale, levels.normalisation)
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")
     if config.compute_dtype not in ("float32", "bfloat16"):
@@ -84,6 +103,11 @@ def check_config(config) -> None:
         raise UserError(
             f"config.level_form is {config.level_form!r}; "
             f"choose auto or one of {', '.join(LEVEL_FORMS)}."
+        )
+    if config.remat and (levels.per_crop or config.level_form not in ("auto", "unrolled")):
+        raise UserError(
+            "config.remat takes the networks of a step one by one; leave config.level_form at auto "
+            "and config.levels.per_crop at False."
         )
     if levels.per_crop and levels.fixed:
         raise UserError("config.levels.per_crop draws levels; leave config.levels.fixed empty.")

@@ -90,6 +90,21 @@ def with_features_of(
     return {"generated": banks, "shared": theta["shared"], "features": features}
 
 
+def _check_plain_start(model: Model, theta: Theta, plain: Any) -> None:
+    """Raises `UserError` unless theta generates the plain network at both ends of the range."""
+    for level in (model.task.scale.low, model.task.scale.high):
+        misfits = jax.tree.map(
+            lambda made, wanted: jnp.max(jnp.abs(made - wanted)),
+            model.generate(theta, level),
+            plain,
+        )
+        if not max(jax.tree.leaves(misfits)) < _LARGEST_MISFIT:
+            raise UserError(
+                "Without a constant among the features of the level in the config, no hypernetwork "
+                "begins as the plain network of its initial weights; choose others, such as affine."
+            )
+
+
 def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
     """A parameter in whose corner an older one stands.
 
@@ -152,6 +167,7 @@ def initial_theta(config, model: Model) -> Theta:
         # A plain network does not tell which of its parameters shall depend on the level.
         plain = source.generate(theta, source.task.scale.low)
         theta = model.hypernet.init(key, plain)
+        _check_plain_start(model, theta, plain)
     elif not _same_features(source, model):
         if source.task.name != model.task.name:
             raise UserError(

@@ -131,7 +131,10 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     config_json = config.to_json()
 
     model = make_model(
-        model_config(config), compute_dtype=config.compute_dtype, level_form=config.level_form
+        model_config(config),
+        compute_dtype=config.compute_dtype,
+        level_form=config.level_form,
+        remat=config.remat,
     )
     sampler = make_sampler(config)
     mesh = make_mesh(
@@ -158,7 +161,6 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         decay=config.ema_decay,
         loss=config.loss,
         weighting=config.levels.weighting,
-        remat=config.remat,
         shardings=shardings,
     )
     validation = None

@@ -33,7 +33,9 @@ def _base() -> ConfigDict:
             "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
             "log_every": 100,
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
-            "remat": False,  # recompute activations instead of keeping them: less memory
+            # The backward pass recomputes the activations of one level at a time, instead of
+            # keeping those of all: less memory, more time.
+            "remat": False,
             "shard_state": False,  # split optimizer state and average over the devices
             # how the levels of a step are computed: auto, unrolled (a network per level), vmap
             # (a convolution per level) or wide (one convolution with the whole bank)
@@ -60,6 +62,7 @@ def _base() -> ConfigDict:
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {
+                # The first field and those from low to whole are for levels that are drawn.
                 "count": 4,  # networks per step
                 # each level restores crops of its own: the same arithmetic for `count` times as
                 # many crops; published: False, all restore the same ones
@@ -93,9 +96,10 @@ def _base() -> ConfigDict:
                 "name": "muon",  # muon or adam; published: adam
                 "learning_rate": 5e-4,  # published: 1e-4
                 "schedule": "cosine",  # cosine, halfway or constant; published: halfway
-                "warmup_steps": 500,  # published: 0
-                "final_fraction": 0.01,  # of the learning rate, at the end of the cosine
+                "warmup_steps": 500,  # at most half of all; published: 0
+                "final_fraction": 0.01,  # of the learning rate, at the end of a cosine
                 "clip_norm": 1.0,  # global gradient norm; published: none (0)
+                # Of Adam; of what Muon leaves to it: biases. Muon's own momentum is 0.95.
                 "b1": 0.9,
                 "b2": 0.999,
             },

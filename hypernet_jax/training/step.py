@@ -99,7 +99,6 @@ def make_train_step(
     decay: float,
     loss: str = "l1",
     weighting: str = "equal",
-    remat: bool = False,
     shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
@@ -116,7 +115,6 @@ def make_train_step(
         loss has a weight inverse to its size (a constant as far as the gradient goes), which is
         the gradient of its logarithm: a decibel is worth the same at every level, where equal
         weights leave the low levels, of small errors, to the end.
-      remat: compute activations again in the backward pass instead of keeping them.
       shardings: where the new state's leaves live (`state_shardings`); None: where the
         compiler puts them, which is on every device if the old state is.
 
@@ -140,8 +138,6 @@ def make_train_step(
         flat = degraded.reshape((-1, *degraded.shape[2:]))
         return model.restore_each(theta, levels.reshape(-1), flat).reshape(degraded.shape)
 
-    if remat:
-        restore = jax.checkpoint(restore)
     level_shares = mesh.shape["level"]
 
     def gradient_of_share(theta, batch):
