@@ -1,11 +1,14 @@
 """PSNR, SSIM, PSNR-B and the Y channel: the measuring protocol, in one place.
 
-Images are (H, W, C) in 8-bit range, 0 to 255, C = 1 or 3.
+Images are (H, W, C) in 8-bit range, 0 to 255, C = 1 or 3. An image and its reference must
+have one shape; otherwise the metrics raise `UserError`.
 """
 
 import numpy as np
 from PIL import Image
 from skimage.metrics import structural_similarity
+
+from hypernet_jax.errors import UserError
 
 __all__ = ["luminance", "psnr", "psnr_b", "rgb_to_y", "ssim"]
 
@@ -35,13 +38,13 @@ def ssim(image, reference) -> float:
 
     Returns nan for images smaller than the window.
     """
-    image = np.asarray(image, np.float64)
+    image, reference = _pair(image, reference)
     if min(image.shape[:2]) < 11:
         return float("nan")
     return float(
         structural_similarity(
             image,
-            np.asarray(reference, np.float64),
+            reference,
             data_range=255.0,
             channel_axis=-1,
             gaussian_weights=True,
@@ -53,16 +56,27 @@ def ssim(image, reference) -> float:
 
 def psnr_b(image, reference) -> float:
     """PSNR with a penalty for 8x8 blocking (Yim and Bovik, TIP 2011), mean error over channels."""
-    image = np.asarray(image, np.float64)
+    image, reference = _pair(image, reference)
     error = _mse(image, reference) + np.mean(
         [_blocking_effect(image[..., channel]) for channel in range(image.shape[-1])]
     )
     return _decibels(float(error))
 
 
+def _pair(image, reference) -> tuple[np.ndarray, np.ndarray]:
+    image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
+    if image.shape != reference.shape:
+        # NumPy would compare every row with every other where one lacks an axis.
+        raise UserError(
+            f"An image of shape {image.shape} cannot be compared with a reference of shape "
+            f"{reference.shape}; give both as (height, width, channels)."
+        )
+    return image, reference
+
+
 def _mse(image, reference) -> float:
-    difference = np.asarray(image, np.float64) - np.asarray(reference, np.float64)
-    return float(np.mean(difference**2))
+    image, reference = _pair(image, reference)
+    return float(np.mean((image - reference) ** 2))
 
 
 def _decibels(mse: float) -> float:

@@ -150,6 +150,23 @@ def test_an_existing_dataset_is_kept_unless_asked(folder, tmp_path):
     assert (dataset / "mine.txt").read_text() == "precious"
 
 
+def test_a_dataset_that_cannot_be_replaced_is_put_back(folder, tmp_path, monkeypatch):
+    dataset, move = tmp_path / "ds", os.replace
+    prepare_dataset(folder, dataset, held_out=0, progress=False)
+    before = {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+
+    def replace(source, target):
+        if target == dataset and source.name != "replaced":
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_dataset(folder, dataset, held_out=1, overwrite=True, progress=False)
+    assert {path: path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
+
+
 def test_photographs_are_never_overwritten(folder, tmp_path):
     before = sorted(path for path in tmp_path.rglob("*"))
     for output in (folder, folder / "more", tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hypernet_jax import UserError
 from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.degradations import (
     bicubic_down_up,
@@ -89,6 +90,10 @@ def test_jpeg_between_integer_qualities(photograph):
     assert (tables[0] >= tables[1]).all() and (tables[1] >= tables[2]).all()
     assert (tables[0] != tables[1]).any() and (tables[1] != tables[2]).any()
     figures = [psnr(jpeg(None, photograph, q), photograph) for q in (10, 10.5, 11)]
+    # Values between 8-bit ones are rounded, those beyond clipped.
+    shifted = photograph + np.where(photograph < 128, 0.4, -0.4)
+    stretched = np.where(photograph == 255, 300.0, shifted)
+    np.testing.assert_array_equal(jpeg(None, stretched, 50), jpeg(None, photograph, 50))
     assert figures == sorted(figures)
 
 
@@ -170,6 +175,9 @@ def test_metrics_against_scikit_image(photograph):
     ]
     assert ssim(noisy, photograph) == pytest.approx(np.mean(each), abs=1e-9)
     assert psnr(photograph, photograph) == np.inf
+    for metric in (psnr, psnr_b, ssim):
+        with pytest.raises(UserError, match="cannot be compared"):
+            metric(photograph, photograph[..., :1])
     assert ssim(photograph, photograph) == 1.0
 
 

@@ -119,9 +119,16 @@ def prepare_dataset(
         counts = {name: split.num_examples for name, split in builder.info.splits.items()}
         about = {"smallest_side": builder.smallest_side}
         (Path(builder.data_path) / _ABOUT).write_text(json.dumps(about))
-        if output.exists():
-            os.replace(output, working / "replaced")
-        os.replace(builder.data_path, output)
+        replaced = working / "replaced"
+        try:
+            if output.exists():
+                os.replace(output, replaced)
+            os.replace(builder.data_path, output)
+        except BaseException:
+            # What stood there goes back before the working folder goes.
+            if replaced.exists() and not output.exists():
+                os.replace(replaced, output)
+            raise
     except OSError as error:
         raise UserError(f"The dataset {output} could not be written ({error}).") from None
     finally:

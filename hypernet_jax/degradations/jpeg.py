@@ -39,14 +39,17 @@ def jpeg(key, image, quality) -> np.ndarray:
 
     Args:
       key: unused; JPEG is deterministic.
-      image: (..., H, W, C), 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1 (grey).
+      image: (..., H, W, C), 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1 (grey); rounded
+        and clipped to 8 bits first, if it is of another type.
       quality: 1 to 100, as libjpeg counts it; fractions are allowed.
 
     Returns:
       uint8 of the image's shape.
     """
     del key
-    image = np.asarray(image, np.uint8)
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = np.clip(np.round(image), 0, 255).astype(np.uint8)
     if image.ndim > 3:
         return np.stack([jpeg(None, one, quality) for one in image])
     grey = image.shape[-1] == 1

@@ -56,6 +56,8 @@ class LevelEstimator:
         The median over crops spread evenly over the image.
         """
         image = np.asarray(image)
+        if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+            raise UserError(f"An image must be uint8, or float in [0, 1], not {image.dtype}.")
         pixels = image / 255.0 if image.dtype == np.uint8 else image
         pixels = np.atleast_3d(pixels).astype(np.float32)
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:

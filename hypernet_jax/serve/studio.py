@@ -1,6 +1,7 @@
 """What the page can do with a photograph; nothing in here knows of web pages."""
 
 import functools
+import io
 import threading
 import uuid
 from pathlib import Path
@@ -149,7 +150,10 @@ class Studio:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             degraded = _degraded(entry, jax.random.key(0), clean, entry.starting_level)
-            Image.fromarray(degraded).save(path)
+            # Two visitors may ask at once, and each must find a whole file.
+            stream = io.BytesIO()
+            Image.fromarray(degraded).save(stream, "PNG")
+            write_atomically(path, stream.getvalue(), overwrite=True)
         return path
 
 
