@@ -94,7 +94,8 @@ def get_config(variant="denoise-hypernetwork"):
     config.data.grey = 0.0  # measured on images in colour
     config.optimizer.warmup_steps = 100
     config.levels.low, config.levels.high = compared.drawn
-    config.levels.normalisation = get_task(task).scale.normalisation
+    scale = get_task(task).scale
+    config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
     config.levels.count = len(compared.levels)
     config.validation.levels = compared.levels
     if method in ("specialised", "continued"):
@@ -104,7 +105,7 @@ def get_config(variant="denoise-hypernetwork"):
         config.generated = shipped["generated"]
         config.features.update(shipped["features"])
         config.levels.normalisation = shipped["normalisation"]
-        config.levels.origin = shipped.get("origin")
+        config.levels.origin, config.levels.far = shipped.get("origin"), shipped.get("far")
         config.optimizer.learning_rate = 5e-4  # of weights that have come far
     if method in ("equal", "published", "dedicated", "specialised", "ends"):
         config.levels.weighting = "equal"

@@ -92,6 +92,9 @@ class LevelScale:
       normalisation: key of `NORMALISATIONS`, level -> z.
       higher_is_worse: whether a higher level means a stronger degradation.
       origin: the level at which z is to be 0; None where the normalisation has its zero.
+      far: the level at which z is to be 1; None where the normalisation has its one. Where |z|
+        gets much larger than 1, a step of the slopes outweighs one of the base, and both learn
+        slowly.
       step: between neighbouring positions of a slider.
     """
 
@@ -102,6 +105,7 @@ class LevelScale:
     normalisation: str
     higher_is_worse: bool = True
     origin: float | None = None
+    far: float | None = None
     step: float = 1.0
 
     def __post_init__(self):
@@ -114,8 +118,13 @@ class LevelScale:
     def normalise(self, level: ArrayLike):
         """Maps levels in people's units to z, elementwise; any shape, float32."""
         to_z = NORMALISATIONS[self.normalisation]
-        z = to_z(jnp.asarray(level, jnp.float32))
-        return z if self.origin is None else z - to_z(jnp.float32(self.origin))
+
+        def from_origin(level):
+            z = to_z(jnp.asarray(level, jnp.float32))
+            return z if self.origin is None else z - to_z(jnp.float32(self.origin))
+
+        z = from_origin(level)
+        return z if self.far is None else z / from_origin(self.far)
 
     def check(self, level) -> np.float32:
         """Returns `level` as a float32 scalar, or raises `UserError` with the range.
@@ -163,7 +172,13 @@ class LevelScale:
 
 NOISE_SIGMA = LevelScale("noise sigma", "8-bit grey levels", 0.0, 100.0, "per_hundred", step=0.5)
 JPEG_QUALITY = LevelScale(
-    "JPEG quality", "as libjpeg counts it", 1.0, 100.0, "jpeg_error", higher_is_worse=False
+    "JPEG quality",
+    "as libjpeg counts it",
+    1.0,
+    100.0,
+    "jpeg_error",
+    higher_is_worse=False,
+    far=5.0,  # +0.3 dB after 600 steps over z up to 3.2
 )
 SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss", step=0.1)
 BLUR_SIGMA = LevelScale("blur sigma", "pixels", 0.0, 4.0, "blur_loss", step=0.1)

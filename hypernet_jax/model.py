@@ -129,7 +129,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     fixed = set(config["levels"]["fixed"])
     plain = config["features"]["name"] == "constant" and len(fixed) == 1
-    origin = config["levels"].get("origin")
+    ends = {name: config["levels"].get(name) for name in ("origin", "far")}
     return {
         "task": config["task"],
         "normalisation": config["levels"]["normalisation"],
@@ -137,7 +137,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "features": dict(config["features"]),
         "generated": config["generated"],
         **({"level": float(fixed.pop())} if plain else {}),
-        **({} if origin is None else {"origin": float(origin)}),
+        **{name: float(level) for name, level in ends.items() if level is not None},
     }
 
 
@@ -156,9 +156,12 @@ def make_model(
       level_form, remat: how several levels are computed at once, see `Model`.
     """
     task = get_task(config["task"])
-    scale = dataclasses.replace(task.scale, normalisation=config["normalisation"])
-    if "origin" in config:
-        scale = dataclasses.replace(scale, origin=scale.valid(config["origin"]))
+    origin, far = (
+        task.scale.valid(config[name]) if name in config else None for name in ("origin", "far")
+    )
+    scale = dataclasses.replace(
+        task.scale, normalisation=config["normalisation"], origin=origin, far=far
+    )
     if "level" in config:
         scale = scale.at(config["level"])
     task = dataclasses.replace(task, scale=scale)

@@ -1,5 +1,7 @@
 """The core: a level becomes a parameter pytree, for any network and any features."""
 
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hypernet_jax import (
@@ -23,6 +25,7 @@ from hypernet_jax import (
 )
 from hypernet_jax.features import Independent, make_features
 from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
+from hypernet_jax.tasks import TASKS
 
 LEVELS = (5.0, 25.0, 50.0, 75.0)
 NETWORK = ResidualNetwork(channels=8, blocks=2)
@@ -197,6 +200,17 @@ def test_published_network_to_the_parameter(colours, generated, trainable):
     assert count_parameters(template) == generated
     assert count_parameters(theta) == trainable
     assert count_parameters(theta["generated"]) == 2 * 1_181_696
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(sorted(TASKS)), st.integers(0, 100), st.integers(0, 100))
+def test_z_is_zero_at_the_origin_and_one_at_the_far_end(task, i, j):
+    scale = TASKS[task].scale
+    origin, far = (scale.low + (scale.high - scale.low) * share / 100 for share in (i, j))
+    plain = dataclasses.replace(scale, origin=None, far=None)
+    assume(abs(plain.normalise(origin) - plain.normalise(far)) > 1e-2)
+    scale = dataclasses.replace(scale, origin=origin, far=far)
+    np.testing.assert_allclose(scale.normalise(np.array([origin, far])), [0, 1], atol=1e-6)
 
 
 def test_features_of_several_levels_at_once():

@@ -330,7 +330,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("validation.levels", (), "validation.levels is empty"),
         ("validation.crop_size", 0, "validation.crop_size is 0"),
         ("levels.normalisation", "unit", "per_hundred"),
-        ("levels.normalisation", "scale_loss", "such as per_hundred"),
+        ("levels.normalisation", "scale_loss", "is not finite for every noise sigma"),
         ("features.levels", (20.0, 300.0), "from 0 to 100"),
         ("network.init_gain", float("nan"), "init_gain is nan"),
     ],

@@ -200,9 +200,11 @@ def test_features_of_weights_are_expressed_in_others(default_data, small):
     # A bank counted from another level generates the same.
     config.features.name, config.features.levels, config.levels.fixed = "affine", (), ()
     config.levels.origin = 30.0
-    for level in (0.0, 30.0, 90.0):
-        expected = source.generate(theta, level)
-        chex.assert_trees_all_close(generated(config, level), expected, atol=1e-5)
+    for far in (None, 60.0):
+        config.levels.far = far
+        for level in (0.0, 30.0, 90.0):
+            expected = source.generate(theta, level)
+            chex.assert_trees_all_close(generated(config, level), expected, atol=1e-5)
 
 
 def test_features_that_cannot_express_those_of_the_weights_are_refused(default_data, small):

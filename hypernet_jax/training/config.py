@@ -69,14 +69,13 @@ def _check_fields(config) -> None:
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
 
-def _check_normalisation(scale: LevelScale, normalisation: str) -> None:
+def _check_normalisation(scale: LevelScale) -> None:
     """Any may be tried on any task that it is finite for."""
-    over_range = np.linspace(scale.low, scale.high, 101)
-    z = np.asarray(dataclasses.replace(scale, normalisation=normalisation).normalise(over_range))
+    z = np.asarray(scale.normalise(np.linspace(scale.low, scale.high, 101)))
     if not np.isfinite(z).all():
         raise UserError(
-            f"config.levels.normalisation={normalisation} is not finite for every "
-            f"{scale.describe()}; choose another, such as {scale.normalisation}."
+            f"config.levels.normalisation={scale.normalisation}, from config.levels.origin to far, "
+            f"is not finite for every {scale.describe()}; choose others."
         )
 
 
@@ -87,12 +86,16 @@ def check_config(config) -> None:
     levels = config.levels
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
-    origin = () if levels.origin is None else (levels.origin,)
+    ends = [level for level in (levels.origin, levels.far) if level is not None]
     centres = config.features.levels
-    given = (*levels.fixed, *origin, *centres, levels.low, levels.high, *config.validation.levels)
+    given = (*levels.fixed, *ends, *centres, levels.low, levels.high, *config.validation.levels)
     for level in given:
         scale.check(level)
-    _check_normalisation(scale, levels.normalisation)
+    _check_normalisation(
+        dataclasses.replace(
+            scale, normalisation=levels.normalisation, origin=levels.origin, far=levels.far
+        )
+    )
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")
     if config.compute_dtype not in ("float32", "bfloat16"):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, Independent
 from hypernet_jax.hypernet import Theta, path_matches
+from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model
 from hypernet_jax.weights import load_weights
 
@@ -43,10 +44,12 @@ def _network_fits(source: Model, model: Model) -> bool:
 def _same_features(source: Model, model: Model) -> bool:
     """Whether the same bank means the same; of another task, which counts otherwise, too."""
     one, other = source.hypernet, model.hypernet
-    of_level = (one.scale.normalisation, one.scale.origin)
+
+    def of_level(scale: LevelScale) -> tuple:
+        return scale.normalisation, scale.origin, scale.far
+
     return one.features == other.features and (
-        source.task.name != model.task.name
-        or of_level == (other.scale.normalisation, other.scale.origin)
+        source.task.name != model.task.name or of_level(one.scale) == of_level(other.scale)
     )
 
 

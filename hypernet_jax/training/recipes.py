@@ -81,6 +81,8 @@ def _base() -> ConfigDict:
                 # Level at which z is 0 and the network is its base alone: for a warm start the
                 # one that the plain network was trained at. None: where the normalisation is 0.
                 "origin": placeholder(float),
+                # Level at which z is 1, set by the task. None: where the normalisation is 1.
+                "far": placeholder(float),
             },
             "data": {
                 "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default
@@ -199,7 +201,8 @@ def task_recipe(
         config.levels.low, config.levels.high = min(published), max(published)
     else:
         config.levels.low, config.levels.high = drawn
-        config.levels.normalisation = get_task(task).scale.normalisation
+        scale = get_task(task).scale
+        config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
     if variant == "compact":
         config.steps = compact_steps  # published: 1,000,000
     return config
