@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import grain
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import make_model, model_config
@@ -107,6 +108,7 @@ class Checkpoints:
 
         def read(step: int) -> dict[str, Any]:
             check(self._config(step))
+            self._check_processes(step)
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -120,8 +122,13 @@ class Checkpoints:
             return state
         restored, damaged = self._newest_readable(read)
         # Only now: a file system that fails for a moment must not cost the whole run.
-        for step in damaged:
-            self._set_aside(step)
+        if jax.process_index() == 0:
+            for step in damaged:
+                self._set_aside(step)
+        if damaged:
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("damaged checkpoints set aside")
+            self._manager.reload()
         return restored
 
     def read_ema(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -160,6 +167,17 @@ class Checkpoints:
         )
         return dict(restored["config"])
 
+    def _check_processes(self, step: int) -> None:
+        """Raises `UserError` if another number of processes wrote the data's position."""
+        files = (self._folder / str(step) / "data").glob("process_*-of-*.json")
+        written = {int(file.stem.rpartition("-")[2]) for file in files}
+        if written and written != {jax.process_count()}:
+            raise UserError(
+                f"The run in {self._folder.parent} was trained by {max(written)} processes, each "
+                f"with its own part of the data, and not by {jax.process_count()}; go on with "
+                f"--processes={max(written)}, or start again in another workdir."
+            )
+
     def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
         """What `read` makes of the newest step that it can read, and the steps passed over."""
         damaged: list[int] = []
@@ -190,7 +208,6 @@ class Checkpoints:
             number += 1
             target = aside / f"{step}-{number}"
         (self._folder / str(step)).rename(target)
-        self._manager.reload()
 
 
 def _reason(error: Exception) -> str:

@@ -288,6 +288,17 @@ def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
+def test_another_number_of_processes_is_told(default_data, tmp_path):
+    config = tiny_config(default_data)
+    config.steps = 3
+    train(config, tmp_path, progress=False)
+    data = tmp_path / "checkpoints/3/data"
+    (data / "process_0-of-1.json").rename(data / "process_0-of-2.json")
+    with pytest.raises(UserError, match=r"by 2 processes.*not by 1; go on with --processes=2"):
+        train(config, tmp_path, progress=False)
+    assert (tmp_path / "checkpoints/3").is_dir()
+
+
 def test_fields_that_do_not_touch_the_result_may_change():
     saved = {"log_every": 1, "seed": 0, "checkpoint": {"keep": 3}, "data": {"threads": 2}}
     given = {"log_every": 9, "seed": 1, "checkpoint": {"keep": 4}, "data": {"threads": 8}}
