@@ -49,7 +49,13 @@ def main() -> None:
         state = init_state(model.init(jax.random.key(0)), optimizer)
         state = jax.device_put(state, state_shardings(mesh, state, split=False))
         step = make_train_step(
-            model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=config.ema_decay
+            model=model,
+            optimizer=optimizer,
+            mesh=mesh,
+            seed=0,
+            decay=config.ema_decay,
+            loss=config.loss,
+            weighting=config.levels.weighting,
         )
         batches = make_iterator(config, model, dataset, sampler)
         placed = place_batch(mesh, next(batches))

@@ -5,9 +5,9 @@
 The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
 - hypernetwork: ours, levels drawn from the whole range at each step
-- equal: the same, but all levels weigh alike in the loss, whatever its size
+- equal: the same, but all levels weigh alike in the loss, whatever its size, as in all that follow
 - polynomial: kernels quadratic in the level instead of affine
-- published: the published levels, fixed, instead of drawn ones, and equal weights
+- published: the published levels, fixed, instead of drawn ones
 - dedicated: one plain network per level, trained side by side
 - level_plane: a plain network told the level by an extra input plane, as FFDNet is
 - ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
@@ -107,7 +107,7 @@ def get_config(variant="denoise-hypernetwork"):
         config.levels.normalisation = shipped["normalisation"]
         config.levels.origin, config.levels.far = shipped.get("origin"), shipped.get("far")
         config.optimizer.learning_rate = 5e-4  # of weights that have come far
-    if method in ("equal", "published", "dedicated", "specialised", "ends"):
+    if method not in ("hypernetwork", "continued"):
         config.levels.weighting = "equal"
     if method == "polynomial":
         config.features.name = "polynomial"

@@ -30,10 +30,10 @@ OF_RUNS = ("comparison", "specialised", "weights", "choices")
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
     "hypernetwork": "one hypernetwork, levels drawn",
-    "equal": "the same, levels weigh alike",
-    "published": "the same, and published levels",
-    "polynomial": "one hypernetwork, quadratic in the level",
-    "level_plane": "level as an input plane",
+    "equal": "the same, equal weights of levels",
+    "published": "equal weights, published levels",
+    "polynomial": "equal weights, quadratic in the level",
+    "level_plane": "equal weights, level as an input plane",
     "ends": "two networks, interpolated (DNI)",
 }
 # The same of networks that begin as the shipped weights: what specialising to one level gains.
@@ -59,7 +59,7 @@ CHOICES = {
     "low-levels": ("more low levels", "--config.levels.power=2"),
     "noise-share": ("z = sigma / (sigma + 25)", "--config.levels.normalisation=noise_share"),
     "published": ("published levels", "configs/comparison.py:denoise-published"),
-    "polynomial": ("quadratic features", "--config.features.name=polynomial"),
+    "quadratic": ("quadratic features", "--config.features.name=polynomial"),
 }
 
 
@@ -225,6 +225,12 @@ def with_stored(study: str, stored: Any, result: Any) -> Any:
     if stored is None or study not in OF_RUNS:
         return result
     if study in ("comparison", "specialised"):
+        about = [{**one, "rows": None} for one in (stored, result)]
+        if about[0] != about[1]:
+            raise UserError(
+                "The stored rows were measured otherwise (another test set, levels or images); "
+                "remove them, or give all runs."
+            )
         return {**result, "rows": {**stored["rows"], **result["rows"]}}
     return {**stored, **result}
 
