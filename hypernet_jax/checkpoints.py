@@ -1,6 +1,7 @@
 """Checkpoints of a training run. The only home of Orbax."""
 
 import contextlib
+import itertools
 import json
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import first_free
 from hypernet_jax.model import make_model, model_config
 
 __all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
@@ -203,10 +205,8 @@ class Checkpoints:
         """Keeps a damaged checkpoint, but where it no longer counts as the newest."""
         aside = self._folder.parent / "damaged"
         aside.mkdir(exist_ok=True)
-        target, number = aside / str(step), 1
-        while target.exists():
-            number += 1
-            target = aside / f"{step}-{number}"
+        again = (aside / f"{step}-{n}" for n in itertools.count(2))
+        target = first_free(itertools.chain([aside / str(step)], again))
         (self._folder / str(step)).rename(target)
 
 

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["check_output", "ensure_folder", "write_atomically"]
+__all__ = ["check_output", "ensure_folder", "first_free", "write_atomically"]
 
 
 def ensure_folder(path: str | Path) -> Path:
@@ -27,6 +28,11 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
         raise UserError(f"The output {path} is a folder; give a file name.")
     if path.exists() and not overwrite:
         raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+
+
+def first_free(paths: Iterable[Path]) -> Path:
+    """The first of the paths at which nothing stands yet."""
+    return next(path for path in paths if not path.exists())
 
 
 def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:

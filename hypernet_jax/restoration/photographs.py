@@ -201,6 +201,7 @@ def restore_file(
     for path in outputs:
         check_output(source, path, overwrite=options.overwrite)
     photograph = read_photograph(source, limit=options.limit)
+    options.encoding.check(form, transparent=photograph.alpha is not None)
     found, estimate = resolve_level(
         restorer.model.task,
         options.level,
@@ -209,7 +210,7 @@ def restore_file(
         estimator=options.estimator,
     )
     size = restorer.restored_size(photograph.pixels.shape[:2], found)
-    options.encoding.check(form, transparent=photograph.alpha is not None, size=size)
+    options.encoding.check(form, size=size)
     restored = restore_photograph(
         restorer, photograph, level=found, blend=options.blend, progress=progress
     )

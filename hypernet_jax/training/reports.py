@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tensorboardX
 
+from hypernet_jax.files import first_free
+
 __all__ = ["Meter", "MetricsWriter"]
 
 
@@ -60,9 +62,7 @@ class MetricsWriter:
     def __init__(self, workdir: Path, *, resume_step: int):
         path = workdir / "metrics.jsonl"
         if path.exists() and not resume_step:
-            numbers = itertools.count(1)
-            free = (workdir / f"metrics-{number}.jsonl" for number in numbers)
-            path.rename(next(aside for aside in free if not aside.exists()))
+            path.rename(first_free(workdir / f"metrics-{n}.jsonl" for n in itertools.count(1)))
         elif path.exists():
             kept = [
                 line
