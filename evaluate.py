@@ -22,15 +22,16 @@ _DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
 _LEVELS = flags.DEFINE_list("levels", [], "Levels in people's units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
+_ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
 
 
 def _restorer() -> Restorer:
     workdir, weights = _WORKDIR.value, _WEIGHTS.value
     if workdir is not None and weights is None:
-        return Restorer.from_workdir(workdir)
+        return Restorer.from_workdir(workdir, self_ensemble=_ENSEMBLE.value)
     if weights is not None and workdir is None:
-        return Restorer.from_pretrained(weights)
+        return Restorer.from_pretrained(weights, self_ensemble=_ENSEMBLE.value)
     raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
 
 

@@ -58,21 +58,24 @@ def summary(report: Report) -> str:
 
 
 def beside_published(report: Report) -> str:
-    """Published networks, and ours as the last row."""
+    """Published networks, and ours as the last rows."""
     published = report.published
     ours = next(
         one
         for one in report.results["figures"]
         if (one["dataset"], one["protocol"]) == (published["dataset"], published["protocol"])
     )
-    by_level = {row["level"]: row["psnr"] for row in ours["rows"]}
     rows = [
         [name, size, *(decibels(value) for value in values)]
         for name, size, values in published["rows"]
     ]
-    shipped = f"**ours, `--weights={report.task}`**"
     size = f"{ours['parameters']['generated_parameters'] / 1e6:.2f} M"
-    rows.append([shipped, size, *(decibels(by_level.get(x)) for x in published["levels"])])
+    named = {f"**ours, `--weights={report.task}`**": ours}
+    if "ensemble" in report.results:
+        named["the same, mean of eight views: `--self_ensemble`"] = report.results["ensemble"]
+    for name, one in named.items():
+        by_level = {row["level"]: row["psnr"] for row in one["rows"]}
+        rows.append([name, size, *(decibels(by_level.get(x)) for x in published["levels"])])
     header = [published["title"], "parameters", *(f"{level:g}" for level in published["levels"])]
     return f"{named_rows(header, rows)}\n\n{published['note']}"
 

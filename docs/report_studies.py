@@ -71,6 +71,7 @@ class Study:
       page: the page in docs/ that it fills.
       figures: (test set, protocol, levels) of the tables.
       summary: levels of the first test set that the README tells of.
+      ensemble: levels of the first test set and protocol at which self-ensemble is measured.
       compared: test set, protocol and levels of the comparison with dedicated networks.
       requested: test set, protocol, number of images and levels of the table of wrong levels.
       fine: (true level, requested levels around it): how smooth the PSNR is.
@@ -81,6 +82,7 @@ class Study:
     page: str
     figures: tuple[tuple[str, str, tuple[float, ...]], ...]
     summary: tuple[float, ...]
+    ensemble: tuple[float, ...]
     compared: tuple[str, str, tuple[float, ...]]
     requested: tuple[str, str, int, tuple[float, ...]]
     fine: tuple[float, tuple[float, ...]]
@@ -96,6 +98,7 @@ STUDIES = {
             ("CBSD68", "grey", (15, 25, 50)),
         ),
         summary=(5, 15, 25, 50, 75),
+        ensemble=(15, 25, 35, 50, 75),
         compared=("CBSD68", "8-bit", (5, 15, 25, 50, 75, 90)),
         requested=("CBSD68", "8-bit", 6, (0, 5, 10, 15, 25, 35, 50, 75, 90)),
         fine=(25, tuple(range(18, 33))),
@@ -108,6 +111,7 @@ STUDIES = {
             ("LIVE1", "colour", (10, 20, 30, 40, 60, 80, 90)),
         ),
         summary=(10, 20, 30, 40),
+        ensemble=(10, 20, 30, 40),
         compared=("LIVE1", "colour", (10, 30, 60)),
         requested=("LIVE1", "colour", 6, (5, 10, 20, 30, 40, 60, 80, 95)),
         fine=(30, (20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40)),
@@ -120,6 +124,7 @@ STUDIES = {
             ("Set14", "y", (2, 3, 4)),
         ),
         summary=(2, 2.5, 3, 4),
+        ensemble=(2, 3, 4),
         compared=("Set5", "y", (2, 3, 4)),
         requested=("Set5", "y", 0, (1.5, 2, 2.5, 3, 3.5, 4, 5)),
         fine=(3, (2.6, 2.7, 2.8, 2.9, 3, 3.1, 3.2, 3.3, 3.4)),
@@ -240,7 +245,8 @@ def measure_study(
 ) -> Any:
     """Measures one study of a task.
 
-    The studies: figures, requested, blind; of RUNS: comparison, specialised, weights, choices.
+    The studies: figures, ensemble, requested, blind; of RUNS: comparison, specialised, weights,
+    choices.
     """
     plan = STUDIES[task]
     if study in OF_RUNS and runs is None:
@@ -260,7 +266,10 @@ def measure_study(
         # Differences between networks so near each other hardly hang on the images.
         trained = itertools.chain(both, [_shipped(task)])
         return _comparison(task, datasets, runs, trained, images=24)
-    restorer = Restorer.from_pretrained(weights or task)
+    restorer = Restorer.from_pretrained(weights or task, self_ensemble=study == "ensemble")
+    if study == "ensemble":
+        name, protocol, _ = plan.figures[0]
+        return evaluate(restorer, datasets / name, levels=plan.ensemble, protocol=protocol)
     if study == "figures":
         return [
             evaluate(restorer, datasets / name, levels=levels, protocol=protocol)

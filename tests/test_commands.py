@@ -285,11 +285,13 @@ def test_evaluate_script(weights, folder_of_images, tmp_path):
         f"--weights={weights}",
         f"--dataset={folder_of_images}",
         "--levels=15,25.5",
+        "--self_ensemble",
         f"--output={tmp_path / 'report'}",
     )
     assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert [row["level"] for row in results["rows"]] == [15.0, 25.5]
+    assert results["self_ensemble"] and "mean of eight views" in process.stdout
     assert "| 25.5 | 2 |" in process.stdout
 
 

@@ -31,7 +31,12 @@ __all__ = ["load_restorer", "restore"]
 
 
 def load_restorer(
-    task: str | None, weights: str | None, *, memory: float, backend: str = "jax"
+    task: str | None,
+    weights: str | None,
+    *,
+    memory: float,
+    backend: str = "jax",
+    self_ensemble: bool = False,
 ) -> Restorer:
     """The restorer that --task and --weights ask for."""
     if task is None and weights is None:
@@ -42,6 +47,7 @@ def load_restorer(
         weights or task,  # type: ignore[arg-type]
         memory=memory,
         backend=backend,
+        self_ensemble=self_ensemble,
     )
     found = restorer.model.task.name
     if task not in (None, found):
@@ -163,7 +169,13 @@ def restore(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
     keep_compiled_programs()
-    restorer = load_restorer(args.task, args.weights, memory=args.memory, backend=args.backend)
+    restorer = load_restorer(
+        args.task,
+        args.weights,
+        memory=args.memory,
+        backend=args.backend,
+        self_ensemble=args.self_ensemble,
+    )
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     level = _level(args, restorer.model.task) if args.sweep is None else 0.0

@@ -149,6 +149,7 @@ def evaluate(
         "protocol_description": rule.description,
         "level": f"{task.scale.quantity}, {task.scale.unit}",
         "seed": seed,
+        "self_ensemble": restorer.self_ensemble,
         "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
         "rows": rows,

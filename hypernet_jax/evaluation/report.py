@@ -41,10 +41,12 @@ def _cell(column: str, value: float | None) -> str:
 def markdown_table(results: dict[str, Any]) -> str:
     """The rows of `results` as a Markdown table under a line that names the protocol."""
     columns = [column for column in _COLUMNS if column in results["rows"][0]]
+    # Results that were stored before there was a choice have one view.
+    views = ", mean of eight views (self-ensemble)" if results.get("self_ensemble") else ""
     told = (
         f"{results['dataset']}, {get_task(results['task']).title}, "
         f"{results['protocol']} protocol ({results['protocol_description']}), "
-        f"seed {results['seed']}; level: {results['level']}."
+        f"seed {results['seed']}{views}; level: {results['level']}."
     )
     rows = [[_cell(column, row[column]) for column in columns] for row in results["rows"]]
     return f"{told}\n\n{table([_COLUMNS[column] for column in columns], rows)}"
