@@ -24,8 +24,7 @@ on. One to six minutes each on two CPU cores.
 from typing import NamedTuple
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.tasks import get_task
-from hypernet_jax.training.recipes import recipe
+from hypernet_jax.training.recipes import recipe, use_task
 from hypernet_jax.weights import load_weights_and_config
 
 
@@ -88,14 +87,11 @@ def get_config(variant="denoise-hypernetwork"):
         )
     compared = TASKS[task]
     config = recipe("compact")
-    config.task = task
+    use_task(config, task, compared.drawn)
     config.steps = 600
     config.data.crop_size, config.data.crops = 32, 6
     config.data.grey = 0.0  # measured on images in colour
     config.optimizer.warmup_steps = 100
-    config.levels.low, config.levels.high = compared.drawn
-    scale = get_task(task).scale
-    config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
     config.levels.count = len(compared.levels)
     config.validation.levels = compared.levels
     if method in ("specialised", "continued"):

@@ -115,6 +115,13 @@ class LevelScale:
                 f"choose one of {', '.join(NORMALISATIONS)}."
             )
 
+    def counted(
+        self, normalisation: str, *, origin: float | None = None, far: float | None = None
+    ) -> "LevelScale":
+        """The same level, turned into z in this way; `UserError` for an end outside the range."""
+        origin, far = (None if end is None else self.valid(end) for end in (origin, far))
+        return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
+
     def normalise(self, level: ArrayLike):
         """Maps levels in people's units to z, elementwise; any shape, float32."""
         to_z = NORMALISATIONS[self.normalisation]

@@ -156,11 +156,8 @@ def make_model(
       level_form, remat: how several levels are computed at once, see `Model`.
     """
     task = get_task(config["task"])
-    origin, far = (
-        task.scale.valid(config[name]) if name in config else None for name in ("origin", "far")
-    )
-    scale = dataclasses.replace(
-        task.scale, normalisation=config["normalisation"], origin=origin, far=far
+    scale = task.scale.counted(
+        config["normalisation"], origin=config.get("origin"), far=config.get("far")
     )
     if "level" in config:
         scale = scale.at(config["level"])

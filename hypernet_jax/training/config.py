@@ -1,6 +1,5 @@
 """Checks on a training config: mistakes are told before the first step."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -86,16 +85,10 @@ def check_config(config) -> None:
     levels = config.levels
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
-    ends = [level for level in (levels.origin, levels.far) if level is not None]
     centres = config.features.levels
-    given = (*levels.fixed, *ends, *centres, levels.low, levels.high, *config.validation.levels)
-    for level in given:
+    for level in (*levels.fixed, *centres, levels.low, levels.high, *config.validation.levels):
         scale.check(level)
-    _check_normalisation(
-        dataclasses.replace(
-            scale, normalisation=levels.normalisation, origin=levels.origin, far=levels.far
-        )
-    )
+    _check_normalisation(scale.counted(levels.normalisation, origin=levels.origin, far=levels.far))
     if levels.low > levels.high:
         raise UserError("config.levels.low must not be above config.levels.high.")
     if config.compute_dtype not in ("float32", "bfloat16"):

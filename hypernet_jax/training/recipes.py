@@ -12,7 +12,7 @@ from ml_collections.config_dict import placeholder
 from hypernet_jax.errors import UserError
 from hypernet_jax.tasks import get_task
 
-__all__ = ["VARIANTS", "recipe", "task_recipe"]
+__all__ = ["VARIANTS", "recipe", "task_recipe", "use_task"]
 
 
 def _base() -> ConfigDict:
@@ -169,6 +169,14 @@ def recipe(variant: str) -> ConfigDict:
     return _RECIPES[variant]()
 
 
+def use_task(config: ConfigDict, task: str, drawn: tuple[float, float]) -> None:
+    """Sets the task of a recipe, the range of its drawn levels, and how it counts them."""
+    config.task = task
+    config.levels.low, config.levels.high = drawn
+    scale = get_task(task).scale
+    config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
+
+
 def task_recipe(
     variant: str,
     task: str,
@@ -192,17 +200,15 @@ def task_recipe(
     """
     variant, grey = variant.removesuffix("_grey"), variant.endswith("_grey")
     config = recipe(variant)
-    config.task = task
-    config.network.colours = 1 if grey else 3
-    config.validation.levels = validated
     if variant == "published":
+        config.task = task
         config.levels.fixed = published
         # Not used, since the levels are fixed, but checked.
         config.levels.low, config.levels.high = min(published), max(published)
     else:
-        config.levels.low, config.levels.high = drawn
-        scale = get_task(task).scale
-        config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
+        use_task(config, task, drawn)
+    config.network.colours = 1 if grey else 3
+    config.validation.levels = validated
     if variant == "compact":
         config.steps = compact_steps  # published: 1,000,000
     return config
