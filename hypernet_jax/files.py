@@ -28,6 +28,16 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
         raise UserError(f"The output {path} is a folder; give a file name.")
     if path.exists() and not overwrite:
         raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+    if not os.access(path.parent, os.W_OK):
+        reason = "may not be written to" if path.parent.is_dir() else "does not exist"
+        raise _unwritable(path, f"its folder {reason}")
+
+
+def _unwritable(path: Path, reason: str | None) -> UserError:
+    return UserError(
+        f"The output {path} cannot be written ({reason}); "
+        "choose a folder that exists, may be written to and has room."
+    )
 
 
 def first_free(paths: Iterable[Path]) -> Path:
@@ -49,10 +59,7 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
             file.write(content)
         os.replace(beside, path)
     except OSError as error:
-        raise UserError(
-            f"The output {path} cannot be written ({error.strerror}); "
-            "choose a folder that exists, may be written to and has room."
-        ) from None
+        raise _unwritable(path, error.strerror) from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -49,11 +49,11 @@ def patch_sigma(pixels: np.ndarray) -> float:
       pixels: (H, W, C) in 0..255.
     """
     pixels = np.asarray(pixels, np.float32)
-    if pixels.shape[-1] == 3 and _without_colour(pixels):
-        pixels = pixels.mean(axis=-1, keepdims=True)
-    height, width, channels = pixels.shape
-    dimensions = channels * _SIDE**2
+    height, width = pixels.shape[:2]
     places = max(0, height - _SIDE + 1) * max(0, width - _SIDE + 1)
+    if places and pixels.shape[-1] == 3 and _without_colour(pixels):
+        pixels = pixels.mean(axis=-1, keepdims=True)
+    dimensions = pixels.shape[-1] * _SIDE**2
     if places < _FEWEST_PER_DIMENSION * dimensions:
         raise UserError(
             f"An image of {width}x{height} pixels is too small to estimate its noise; "

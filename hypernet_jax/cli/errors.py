@@ -21,6 +21,16 @@ def exit_with_sentence():
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}.", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        # XLA's word for a device without room, known by its text: this must not import jax.
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        print(
+            "error: The device has not enough memory for this; in training lower "
+            "config.data.crops or crop_size, or take config.remat=True.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except MemoryError:
         print("error: There is not enough memory for this; close other programs.", file=sys.stderr)
         sys.exit(2)

@@ -11,6 +11,7 @@ from hypernet_jax.files import ensure_folder
 from hypernet_jax.restoration.photographs import (
     Options,
     Restored,
+    comparison_name,
     exists_already,
     restore_file,
 )
@@ -63,13 +64,20 @@ def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Pat
     return found
 
 
-def plan(inputs: Iterable[Path], output: Path, suffix: Callable[[Path], str]) -> list[Job]:
+def plan(
+    inputs: Iterable[Path],
+    output: Path,
+    suffix: Callable[[Path], str],
+    *,
+    compare: bool = False,
+) -> list[Job]:
     """Outputs in the folder `output`, each below it where its input lies below the folder given.
 
     Args:
       inputs: files and folders.
       output: the folder to write to; its own files are not taken for inputs.
       suffix: the ending of an input's output.
+      compare: each output has a comparison beside it, which needs a name of its own, too.
 
     Inputs that would get the same name keep their ending in it: a.jpg and a.png
     become a.jpg.png and a.png.png.
@@ -94,15 +102,18 @@ def plan(inputs: Iterable[Path], output: Path, suffix: Callable[[Path], str]) ->
         places += [(source, below / source.relative_to(path)) for source in found]
     wanted = [place.with_suffix(suffix(source)) for source, place in places]
     # Letter case does not part names everywhere.
-    folded = [str(name).casefold() for name in wanted]
-    jobs: dict[str, Job] = {}
+    folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]
+    jobs: list[Job] = []
+    taken: set[Path] = set()
     for (source, place), name, key in zip(places, wanted, folded, strict=True):
         if folded.count(key) > 1:
             name = place.with_name(place.name + suffix(source))
-        if str(name) in jobs:
-            raise UserError(f"Two inputs would both be written to {output / name}; rename one.")
-        jobs[str(name)] = Job(source, output / name)
-    return list(jobs.values())
+        for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
+            if path in taken:
+                raise UserError(f"Two inputs would both be written to {path}; rename one.")
+            taken.add(path)
+        jobs.append(Job(source, output / name))
+    return jobs
 
 
 def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:
@@ -117,6 +128,10 @@ def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool
         return Outcome(job, failed=f"There is not enough memory for {job.source}.")
     except OSError as error:
         return Outcome(job, failed=f"{error.strerror or error}: {error.filename or job.source}.")
+    # Whatever no one foresaw in one file must not keep the others from being restored.
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        return Outcome(job, failed=f"{job.source} cannot be restored ({told}).")
 
 
 def run(

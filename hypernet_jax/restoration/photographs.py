@@ -22,6 +22,7 @@ __all__ = [
     "Options",
     "Restored",
     "check_output",
+    "comparison_name",
     "exists_already",
     "resolve_level",
     "restore_file",
@@ -218,9 +219,10 @@ def restore_file(
         # The encoder needs the room.
         del photograph
     content, notes = options.encoding.encode(restored, form)
-    files.write_atomically(output, content, overwrite=options.overwrite)
     if options.compare:
         sheet = side_by_side(restorer.model.task, photograph, restored, found)
+        # Before the result, whose presence says that nothing is left to do.
         files.write_atomically(outputs[1], sheet, overwrite=options.overwrite)
+    files.write_atomically(output, content, overwrite=options.overwrite)
     height, width = restored.pixels.shape[:2]
     return Restored((width, height), found, estimate, (*restored.notes, *notes))

@@ -308,7 +308,15 @@ def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]
 def _kept(
     batch: list[Tile], channels: slice, inputs: np.ndarray, restored: Future
 ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
-    results = restored.result()
+    try:
+        results = restored.result()
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        raise UserError(
+            "The device has not enough memory for tiles of this size; allow less with --memory "
+            "(memory=... in Python)."
+        ) from None
     for tile, given, result in zip(batch, inputs, results, strict=True):
         rows, columns = slice(*tile.rows.keep), slice(*tile.columns.keep)
         here = (
