@@ -63,14 +63,17 @@ def intact_files(size: tuple[int, int] = (48, 37)) -> dict[str, bytes]:
     deep = np.asarray(photograph).astype(np.uint16) * 257
     files["deep.png"] = bytes(imagecodecs.png_encode(deep))
     files["deep-grey-alpha.png"] = bytes(imagecodecs.png_encode(deep[..., :2].copy()))
+    files["deep.jp2"] = bytes(imagecodecs.jpeg2k_encode(deep, level=0, reversible=True))
     files["deep.avif"] = bytes(imagecodecs.avif_encode(deep >> 6, bitspersample=10))
     for name, options in (
         ("deep.tif", {"compression": "zlib", "predictor": True}),
         ("deep-plain.tif", {}),
         ("deep-lzw.tif", {"compression": "lzw"}),
+        ("deep-planes.tif", {"planarconfig": "separate"}),
     ):
         stream = io.BytesIO()
-        tifffile.imwrite(stream, deep, photometric="rgb", **options)
+        samples = np.moveaxis(deep, -1, 0) if "planarconfig" in options else deep
+        tifffile.imwrite(stream, samples, photometric="rgb", **options)
         files[name] = stream.getvalue()
     return files
 

@@ -65,6 +65,13 @@ def test_quality_in_the_tables_of_a_file(mode, photograph, tmp_path):
         assert quality_of_file(path) == (quality, True)
 
 
+def test_quality_in_the_tables_of_a_file_of_any_size(photograph, tmp_path, monkeypatch):
+    Image.fromarray(photograph[:64, :64]).save(tmp_path / "image.jpg", quality=37)
+    # As if these were more pixels than Pillow opens.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert quality_of_file(tmp_path / "image.jpg") == (37, True)
+
+
 def has_imagemagick():
     if shutil.which("convert") is None:
         return False

@@ -5,6 +5,7 @@ import re
 import warnings
 
 import imagecodecs
+import jax
 import numpy as np
 import pytest
 import tifffile
@@ -13,6 +14,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
 from hypernet_jax import UserError, save_weights
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.main import main
 from hypernet_jax.restoration.photographs import Options, restore_file
 from hypernet_jax.restoration.reading import read_photograph
@@ -55,6 +57,9 @@ def write_deep(path, samples, **tags):
     if path.suffix == ".png":
         path.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(plain)))
         return
+    if path.suffix == ".jp2":
+        path.write_bytes(imagecodecs.jpeg2k_encode(plain, level=0, reversible=True))
+        return
     tifffile.imwrite(
         path,
         plain,
@@ -89,6 +94,18 @@ def test_16_bits_in_are_16_bits_out(channels, form, photograph, tmp_path):
     assert np.abs(got[..., :colours].astype(int) - expected).max() <= 1
     assert len(np.unique(got % 257)) > 50
     np.testing.assert_array_equal(got[..., colours:], samples[..., colours:])
+
+
+@pytest.mark.parametrize("kind", ["planes.tif", "tiles.tif", "code.jp2"])
+def test_16_bits_of_other_kinds_are_read_to_the_last(kind, photograph, tmp_path):
+    samples = deep(photograph, 3)
+    if kind == "planes.tif":
+        tifffile.imwrite(
+            tmp_path / kind, np.moveaxis(samples, -1, 0), photometric="rgb", planarconfig="separate"
+        )
+    else:
+        write_deep(tmp_path / kind, samples, **{"tile": (16, 16)} if "tiles" in kind else {})
+    np.testing.assert_array_equal(read_photograph(tmp_path / kind).pixels, samples)
 
 
 def test_16_bits_are_rounded_where_a_format_has_8_and_that_is_told(photograph, tmp_path):
@@ -128,30 +145,47 @@ def test_profile_exif_and_xmp_go_from_any_format_to_any(source, target, photogra
         assert b'dc:title="cup"' in xmp and b"Orientation" not in xmp
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("form", ["png", "tif"])
-def test_16_bit_files_carry_as_much(form, photograph, tmp_path):
-    samples = deep(photograph, 3)
+def test_16_bit_files_carry_as_much(form, channels, photograph, tmp_path):
+    samples = deep(photograph, channels)
     Image.fromarray(photograph[:14, :21]).save(
         tmp_path / "tags.jpg", icc_profile=PROFILE, exif=exif().tobytes(), xmp=XMP, dpi=(300, 300)
     )
     donor = read_photograph(tmp_path / "tags.jpg")
     from hypernet_jax.restoration.reading import Photograph
 
+    colours = samples[..., : 3 if channels > 2 else 1]
+    alpha = None if channels in (1, 3) else samples[..., -1:]
     content, _ = Encoding().encode(
-        Photograph(samples, None, donor.metadata), {"png": "PNG", "tif": "TIFF"}[form]
+        Photograph(colours, alpha, donor.metadata), {"png": "PNG", "tif": "TIFF"}[form]
     )
     (tmp_path / f"in.{form}").write_bytes(content)
     restore_file(RESTORER, tmp_path / f"in.{form}", tmp_path / f"out.{form}", IDENTITY)
     np.testing.assert_array_equal(read_deep(tmp_path / f"out.{form}"), samples)
-    out = Image.open(tmp_path / f"out.{form}")
-    out.load()
-    assert out.info["icc_profile"] == PROFILE
-    assert out.info["dpi"] == pytest.approx((300, 300), abs=0.1)
-    found = out.getexif()
-    assert found[Base.Make] == "A camera"
-    assert found.get_ifd(IFD.Exif)[Base.ExposureTime] == pytest.approx(0.01)
-    assert found.get_ifd(IFD.GPSInfo)[1] == "N"
-    assert b'dc:title="cup"' in out.info["xmp"]
+    # Pillow cannot open grey 16-bit TIFF files with transparency.
+    kept = read_photograph(tmp_path / f"out.{form}").metadata
+    assert kept.profile == PROFILE
+    assert kept.dpi == pytest.approx((300, 300), abs=0.1)
+    assert kept.exif[Base.Make] == "A camera"
+    assert kept.exif.get_ifd(IFD.Exif)[Base.ExposureTime] == pytest.approx(0.01)
+    assert kept.exif.get_ifd(IFD.GPSInfo)[1] == "N"
+    assert b'dc:title="cup"' in kept.xmp
+
+
+def test_every_tag_that_describes_a_photograph_reaches_a_tiff_file(photograph, tmp_path):
+    tags = exif(1)
+    tags[Base.Rating], tags[Base.HostComputer] = 4, "A computer"
+    tags[Base.Software], tags[Base.DateTime] = "A program", "no date at all"
+    tags[Base.XPComment] = "Grüße".encode("utf-16-le")
+    Image.fromarray(photograph[:14, :21]).save(tmp_path / "in.jpg", exif=tags.tobytes())
+    restore_file(RESTORER, tmp_path / "in.jpg", tmp_path / "out.tif", level=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Image.open(tmp_path / "out.tif").getexif()
+    for tag in (Base.Rating, Base.HostComputer, Base.Software, Base.DateTime, Base.Make):
+        assert found[tag] == tags[tag], tag
+    assert bytes(found[Base.XPComment]) == tags[Base.XPComment]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -206,6 +240,11 @@ def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
     for name in ("in.gif", "in.png", "in.webp", "in.tif", "in.avif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         assert "2 frames or pages" in refused(name)
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
+        for _ in range(2):
+            # A kind that Pillow does not know.
+            pages.write(deep(photograph, 2), photometric="minisblack", extrasamples=["unassalpha"])
+    assert "2 frames or pages" in refused("pages.tif")
     tifffile.imwrite(tmp_path / "float.tif", photograph[:9, :9].astype(np.float32))
     assert re.search("bits per channel|not an image|32 bits", refused("float.tif"))
     Image.fromarray(photograph).save(tmp_path / "large.png")
@@ -310,6 +349,84 @@ def test_names_that_clash_are_kept_apart(weights, photograph, tmp_path):
     output = tmp_path / "out"
     main(["restore", str(tmp_path), "--weights", weights, "--level", "9", "-o", str(output)])
     assert {p.name for p in output.iterdir()} == {"a.png.png", "a.jpg.png", "b.png"}
+
+
+def test_comparisons_get_names_of_their_own(weights, photograph, tmp_path, capsys):
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(photograph[:9, :9]).save(tmp_path / name)
+    base = ["restore", str(tmp_path), "--weights", weights, "--level", "9", "--compare"]
+    assert main([*base, "--format", "same", "-o", str(tmp_path / "out")]) == 0
+    expected = {"a.png.png", "a.jpg.jpg", "a.png-compare.png", "a.jpg-compare.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == expected
+    Image.fromarray(photograph[:9, :9]).save(tmp_path / "a.png-compare.png")
+    with pytest.raises(SystemExit):
+        main([*base, "--format", "same", "-o", str(tmp_path / "other")])
+    assert "would both be written to" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_result_that_is_there_has_its_comparison(photograph, tmp_path, monkeypatch):
+    """What --skip-existing takes for done must be: the result comes last."""
+    Image.fromarray(photograph[:9, :9]).save(tmp_path / "in.png")
+    from hypernet_jax import files
+
+    def full(path, content, **options):
+        del content, options
+        raise UserError(f"The output {path} cannot be written (no room).")
+
+    monkeypatch.setattr(files, "write_atomically", full)
+    with pytest.raises(UserError, match=r"out-compare\.png"):
+        restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.png", Options(20, compare=True))
+
+
+def test_one_odd_file_stops_no_other(weights, photograph, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(photograph[:90, :90]).save(folder / "good.png")
+    Image.fromarray(photograph[:1, :1]).save(folder / "tiny.png")
+    command = ["restore", str(folder), "--weights", weights, "--level"]
+    assert main([*command, "auto", "-o", str(tmp_path / "auto")]) == 1
+    told = capsys.readouterr()
+    assert "2 files: 1 restored, 1 failed" in told.out
+    assert "too small to estimate its noise" in told.err
+    from hypernet_jax.restoration import batch
+
+    def odd(restorer, source, output, options):
+        if source.name == "tiny.png":
+            raise ZeroDivisionError("of a kind nobody foresaw")
+        return restore_file(restorer, source, output, options)
+
+    monkeypatch.setattr(batch, "restore_file", odd)
+    assert main([*command, "9", "-o", str(tmp_path / "odd")]) == 1
+    told = capsys.readouterr()
+    assert "1 restored, 1 failed" in told.out and "Traceback" not in told.err
+    assert "tiny.png cannot be restored (ZeroDivisionError: of a kind nobody foresaw)" in told.err
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(photograph, tmp_path):
+    Image.fromarray(photograph[:9, :9]).save(tmp_path / "in.png")
+    with pytest.raises(UserError, match="its folder does not exist"):
+        restore_file(None, tmp_path / "in.png", tmp_path / "none" / "out.png", Options(20))
+
+
+@pytest.mark.parametrize("told", ["RESOURCE_EXHAUSTED: Out of memory.", "INTERNAL: a mistake"])
+def test_a_device_without_room_is_told(told, photograph, monkeypatch, capsys):
+    error = jax.errors.JaxRuntimeError(told)
+
+    def full(inputs, valid):
+        del inputs, valid
+        raise error
+
+    restorer = tiny_restorer()
+    monkeypatch.setattr(restorer, "_network", lambda level: full)
+    full_device = told.startswith("RESOURCE")
+    expected = (UserError, "allow less with --memory") if full_device else (type(error), "mistake")
+    with pytest.raises(expected[0], match=expected[1]):
+        restorer.restore(photograph[:9, :9], level=20)
+    # In training there are no tiles to make smaller.
+    with pytest.raises(SystemExit if full_device else type(error)), exit_with_sentence():
+        raise error
+    assert ("lower config.data.crops" in capsys.readouterr().err) == full_device
 
 
 def test_results_are_not_restored_again(weights, photograph, tmp_path, capsys):

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from hypernet_jax.data.images import open_header
 from hypernet_jax.degradations.jpeg import quantisation_tables
 
 __all__ = ["quality_of_file"]
@@ -22,11 +22,11 @@ def quality_of_file(path: Path) -> tuple[int, bool] | None:
       one whose tables are nearest on average in the logarithm of their entries.
     """
     try:
-        with Image.open(path) as picture:
+        with open_header(path) as picture:
             if picture.format not in ("JPEG", "MPO"):
                 return None
             found = [np.asarray(t, float) for t in picture.quantization.values()]  # type: ignore[attr-defined]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError):
         return None
     if not found:
         return None

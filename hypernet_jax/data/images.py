@@ -1,15 +1,25 @@
 """Finding photographs in folders and reading them as arrays."""
 
 import contextlib
+import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "open_image", "read_image", "spread", "told_of"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "find_images",
+    "open_header",
+    "open_image",
+    "read_image",
+    "spread",
+    "told_of",
+]
 
+_OPENING = threading.Lock()
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
 
 
@@ -64,6 +74,17 @@ def told_of(path: str | Path):
         raise UserError(
             f"The image {path} is damaged and cannot be read ({reason}); use an intact copy."
         ) from None
+
+
+def open_header(path: str | Path) -> ImageFile.ImageFile:
+    """Opens an image file of any size: only its header is read, and the caller sees to the size."""
+    # Pillow's limit is a global of its module: lifted for the moment of opening.
+    with _OPENING:
+        allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = allowed
 
 
 def open_image(path: str | Path) -> Image.Image:

@@ -10,7 +10,7 @@ from PIL.ExifTags import Base
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["avif_bits", "check_limit", "is_tiff", "read_deep"]
+__all__ = ["avif_bits", "check_limit", "check_still", "is_tiff", "jpeg2k_bits", "read_deep"]
 
 _WHITE = 65535
 # How an EXIF orientation is undone: swap rows and columns, then flip rows, flip columns.
@@ -36,6 +36,15 @@ def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
         )
 
 
+def check_still(path: Path, frames: int) -> None:
+    """Raises `UserError` for more than one frame or page."""
+    if frames > 1:
+        raise UserError(
+            f"The image {path} has {frames} frames or pages; only still images can be "
+            "restored: save one of them as a file."
+        )
+
+
 def is_tiff(path: Path) -> bool:
     """Whether a file begins as a TIFF file does: Pillow does not know all of them."""
     with path.open("rb") as file:
@@ -50,6 +59,17 @@ def avif_bits(path: Path) -> int:
     if not flags & 0x40:
         return 8
     return 12 if flags & 0x20 else 10
+
+
+def jpeg2k_bits(path: Path) -> int:
+    """Bits per channel of a JPEG 2000 file: what the first header of its code says."""
+    with path.open("rb") as file:
+        content = file.read(1 << 16)
+    # Markers SOC and SIZ; 36 bytes of sizes; the number of channels; the depth of each, less one.
+    start = content.find(b"\xff\x4f\xff\x51")
+    depths = content[start + 42 :: 3] if start >= 0 else b""
+    count = int.from_bytes(content[start + 40 : start + 42], "big")
+    return max(((depth & 0x7F) + 1 for depth in depths[:count]), default=8)
 
 
 def _scaled(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -70,6 +90,7 @@ def _read_tiff(path: Path, limit: float) -> tuple[np.ndarray, bool] | None:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         check_limit(path, (page.imagewidth, page.imagelength), limit)
+        check_still(path, len(file.pages))
         kinds = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
         grey = page.photometric in kinds
         colours = 1 if grey else 3
@@ -106,23 +127,30 @@ def _bits_of(page) -> int:
     return int(bits[0] if isinstance(bits, tuple) else bits)
 
 
+# Formats that imagecodecs decodes: its function, and bits per channel of a file.
+_DECODED = {
+    "PNG": ("png_decode", lambda path: 16),
+    "AVIF": ("avif_decode", avif_bits),
+    "JPEG2000": ("jpeg2k_decode", jpeg2k_bits),
+}
+
+
 def _read(
     path: Path, form: str | None, limit: float, picture: Image.Image | None
 ) -> tuple[np.ndarray, bool] | None:
     if form == "TIFF":
         return _read_tiff(path, limit)
-    if form in ("PNG", "AVIF"):
+    if form in _DECODED:
         import imagecodecs
 
-        decode = imagecodecs.png_decode if form == "PNG" else imagecodecs.avif_decode
-        samples = decode(path.read_bytes())
+        decoder, bits_of = _DECODED[form]
+        samples = getattr(imagecodecs, decoder)(path.read_bytes())
         if samples.ndim == 2:
             samples = samples[..., None]
         if samples.dtype != np.uint16 or samples.shape[-1] > 4:
             return None
-        bits = 16 if form == "PNG" else avif_bits(path)
-        return _scaled(samples, bits), samples.shape[-1] in (2, 4)
-    if picture is not None and picture.mode.startswith("I") and form in ("PPM", "PNG", "JPEG2000"):
+        return _scaled(samples, bits_of(path)), samples.shape[-1] in (2, 4)
+    if picture is not None and picture.mode.startswith("I") and form == "PPM":
         samples = np.asarray(picture)
         if samples.min() < 0 or samples.max() > _WHITE:
             return None

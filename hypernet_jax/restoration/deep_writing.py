@@ -3,12 +3,13 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from hypernet_jax.restoration.metadata import Metadata
+from hypernet_jax.restoration.metadata import KEPT_TAGS, Metadata
 from hypernet_jax.restoration.reading import Photograph
 
 __all__ = ["deep_png", "tiff_file"]
@@ -62,16 +63,20 @@ def _exif_directories(metadata: Metadata) -> dict[int, ImageFileDirectory_v2]:
     return found
 
 
-def _text_tags(metadata: Metadata) -> list[tuple]:
+def _tag(tag: int, value: Any) -> tuple:
+    """A tag as tifffile takes it: a number, text, or bytes (which Pillow may hold as a tuple)."""
+    if isinstance(value, int):
+        return int(tag), "H" if value < 1 << 16 else "I", 1, value, True
+    if isinstance(value, (bytes, tuple)):
+        return int(tag), "B", len(value), bytes(value), True
+    return int(tag), "s", 0, str(value).encode("utf-8", "replace"), True
+
+
+def _plain_tags(metadata: Metadata) -> list[tuple]:
     exif = metadata.exif if metadata.exif is not None else {}
-    tags = (Base.ImageDescription, Base.Make, Base.Model, Base.Artist, Base.Copyright)
-    kept = [
-        (int(tag), "s", 0, str(exif[tag]).encode("utf-8", "replace"), True)
-        for tag in tags
-        if tag in exif
-    ]
+    kept = [_tag(tag, exif[tag]) for tag in KEPT_TAGS if tag in exif]
     if metadata.xmp:
-        kept.append((700, "B", len(metadata.xmp), metadata.xmp, True))
+        kept.append(_tag(Base.XMLPacket, metadata.xmp))
     return kept
 
 
@@ -81,7 +86,6 @@ def tiff_file(photograph: Photograph) -> bytes:
 
     samples, metadata = _samples(photograph), photograph.metadata
     directories = _exif_directories(metadata)
-    exif = metadata.exif if metadata.exif is not None else {}
     stream = io.BytesIO()
     tifffile.imwrite(
         stream,
@@ -94,12 +98,11 @@ def tiff_file(photograph: Photograph) -> bytes:
         iccprofile=metadata.profile,
         resolution=metadata.dpi,
         resolutionunit="INCH" if metadata.dpi else None,
-        software=exif.get(Base.Software),
-        datetime=exif.get(Base.DateTime),
+        software=False,
         metadata=None,
         # A place for each directory's position, known once the file is written; under
         # the number before its own, since tifffile refuses tags that point somewhere.
-        extratags=[*_text_tags(metadata), *((tag - 1, "I", 1, 0, True) for tag in directories)],
+        extratags=[*_plain_tags(metadata), *((tag - 1, "I", 1, 0, True) for tag in directories)],
     )
     for tag, directory in directories.items():
         _append_directory(stream, tag, directory)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-__all__ = ["Metadata", "read_metadata"]
+__all__ = ["KEPT_TAGS", "Metadata", "read_metadata", "read_tiff_metadata"]
 
 # What describes the photograph. Other tags of a TIFF directory describe how the
 # pixels of that one file are laid out, and a thumbnail would show the old picture.
-_KEPT_TAGS = (
+KEPT_TAGS = (
     Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist,
     Base.HostComputer, Base.Copyright, Base.Rating, Base.RatingPercent, Base.XPTitle,
     Base.XPComment, Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
@@ -47,10 +49,9 @@ class Metadata:
         return self
 
 
-def _exif(picture: Image.Image) -> Image.Exif | None:
-    found = picture.getexif()
+def _kept(found: Image.Exif) -> Image.Exif | None:
     kept = Image.Exif()
-    for tag in _KEPT_TAGS:
+    for tag in KEPT_TAGS:
         if tag in found:
             kept[tag] = found[tag]
     for directory in _KEPT_DIRECTORIES:
@@ -72,21 +73,48 @@ def read_metadata(picture: Image.Image) -> tuple[Metadata, list[str]]:
     Args:
       picture: as opened; its pixels have been read.
     """
-    notes = []
+    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
+    exif, notes = _read_exif(picture.getexif)
+    profile = picture.info.get("icc_profile")
+    return Metadata(profile, exif, _xmp(xmp), _dpi(picture.info.get("dpi"))), notes
+
+
+def read_tiff_metadata(path: Path) -> tuple[Metadata, list[str]]:
+    """The same of a TIFF file whose pixels are of a kind that Pillow does not know."""
+    directory, dpi = Image.Exif(), None
+    with path.open("rb") as file:
+
+        def read() -> Image.Exif:
+            # A TIFF file is, from its first byte on, what EXIF data are in other files.
+            directory.load_from_fp(file)
+            return directory
+
+        exif, notes = _read_exif(read)
+        if notes:
+            return Metadata(), notes
+        inches = {2: 1.0, 3: 2.54}.get(directory.get(Base.ResolutionUnit, 2))
+        if inches and Base.XResolution in directory and Base.YResolution in directory:
+            dpi = tuple(inches * directory[tag] for tag in (Base.XResolution, Base.YResolution))
+        profile, xmp = directory.get(Base.InterColorProfile), directory.get(Base.XMLPacket)
+    return Metadata(profile, exif, _xmp(xmp), _dpi(dpi)), notes
+
+
+def _read_exif(read: Callable[[], Image.Exif]) -> tuple[Image.Exif | None, list[str]]:
     try:
-        exif = _exif(picture)
+        return _kept(read()), []
     # Pillow's parser raises whatever a damaged directory makes it stumble over.
     except Exception:
-        exif = None
-        notes.append("its EXIF data are damaged and were left out")
-    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    if xmp is not None:
-        xmp = _XMP_ORIENTATION.sub(b"", xmp) if isinstance(xmp, bytes) else None
-    dpi = picture.info.get("dpi")
-    if not (isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(d) < 1e5 for d in dpi)):
-        dpi = None
-    else:
-        dpi = (float(dpi[0]), float(dpi[1]))
-    return Metadata(picture.info.get("icc_profile"), exif, xmp, dpi), notes
+        return None, ["its EXIF data are damaged and were left out"]
+
+
+def _xmp(packet) -> bytes | None:
+    if isinstance(packet, str):
+        packet = packet.encode()
+    return _XMP_ORIENTATION.sub(b"", packet) if isinstance(packet, bytes) else None
+
+
+def _dpi(found) -> tuple[float, float] | None:
+    if not (isinstance(found, tuple) and len(found) == 2):
+        return None
+    dpi = (float(found[0]), float(found[1]))
+    return dpi if all(0 < one < 1e5 for one in dpi) else None

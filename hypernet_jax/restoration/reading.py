@@ -2,26 +2,29 @@
 
 import dataclasses
 import io
-import threading
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from hypernet_jax.data.images import told_of
+from hypernet_jax.data.images import open_header, told_of
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration.deep import avif_bits, check_limit, is_tiff, read_deep
-from hypernet_jax.restoration.metadata import Metadata, read_metadata
+from hypernet_jax.restoration.deep import (
+    avif_bits,
+    check_limit,
+    check_still,
+    is_tiff,
+    jpeg2k_bits,
+    read_deep,
+)
+from hypernet_jax.restoration.metadata import Metadata, read_metadata, read_tiff_metadata
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_photograph"]
 
 # Megapixels. More than any camera's, less than would fill a machine's memory.
 DEFAULT_LIMIT = 400.0
-
-# Pillow's limit is a global of its module: lifted for the moment of opening, where
-# only the header is read, and ours is applied instead.
-_OPENING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +50,7 @@ class Photograph:
 
 
 def _open(path: Path, limit: float) -> ImageFile.ImageFile:
-    with _OPENING:
-        allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            picture = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = allowed
+    picture = open_header(path)
     check_limit(path, (picture.width, picture.height), limit)
     return picture
 
@@ -110,6 +108,11 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     """Bits per channel in the file; the picture's pixels have not been read yet."""
     if picture.format == "AVIF":
         return avif_bits(path)
+    if picture.format == "JPEG2000":
+        return jpeg2k_bits(path)
+    if isinstance(picture, TiffImageFile):
+        # Pillow decodes some kinds of 16 bits as 8, planes that lie one after the other for one.
+        return max(picture.tag_v2.get(BITSPERSAMPLE, (1,)))
     if picture.format == "PPM":
         # A decoder is told the greatest value, or a raw mode.
         told = str(picture.tile[0].args)
@@ -130,10 +133,7 @@ def _check_frames(picture: Image.Image, path: Path, notes: list[str]) -> None:
         # What cameras and telephones add to a JPEG: a preview, or the other eye's view.
         notes.append(f"the first of the {frames} pictures in it was taken")
         return
-    raise UserError(
-        f"The image {path} has {frames} frames or pages; only still images can be "
-        "restored: save one of them as a file."
-    )
+    check_still(path, frames)
 
 
 def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photograph:
@@ -159,7 +159,8 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
             deep = read_deep(path, "TIFF", limit) if is_tiff(path) else None
             if deep is None:
                 raise
-            return Photograph(*deep, Metadata(), tuple(notes))
+            metadata, notes = read_tiff_metadata(path)
+            return Photograph(*deep, metadata, tuple(notes))
         with picture:
             _check_frames(picture, path, notes)
             bits, form = _bits(picture, path), picture.format

@@ -114,8 +114,9 @@ class Encoding:
         if photograph.deep and form not in _DEEP:
             notes.append(f"{form} has 8 bits per channel: the 16 were rounded")
             photograph = _rounded_to_8(photograph)
-        if form == "BMP" and (photograph.metadata.profile or photograph.metadata.exif):
-            notes.append("BMP cannot carry its profile and EXIF data")
+        carried = photograph.metadata
+        if form == "BMP" and (carried.profile or carried.exif or carried.xmp):
+            notes.append("BMP cannot carry its profile, EXIF and XMP data")
         try:
             # Pillow leaves EXIF's own directories out of compressed TIFF files.
             if form == "TIFF":
