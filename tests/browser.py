@@ -15,11 +15,10 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    "--window-size=1280,1000",
 )
 
 
-def start_chromium(profile: Path, downloads: Path):
+def start_chromium(profile: Path, downloads: Path, *, window: tuple[int, int] = (1280, 1000)):
     """A driver that saves downloads in a folder and keeps a log of all requests.
 
     Skips the test where the browser, its driver or selenium is missing.
@@ -30,7 +29,8 @@ def start_chromium(profile: Path, downloads: Path):
         pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+    size = "{},{}".format(*window)
+    for flag in (*_FLAGS, f"--window-size={size}", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.add_experimental_option(
         "prefs",

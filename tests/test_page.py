@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 from hypernet_jax import Restorer, UserError
+from hypernet_jax.cli.main import main
 from hypernet_jax.restoration.reading import read_photograph
+from hypernet_jax.serve.server import sweep
 from hypernet_jax.serve.studio import Studio
 
 from .browser import start_chromium
@@ -71,6 +73,42 @@ def test_a_missing_extra_is_told(tmp_path):
     assert process.returncode == 2
     assert "pip install 'hypernet-jax[serve]'" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--max-upload", "nan"], "--max-upload is nan; give a number above 0"),
+        (["--limit", "inf"], "--limit is inf"),
+        (["--queue", "0"], "--queue is 0"),
+        (["--host", "203.0.113.7"], "choose another --host"),
+        (["--host", "no.such.host.invalid"], "choose another --host"),
+    ],
+)
+def test_settings_that_cannot_be_served_are_told(options, words, capsys):
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", "--port", "0", *options])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and words in told and told.count("\n") == 1
+
+
+def test_a_port_in_use_is_told(capsys):
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
+        main(["serve", "--port", str(taken.getsockname()[1])])
+    assert "choose another --port" in capsys.readouterr().err
+
+
+def test_only_files_that_nobody_uses_are_swept_away(studio, noisy, tmp_path):
+    (tmp_path / "folder").mkdir()
+    unused = tmp_path / "folder" / "unused.png"
+    Image.new("L", (9, 9)).save(unused)
+    for path in (noisy, unused):
+        os.utime(path, (0, 0))
+    studio.photograph(noisy)
+    sweep(tmp_path, 3600)
+    assert noisy.exists() and not unused.exists() and unused.parent.exists()
 
 
 def _free_port() -> int:
@@ -226,13 +264,20 @@ def test_what_cannot_be_restored_is_refused_with_a_sentence(browser, tmp_path):
 
 
 def test_the_example_and_its_region(browser):
+    from selenium import webdriver
+
     wait(lambda: css(browser, "#example"))[0].click()
     first = wait(lambda: pictures(browser))
     css(browser, "#zoom input[value=x4]")[0].click()
     closer = wait(lambda: pictures(browser) != first and pictures(browser))
     assert fetched(closer[0]).size == (150, 150)
     time.sleep(0.5)
-    css(browser, "#overview img")[0].click()
+    corner = css(browser, "#overview img")[0]
+    move = webdriver.ActionChains(browser).move_to_element(corner)
+    move.move_by_offset(-corner.size["width"] // 3, -corner.size["height"] // 3).click().perform()
+    moved = wait(lambda: pictures(browser) != closer and pictures(browser))
+    assert fetched(moved[0]).size == (150, 150)
+    assert fetched(moved[0]).tobytes() != fetched(closer[0]).tobytes()
     css(browser, "#task input")[2].click()
     wait(lambda: css(browser, "#level input[type=range]")[0].get_attribute("max") == "8")
 

@@ -52,7 +52,7 @@ class _Handlers:
             pair = self.studio.compare(path, task, level, part)
             return pair, self.studio.overview(path, task, level, part), ""
         except UserError as error:
-            return None, None, f"**{error}**"
+            return None, None, _told(error, path)
 
     def divider(self, path, task, level, zoom, centre):
         """Before and after alone: what the slider turns."""
@@ -66,15 +66,18 @@ class _Handlers:
             try:
                 level, told = self.studio.starting_level(path, task)
             except UserError as error:
-                message = f"**{_of_upload(error, path)}**"
-                return _level_slider(task, level), (0.5, 0.5), None, None, message, _no_file()
+                slider = _level_slider(task, level)
+                return slider, (0.5, 0.5), None, None, _told(error, path), _no_file()
         pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5))
         slider = _level_slider(task, level)
         return slider, (0.5, 0.5), pair, overview, message or told, _no_file()
 
     def moved(self, path, task, level, zoom, event: gr.SelectData):
         """The window goes where the overview was clicked."""
-        height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
+        try:
+            height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
+        except UserError as error:
+            return (0.5, 0.5), None, None, _told(error, path)
         across, down = event.index
         centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
         return centre, *self.view(path, task, level, zoom, centre)
@@ -92,7 +95,7 @@ class _Handlers:
                 progress=lambda done, of: progress((done, of), unit="pixels"),
             )
         except UserError as error:
-            return _no_file(), f"**{error}**"
+            return _no_file(), _told(error, path)
         photograph = gr.DownloadButton(f"Download {target.name}", value=target, interactive=True)
         return photograph, f"Restored at {level:g}."
 
@@ -106,9 +109,9 @@ def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] / shrink), round(size[1] / shrink)
 
 
-def _of_upload(error: UserError, path: str) -> str:
-    """The sentence with the file's own name instead of its place on the server."""
-    return str(error).replace(str(path), Path(path).name)
+def _told(error: UserError, path: str) -> str:
+    """The sentence for the message line, with the file's name instead of its place here."""
+    return f"**{str(error).replace(str(path), Path(path).name)}**"
 
 
 def _no_file() -> gr.DownloadButton:

@@ -1,8 +1,11 @@
 """The server of the page: on this machine only, with limits, and leaving nothing behind."""
 
+import errno
+import math
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -11,7 +14,7 @@ from pathlib import Path
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["make_app", "serve_page"]
+__all__ = ["make_app", "serve_page", "sweep"]
 
 # Uploads and results are deleted after an hour, and all of them at the end.
 _KEPT_SECONDS = 3600.0
@@ -60,8 +63,8 @@ class _NothingFromOutside:
         await self._app(scope, receive, cleaned)
 
 
-def _sweep(folder: Path, older_than: float) -> None:
-    """Deletes files that nobody has touched for so many seconds."""
+def sweep(folder: Path, older_than: float) -> None:
+    """Deletes files unused for so many seconds; `Studio` marks those that it reads."""
     for path in folder.rglob("*"):
         try:
             if path.is_file() and time.time() - path.stat().st_mtime > older_than:
@@ -73,7 +76,7 @@ def _sweep(folder: Path, older_than: float) -> None:
 def _sweep_for_ever(folder: Path) -> None:
     while folder.exists():
         time.sleep(_SWEEP_SECONDS)
-        _sweep(folder, _KEPT_SECONDS)
+        sweep(folder, _KEPT_SECONDS)
 
 
 def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studio=None):
@@ -126,6 +129,7 @@ def serve_page(*, host: str, port: int, limit: float, max_upload: float, queue: 
         del number, frame
         sys.exit(0)
 
+    _check_limits(max_upload=max_upload, limit=limit, queue=queue)
     # Uvicorn raises the signal again once it is down; the folder must go even so.
     signal.signal(signal.SIGTERM, stop)
     with tempfile.TemporaryDirectory(prefix="hypernet_jax_page_") as name:
@@ -135,18 +139,30 @@ def serve_page(*, host: str, port: int, limit: float, max_upload: float, queue: 
 
         threading.Thread(target=_sweep_for_ever, args=(folder,), daemon=True).start()
         _check_free(host, port)
-        print(f"Open http://{host}:{port}/ in a browser; Ctrl-C ends the page.", flush=True)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C ends the page.", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2)
 
 
 def _check_free(host: str, port: int) -> None:
-    import socket
-
+    """Raises `UserError` where nothing can be served; tells host and port apart."""
+    served = f"The page cannot be served at {host}:{port}"
     try:
-        with socket.create_server((host, port)):
-            pass
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            trial.listen()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"The page cannot be served at {host}:{port} ({reason}); choose another --port."
-        ) from None
+        unavailable = getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+        no_host = unavailable or isinstance(error, socket.gaierror)
+        other = "--host, such as 127.0.0.1" if no_host else "--port"
+        raise UserError(f"{served} ({reason}); choose another {other}.") from None
+
+
+def _check_limits(**limits: float) -> None:
+    for name, value in limits.items():
+        if not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} is {value:g}; give a number above 0.")

@@ -1,7 +1,9 @@
 """What the page can do with a photograph; nothing in here knows of web pages."""
 
+import contextlib
 import functools
 import io
+import os
 import threading
 import uuid
 from pathlib import Path
@@ -50,7 +52,9 @@ class Studio:
             return self._restorers[task]
 
     def photograph(self, path: str | Path) -> Photograph:
-        """A decoded file; `UserError` if it cannot be."""
+        """A decoded file, marked as in use now; `UserError` if it cannot be decoded."""
+        with contextlib.suppress(OSError):
+            os.utime(path)
         return self._read(str(path))
 
     def starting_level(self, path: str | Path, task: str) -> tuple[float, str]:
