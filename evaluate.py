@@ -9,8 +9,7 @@ from ml_collections import config_flags
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
-from hypernet_jax.evaluation.report import markdown_table, write_report
-from hypernet_jax.files import ensure_folder
+from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
 from hypernet_jax.restoration.restorer import Restorer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -24,6 +23,7 @@ _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
 _ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier report in that folder.")
 
 
 def _restorer() -> Restorer:
@@ -40,7 +40,7 @@ def main(argv):
     if not _DATASET.value:
         raise UserError("Give --dataset=FOLDER, a folder of clean images.")
     if _OUTPUT.value is not None:
-        ensure_folder(_OUTPUT.value)  # told before the measuring, not after it
+        check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # told before the measuring
     restorer = _restorer()
     task = restorer.model.task.name
     if _CONFIG.value is not None and _CONFIG.value.task != task:
@@ -54,7 +54,7 @@ def main(argv):
     )
     print(markdown_table(results))
     if _OUTPUT.value is not None:
-        for path in write_report(results, _OUTPUT.value):
+        for path in write_report(results, _OUTPUT.value, overwrite=_OVERWRITE.value):
             print(f"wrote {path}")
 
 

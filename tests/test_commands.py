@@ -244,6 +244,9 @@ def test_report_files(folder_of_images, tmp_path):
     assert json.loads(files[0].read_text()) == json.loads(json.dumps(results))
     assert files[1].read_text() == markdown_table(results)
     assert "| 10 | 2 |" in files[1].read_text() and "8-bit protocol" in files[1].read_text()
+    with pytest.raises(UserError, match=r"results.json already exists.*--overwrite"):
+        write_report(results, tmp_path / "report")
+    assert write_report(results, tmp_path / "report", overwrite=True) == files
     curve = np.asarray(Image.open(files[2]).convert("L"))
     assert curve.min() < 100 < curve.max()
 
@@ -301,7 +304,9 @@ def test_demo(tmp_path, capsys):
     gains = [float(gain) for gain in re.findall(r" ([+-]\d+\.\d\d)$", told, re.MULTILINE)]
     assert len(gains) == 3 * len(shipped_tasks()) and all(gain > 0 for gain in gains)
     for task in shipped_tasks():
-        assert Image.open(tmp_path / f"{task}.png").size > (800, 800)
+        assert min(Image.open(tmp_path / f"{task}.png").size) > 800
+    # Pictures in a folder of the user's are not replaced unasked.
+    assert "--overwrite" in refuse(capsys, "demo", "-o", tmp_path)
 
 
 def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypatch, capsys):

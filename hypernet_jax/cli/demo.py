@@ -1,17 +1,15 @@
 """`hypernet-jax demo`: every shipped task on real photographs, in figures and pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import skimage.data
-from PIL import Image, ImageDraw, ImageFont
 
-from hypernet_jax.evaluation.measure import measure, noise_key
-from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.evaluation.measure import measure, noise_key, restore_degraded
+from hypernet_jax.files import check_output, ensure_folder, write_atomically
 from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.tasks import TASKS, Task
+from hypernet_jax.restoration.sheets import contact_sheet, level_text
+from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["demo"]
@@ -28,32 +26,13 @@ def _photograph(name: str) -> np.ndarray:
     return image[top : top + _SIDE, left : left + _SIDE]
 
 
-def _level_text(task: Task, level: float) -> str:
-    return f"x{level:g}" if task.enlarges else f"{task.scale.quantity} {level:g}"
-
-
-def _sheet(rows: list[list[tuple[np.ndarray, str]]]) -> bytes:
-    """Captioned pictures in rows, as a PNG file."""
-    caption, gap = 22, 4
-    width = len(rows[0]) * (_SIDE + gap) - gap
-    sheet = Image.new("RGB", (width, len(rows) * (_SIDE + caption + gap) - gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for i, row in enumerate(rows):
-        for j, (image, text) in enumerate(row):
-            left, top = j * (_SIDE + gap), i * (_SIDE + caption + gap)
-            draw.text((left + 2, top + 3), text, fill="black", font=font)
-            sheet.paste(Image.fromarray(image), (left, top + caption))
-    stream = io.BytesIO()
-    sheet.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
+def demo(output: str, chosen: Mapping[str, Sequence[str]], *, overwrite: bool) -> int:
     """Prints input and restored PSNR per task and level, and writes one picture per task.
 
     Args:
-      output: folder for the pictures; those of an earlier run are replaced.
+      output: folder for the pictures.
       chosen: levels by task, for tasks that shall not show their default ones.
+      overwrite: replace pictures that are there.
     """
     plan = {
         name: [
@@ -62,6 +41,8 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
         for name in shipped_tasks()
     }
     folder = ensure_folder(output)
+    for name in plan:
+        check_output(folder / f"{name}.png", overwrite=overwrite)
     print("PSNR, mean of", ", ".join(_PHOTOGRAPHS))
     print(f"{'task':<10}{'level':<18}{'input dB':>10}{'restored dB':>13}{'gain dB':>9}")
     for name, levels in plan.items():
@@ -77,13 +58,12 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
                 key = noise_key(0, photograph)
                 degraded = np.asarray(protocol.degrade(key, clean, level)).astype(np.uint8)
                 # The degraded picture has its full size already, also where the task enlarges.
-                restored = restorer.apply(degraded[None] / 255.0, level=level)[0]
-                restored = np.clip(np.round(255.0 * restored), 0, 255).astype(np.uint8)
+                restored = restore_degraded(restorer, degraded, level).astype(np.uint8)
                 before = measure(degraded, clean, protocol, level)["psnr"]
                 after = measure(restored, clean, protocol, level)["psnr"]
                 figures.append((before, after))
                 if photograph == shown:
-                    text = _level_text(task, level)
+                    text = level_text(task, level)
                     rows.append(
                         [
                             (clean, "original"),
@@ -93,10 +73,10 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]]) -> int:
                     )
             before, after = np.mean(figures, axis=0)
             print(
-                f"{name:<10}{_level_text(task, level):<18}"
+                f"{name:<10}{level_text(task, level):<18}"
                 f"{before:>10.2f}{after:>13.2f}{after - before:>+9.2f}"
             )
-        path = Path(folder) / f"{name}.png"
-        write_atomically(path, _sheet(rows), overwrite=True)
+        path = folder / f"{name}.png"
+        write_atomically(path, contact_sheet(rows), overwrite=overwrite)
         print(f"wrote {path}")
     return 0

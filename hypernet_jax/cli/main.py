@@ -15,6 +15,8 @@ from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["main"]
 
+_DEMO_OUTPUT = "demo-output"
+
 
 def _restore(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.restore import restore
@@ -34,7 +36,8 @@ def _demo(args: argparse.Namespace) -> int:
     chosen = {
         task: getattr(args, task).split(",") for task in shipped_tasks() if getattr(args, task)
     }
-    return demo(args.output, chosen)
+    # Its own folder holds nothing but pictures of an earlier run.
+    return demo(args.output, chosen, overwrite=args.overwrite or args.output == _DEMO_OUTPUT)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -201,7 +204,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
 
     demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
-    demo.add_argument("-o", "--output", default="demo-output", help="folder for the pictures")
+    demo.add_argument("-o", "--output", default=_DEMO_OUTPUT, help="folder for the pictures")
+    demo.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     for task in shipped_tasks():
         demo.add_argument(f"--{task}", metavar="LEVELS", help=f"levels for {task}, e.g. 5,20,40.5")
     demo.set_defaults(run=_demo)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.evaluation.drawing import draw_curve
-from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.files import check_output, ensure_folder, write_atomically
 from hypernet_jax.tasks import get_task
 
-__all__ = ["finite", "markdown_table", "table", "write_report"]
+__all__ = ["check_report", "finite", "markdown_table", "table", "write_report"]
+
+_FILES = ("results.json", "results.md", "curve.png")
 
 _COLUMNS = {
     "level": "level",
@@ -61,17 +63,27 @@ def finite(tree: Any) -> Any:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def write_report(results: dict[str, Any], output: str | Path) -> list[Path]:
+def check_report(output: str | Path, *, overwrite: bool) -> None:
+    """Raises `UserError` if no report can be written into the folder: before the measuring."""
+    for name in _FILES:
+        check_output(ensure_folder(output) / name, overwrite=overwrite)
+
+
+def write_report(
+    results: dict[str, Any], output: str | Path, *, overwrite: bool = False
+) -> list[Path]:
     """Writes results.json, results.md and curve.png into a folder; returns their paths.
 
-    An earlier report in that folder is replaced, each file in one move.
+    Raises:
+      UserError: if one of them is there, unless `overwrite`; each is replaced in one move.
     """
-    folder = ensure_folder(output)
-    contents = {
-        "results.json": (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
-        "results.md": markdown_table(results).encode(),
-        "curve.png": draw_curve(results),
-    }
-    for name, content in contents.items():
-        write_atomically(folder / name, content, overwrite=True)
-    return [folder / name for name in contents]
+    check_report(output, overwrite=overwrite)
+    folder = Path(output)
+    contents = (
+        (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
+        markdown_table(results).encode(),
+        draw_curve(results),
+    )
+    for name, content in zip(_FILES, contents, strict=True):
+        write_atomically(folder / name, content, overwrite=overwrite)
+    return [folder / name for name in _FILES]
