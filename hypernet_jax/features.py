@@ -11,6 +11,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hypernet_jax.errors import UserError
 
@@ -138,8 +139,20 @@ class Independent(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        nearest = jnp.argmin(jnp.abs(jnp.asarray(self.centres, z.dtype) - z))
-        return jax.nn.one_hot(nearest, len(self.centres), dtype=z.dtype)
+        below, above = self._neighbours()
+        centres = np.asarray(self.centres)
+        low, high = ((centres + other).astype(z.dtype) / 2 for other in (below, above))
+        one, zero = jnp.ones_like(low), jnp.zeros_like(low)
+        return jnp.where(z > low, jnp.where(z > high, zero, one), zero)
+
+    def _neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next lower and the next higher centre of each; infinite beyond the ends."""
+        knots = [-np.inf, *sorted(self.centres), np.inf]
+        places = [knots.index(centre) for centre in self.centres]
+        return (
+            np.asarray([knots[place - 1] for place in places]),
+            np.asarray([knots[place + 1] for place in places]),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +165,17 @@ class Interpolated(Independent):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        order = sorted(range(len(self.centres)), key=self.centres.__getitem__)
-        knots = jnp.asarray([self.centres[i] for i in order], z.dtype)
-        values = jnp.eye(len(order), dtype=z.dtype)[jnp.asarray(order)]
-        return jax.vmap(lambda column: jnp.interp(z, knots, column), in_axes=1)(values)
+        centres, (below, above) = np.asarray(self.centres), self._neighbours()
+        # How far z has come from the centre below to this one, and from this one to the next.
+        # Nothing is below the first: it is reached from the start. Nothing is above the last.
+        first, last = np.isinf(below), np.isinf(above)
+        start, end = (
+            ends.astype(z.dtype)
+            for ends in (np.where(first, 0.0, below), np.where(last, 0.0, centres))
+        )
+        rise = (z - start) / (centres - below).astype(z.dtype) + first.astype(z.dtype)
+        fall = (z - end) / (above - centres).astype(z.dtype)
+        return jnp.clip(rise, 0.0, 1.0) - jnp.clip(fall, 0.0, 1.0)
 
 
 def make_features(name: str, **options) -> FeatureMap:

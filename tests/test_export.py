@@ -117,13 +117,16 @@ def test_onnx_of_shipped_weights(task, photograph, tmp_path):
     assert ("enlarged" in told["image"]) == (task == "sr")
 
 
-FEATURES = ("affine", "proportional", "polynomial", "mlp", "constant")
+FEATURES = (
+    *("affine", "proportional", "polynomial", "mlp", "constant"),
+    *("independent", "interpolated"),
+)
 # Each normalisation with two features; the options of the network turn with them.
 KINDS = [
     (normalisation, features)
     for i, normalisation in enumerate(NORMALISATIONS)
     for j, features in enumerate(FEATURES)
-    if (2 * i + j) % 5 < 2
+    if (2 * i + j) % 7 < 2
 ]
 
 
@@ -133,7 +136,7 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
     grey = index % 3 == 0
     config = tiny_config("dejpeg", colours=1 if grey else 3) | {
         "normalisation": normalisation,
-        "features": {"name": features},
+        "features": {"name": features, "levels": (60.0, 10.0, 95.0)},
         "generated": "block_" if index % 2 else "",
     }
     # Every combination of the two comes up among the cases.

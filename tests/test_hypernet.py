@@ -1,6 +1,7 @@
 """The core: a level becomes a parameter pytree, for any network and any features."""
 
 import dataclasses
+import functools
 
 import chex
 import flax.linen as nn
@@ -92,6 +93,25 @@ class HyperNetworkTest(chex.TestCase):
         for centre in centres:
             params = hypernet.generate(theta, 100 * centre)
             chex.assert_trees_all_close(params, template)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_independent_and_interpolated_features_are_those_of_numpy(self):
+        centres = (0.6, 0.1, 0.95)  # in no order
+        order = np.argsort(centres)
+        independent, interpolated = (
+            self.variant(functools.partial(make_features(name, centres=centres), {}))
+            for name in ("independent", "interpolated")
+        )
+        for z in (*np.linspace(-0.3, 1.3, 33, dtype=np.float32), *np.float32(centres)):
+            nearest = np.eye(3)[np.argmin(np.abs(np.subtract(centres, z)))]
+            np.testing.assert_array_equal(independent(z), nearest)
+            between = [np.interp(z, np.sort(centres), np.eye(3)[i][order]) for i in range(3)]
+            np.testing.assert_allclose(interpolated(z), between, atol=1e-6)
+        # One centre alone is where all levels go.
+        for name in ("independent", "interpolated"):
+            np.testing.assert_array_equal(
+                make_features(name, centres=(0.5,))({}, jnp.float32(0.2)), [1.0]
+            )
 
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters(*FEATURES)

@@ -11,6 +11,8 @@ import onnx
 from jax.extend.core import Literal
 from onnx import TensorProto, helper, numpy_helper
 
+from hypernet_jax.errors import UserError
+
 __all__ = ["Graph"]
 
 # 17 and 8 are old enough for runtimes of the last years, browsers' included.
@@ -128,7 +130,10 @@ class Graph:
             return self.op("Expand", inputs[0], self.constant(np.array(shape, np.int64)))
         if kind in ("copy", "convert_element_type", "stop_gradient"):
             return inputs[0]
-        raise NotImplementedError(f"The JAX operation {kind} has no translation to ONNX yet.")
+        raise UserError(
+            f"These features of the level use {kind}, which has no translation to ONNX yet; give "
+            "the one --level to bake in, or take --format stablehlo."
+        )
 
 
 _ELEMENTWISE = {
