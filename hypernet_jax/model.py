@@ -21,8 +21,6 @@ from hypernet_jax.tasks import Task, get_task
 __all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
 
 LEVEL_FORMS = ("unrolled", "vmap", "wide")
-# As benchmarks/train_step.py measures them; "unrolled" where a backend is not named.
-_FASTEST_FORM = {"cpu": "unrolled"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Model:
     `level_form` says how several levels are computed at once: "unrolled", one network
     per level, each with its own dense convolutions; "vmap", one network whose
     convolutions alone are unrolled (`level_conv`); "wide", one network whose convolutions
-    take the whole bank (`networks.apply_bank`); or "auto", what is fastest on this backend.
-    All mean `jax.vmap` over the levels.
+    take the whole bank (`networks.apply_bank`); or "auto", which is "unrolled", the fastest
+    on CPUs (benchmarks/train_step.py). All mean `jax.vmap` over the levels.
 
     `remat`: the backward pass of unrolled levels computes the activations of one network at a
     time again, so that those of all levels need never be kept at once.
@@ -70,10 +68,7 @@ class Model:
         Returns:
           (K, N, H, W, C).
         """
-        form = self.level_form
-        if form == "auto":
-            form = _FASTEST_FORM.get(jax.default_backend(), "unrolled")
-        if form == "wide":
+        if self.level_form == "wide":
             levels = jnp.repeat(levels, images.shape[1])
             flat = images.reshape((-1, *images.shape[2:]))
             return self.restore_each(theta, levels, flat).reshape(images.shape)
@@ -81,7 +76,7 @@ class Model:
         def restore(level, image):
             return self.apply(self.generate(theta, level), image)
 
-        if form == "vmap":
+        if self.level_form == "vmap":
             return jax.vmap(restore)(levels, images)
         if self.remat:
             restore = jax.checkpoint(restore)

@@ -103,7 +103,8 @@ class LevelFormsTest(chex.TestCase):
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_no_convolution_is_told():
-    model, theta = make(network={"name": "level_plane"}, generated="^level$")
+@pytest.mark.parametrize("generated", ["^level$", ""])
+def test_what_is_no_convolution_is_told(generated):
+    model, theta = make(network={"name": "level_plane"}, generated=generated)
     with pytest.raises(UserError, match="generated parameter level is no kernel"):
         model.restore_each(theta, LEVELS, images()[:, 0])

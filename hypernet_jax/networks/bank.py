@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
-from flax.errors import ScopeParamNotFoundError
+from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.registry import apply_network
@@ -86,9 +86,14 @@ def apply_bank(
 
     params = traverse_util.unflatten_dict(dict(shared), sep="/")
     restored = None
-    with nn.intercept_methods(intercept), contextlib.suppress(ScopeParamNotFoundError):
+    # What the network lacks, a bank has: found out below.
+    missing = contextlib.suppress(ScopeParamNotFoundError, ScopeCollectionNotFound)
+    with nn.intercept_methods(intercept), missing:
         restored = apply_network(network, params, images)
-    unused = sorted(set(banks) - used)
+    # Where the network stopped early, convolutions too are unused: the culprit comes first.
+    unused = sorted(
+        set(banks) - used, key=lambda path: (path.rpartition("/")[2] in ("kernel", "bias"), path)
+    )
     if restored is None or unused:
         raise UserError(
             f"The generated parameter {unused[0]} is no kernel or bias of a convolution, so "
