@@ -222,6 +222,8 @@ def _choices(task: str, runs: Path) -> dict[str, Any]:
                     if key.startswith("validation/psnr_")
                 },
             }
+    if not rows:
+        raise UserError(f"{runs} holds no run {task}-NAME of {', '.join(CHOICES)}.")
     return rows
 
 

@@ -1,6 +1,7 @@
 """The commands as people type them: what they print, write and refuse."""
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ from PIL import Image
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.evaluation.measure import evaluate
-from hypernet_jax.evaluation.report import markdown_table, write_report
+from hypernet_jax.evaluation.report import finite, markdown_table, write_report
 from hypernet_jax.serve.studio import Studio
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
@@ -251,6 +252,28 @@ def test_report_files(folder_of_images, tmp_path):
     assert curve.min() < 100 < curve.max()
 
 
+def test_a_network_that_fails_on_an_image_is_told(folder_of_images, monkeypatch):
+    from hypernet_jax.evaluation import measure
+
+    calls = itertools.count()
+
+    def failing(restorer, degraded, level):
+        del restorer, level
+        return degraded * (np.nan if next(calls) == 1 else 1.0)
+
+    monkeypatch.setattr(measure, "restore_degraded", failing)
+    with pytest.raises(UserError, match=r"What the network makes of .* at the level 10 is not"):
+        evaluate(RESTORER, folder_of_images, levels=[10], progress=False)
+
+
+def test_ssim_that_is_not_defined_is_not_infinite(tmp_path):
+    Image.new("RGB", (5, 5), (90, 80, 70)).save(tmp_path / "small.png")
+    results = evaluate(RESTORER, tmp_path, levels=[10], progress=False)
+    row = markdown_table(results).splitlines()[-1]
+    assert row.count("–") == 2 and "nan" not in row and "inf" not in row
+    assert markdown_table(finite(results)) == markdown_table(results)
+
+
 def run(script, *arguments):
     return subprocess.run(
         [sys.executable, str(REPOSITORY / script), *map(str, arguments)],
@@ -259,6 +282,9 @@ def run(script, *arguments):
         timeout=200,
         check=False,
     )
+
+
+COMPACT = f"--config={REPOSITORY}/configs/denoise.py:compact"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +296,9 @@ def run(script, *arguments):
         ("evaluate.py", ["--dataset=."], "either --workdir=DIR or --weights=NAME"),
         ("evaluate.py", ["--weights=denoise"], "--dataset=FOLDER"),
         ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:huge", "--workdir=x"], "compact"),
-        ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:compact"], "--workdir=DIR"),
+        ("train.py", [COMPACT], "--workdir=DIR"),
+        ("train.py", [COMPACT, "--workdir=x", "--config.step=3"], "did you mean"),
+        ("train.py", [COMPACT, "--workdir=x", "--config.optimizer.lr=1"], "no field 'lr'"),
     ],
 )
 def test_scripts_refuse_with_a_sentence(script, arguments, message):

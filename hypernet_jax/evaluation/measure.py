@@ -90,16 +90,22 @@ def _figures(
     for path in paths:
         degraded, reference = degraded_pair(path, folder, protocol, level, seed=seed)
         restored = restore_degraded(restorer, degraded, level)
+        if not np.isfinite(restored).all():
+            raise UserError(
+                f"What the network makes of {path} at the level {level:g} is not finite; "
+                "these weights are broken, take others."
+            )
         before = measure(degraded, reference, protocol, level)
         yield {f"{name}_input": value for name, value in before.items()} | measure(
             restored, reference, protocol, level
         )
 
 
-def _mean(values: list[float]) -> float:
-    """The mean of those that are defined: SSIM is not where an image is smaller than its window."""
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
+def _mean(name: str, values: list[float]) -> float:
+    """The mean; of SSIM, that of the images that are no smaller than its window."""
+    if name.startswith("ssim"):
+        values = [value for value in values if not np.isnan(value)]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def evaluate(
@@ -140,7 +146,7 @@ def evaluate(
             for one in _figures(restorer, paths, folder, rule, level, seed):
                 figures.append(one)
                 bar.update()
-            means = {key: _mean([one[key] for one in figures]) for key in figures[0]}
+            means = {key: _mean(key, [one[key] for one in figures]) for key in figures[0]}
             rows.append({"level": level, "images": len(figures), **means})
     return {
         "dataset": folder.resolve().name,

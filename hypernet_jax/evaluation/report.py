@@ -35,9 +35,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns:
 def _cell(column: str, value: float | None) -> str:
     if column in ("level", "images"):
         return f"{value:g}"
+    if column.startswith("ssim"):
+        return "–" if value is None or math.isnan(value) else f"{value:.4f}"
     # JSON's null: see `finite`.
-    value = math.inf if value is None else value
-    return f"{value:.4f}" if column.startswith("ssim") else f"{value:.2f}"
+    return f"{math.inf if value is None else value:.2f}"
 
 
 def markdown_table(results: dict[str, Any]) -> str:
