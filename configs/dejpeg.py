@@ -2,7 +2,7 @@
 
     python train.py --config=configs/dejpeg.py:compact --workdir=runs/dejpeg
 
-Variants: base (the published size, for a GPU), compact (two CPU cores: 4,000
+Variants: base (the published width and depth, for a GPU), compact (two CPU cores: 4,000
 steps in about 30 minutes), published (HyperRes' own recipe).
 """
 

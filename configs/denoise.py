@@ -2,7 +2,7 @@
 
     python train.py --config=configs/denoise.py:compact --workdir=runs/denoise
 
-Variants: base (the published size, for a GPU), compact (two CPU cores: 6,000
+Variants: base (the published width and depth, for a GPU), compact (two CPU cores: 6,000
 steps in about 45 minutes), published (HyperRes' own recipe).
 """
 

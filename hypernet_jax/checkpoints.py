@@ -221,8 +221,7 @@ def load_ema(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
       UserError: if there is none, or none can be read.
     """
-    folder = Path(workdir).absolute() / "checkpoints"
-    if not folder.is_dir() or not any(path.name.isdigit() for path in folder.iterdir()):
+    if not has_checkpoint(workdir):
         raise UserError(
             f"There is no complete checkpoint in {workdir}; give the workdir of a training run."
         )

@@ -261,13 +261,13 @@ def test_cache_decodes_once(default_data):
 
     batches = 3 * len(source) // 2  # three epochs of two crops each
     assert_same(
-        take(pipeline(CachedImages(Counted(), capacity=2**30), threads=1), batches),
+        take(pipeline(CachedImages(Counted(), capacity=2**30, name="it"), threads=1), batches),
         take(pipeline(source, threads=1), batches),
     )
     assert set(decoded.values()) == {1} and len(decoded) == len(source)
 
     images = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
-    cached = CachedImages([{"image": image} for image in images], capacity=2 * 48)
+    cached = CachedImages([{"image": image} for image in images], capacity=2 * 48, name="it")
     for index in (2, 0, 1, 2, 0, 1):
         np.testing.assert_array_equal(cached[index]["image"], images[index])
     assert cached[2]["image"] is cached[2]["image"] and not cached[2]["image"].flags.writeable

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import chex
 import jax
@@ -28,6 +29,7 @@ from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
+from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.step import degrade_batch, init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
@@ -70,6 +72,109 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     saved, ema = load_ema(tmp_path)
     assert model_config(saved) == json.loads(json.dumps(model_config(config.to_dict())))
     chex.assert_trees_all_equal(ema, state["ema"])
+
+
+def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
+    """Fields off their defaults: what is built is told them, what is written comes of them."""
+    config = tiny_config(default_data)
+    config.levels.update({"power": 1.7, "whole": 0.3})
+    config.data.update({"grey": 0.4, "crops": 4, "threads": 1})
+    config.update({"seed": 3, "ema_decay": 0.7, "loss": "l2", "steps": 4, "log_every": 1})
+    config.levels.weighting = "equal"
+    config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 2})
+    told = {}
+
+    def telling(name, make):
+        def told_and_made(*arguments, **options):
+            told[name] = options
+            return make(*arguments, **options)
+
+        monkeypatch.setattr(loop, name, told_and_made)
+
+    for name in ("LevelSampler", "make_pipeline", "make_train_step"):
+        telling(name, getattr(loop, name))
+    state = train(config, tmp_path, progress=False)
+    levels = config.levels
+    assert told["LevelSampler"] == {
+        "low": levels.low, "high": levels.high, "count": levels.count, "power": 1.7,
+        "whole": 0.3, "fixed": (), "per_crop": False, "own_crops": True,
+    }  # fmt: skip
+    pipeline = {"seed": 3, "crops": 4, "crop_size": 16, "grey": 0.4, "threads": 1, "colours": 3}
+    assert pipeline.items() <= told["make_pipeline"].items()
+    step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal"}
+    assert step.items() <= told["make_train_step"].items()
+
+    lines = metrics(tmp_path)
+    losses = [line for line in lines if "loss" in line]
+    schedule = make_schedule(config.optimizer, config.steps)
+    assert [line["learning_rate"] for line in losses] == [float(schedule(n)) for n in range(4)]
+    # What is validated is the average, as what is shipped.
+    model = make_model(model_config(config))
+    validation = Validation(model, open_split(default_data, "validation"), config.validation)
+    last = [line for line in lines if "validation/psnr" in line][-1]
+    assert last["validation/psnr"] == pytest.approx(validation(state["ema"])["validation/psnr"])
+    assert abs(last["validation/psnr"] - validation(state["theta"])["validation/psnr"]) > 1e-3
+
+
+def events(workdir):
+    """TensorBoard's scalars as {(tag, step): value}, and the steps that were purged from."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    scalars, purged = {}, []
+    for file in sorted((workdir / "tensorboard").iterdir()):
+        content = file.read_bytes()
+        while content:
+            # A record: its length, a checksum, itself, a checksum.
+            length = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            scalars |= {(one.tag, event.step): one.simple_value for one in event.summary.value}
+            if event.session_log.status:
+                purged.append(event.step)
+    return scalars, purged
+
+
+def test_tensorboard_tells_what_metrics_jsonl_tells(tmp_path):
+    with MetricsWriter(tmp_path, resume_step=0) as writer:
+        for step in range(1, 5):
+            writer.write(step, {"loss": 1.0 / step, "validation/psnr": 20.0 + step})
+        # Before it is closed: a killed run goes on from a checkpoint, and tells no step again.
+        end = time.monotonic() + 20
+        while len(events(tmp_path)[0]) < 8 and time.monotonic() < end:
+            time.sleep(0.1)
+        scalars, _ = events(tmp_path)
+        assert [scalars["loss", step] for step in range(1, 5)] == pytest.approx(
+            [1, 1 / 2, 1 / 3, 1 / 4]
+        )
+    with MetricsWriter(tmp_path, resume_step=2) as writer:
+        writer.write(3, {"loss": 7.0})
+    assert [(line["step"], line["loss"]) for line in metrics(tmp_path)] == [
+        (1, 1),
+        (2, 0.5),
+        (3, 7),
+    ]
+    scalars, purged = events(tmp_path)
+    assert purged == [1, 3] and scalars["loss", 3] == 7
+    assert scalars["validation/psnr", 2] == 22
+
+
+def test_rates_leave_validation_out_and_count_the_waiting(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def take(seconds):
+        now[0] += seconds
+
+    meter = Meter()
+    for _ in range(4):
+        with meter.waiting():
+            take(0.5)
+        take(1.5)
+        meter.count(images=6)
+        with meter.paused():
+            take(100.0)
+    rates = {"images_per_second": 3.0, "steps_per_second": 0.5, "data_wait": 0.25}
+    assert meter.rates() == rates
 
 
 @pytest.fixture
@@ -305,12 +410,98 @@ def test_fields_that_do_not_touch_the_result_may_change():
     assert config_difference(saved, given) == ["config.seed was 0 and is now 1"]
 
 
+def test_a_field_that_came_later_had_its_default_before():
+    given = json.loads(recipe("base").to_json())
+    saved = json.loads(recipe("base").to_json())
+    del saved["features"]["levels"], saved["levels"]["fixed"], saved["loss"]
+    assert config_difference(saved, given) == []
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
     config = tiny_config(default_data)
     config.optimizer.learning_rate = 1e30
     config.optimizer.clip_norm = 0.0
     with pytest.raises(UserError, match=r"lower config\.optimizer\.learning_rate"):
         train(config, tmp_path, progress=False)
+
+
+def test_parameters_that_are_not_finite_are_not_saved(default_data, tmp_path, stop_at):
+    """The loss of a step is that of the parameters before it."""
+
+    def gone(state, values):
+        return state | {"theta": jax.tree.map(jnp.log, state["theta"])}, values
+
+    stop_at(5, gone)
+    with pytest.raises(UserError, match="The parameters are not finite at step 5"):
+        train(tiny_config(default_data), tmp_path, progress=False)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(default_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        loop, "Validation", lambda *_: lambda theta: {"validation/psnr": float("nan")}
+    )
+    with pytest.raises(UserError, match="The validation is not finite at step 3"):
+        train(tiny_config(default_data), tmp_path, progress=False)
+    assert all("validation/psnr" not in line for line in metrics(tmp_path))
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_other_photographs_are_refused_and_moved_ones_are_the_same(
+    photographs, default_data, tmp_path
+):
+    dataset, run = tmp_path / "dataset", tmp_path / "run"
+    shutil.copytree(default_data, dataset)
+    config = tiny_config(dataset)
+    config.steps = 3
+    train(config, run, progress=False)
+    moved = dataset.rename(tmp_path / "moved")
+    config.data.dataset, config.checkpoint.keep = str(moved), 4
+    assert int(train(config, run, progress=False)["step"]) == 3
+    (tmp_path / "photographs").mkdir()
+    shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
+    prepare_dataset(tmp_path / "photographs", dataset, progress=False)
+    config.data.dataset = str(dataset)
+    with pytest.raises(UserError, match=r"not the one that the run in .* was trained on so far"):
+        train(config, run, progress=False)
+
+
+def _wreck_info(dataset):
+    (dataset / "dataset_info.json").write_text("{")
+
+
+def _remove_features(dataset):
+    (dataset / "features.json").unlink()
+
+
+def _shard(dataset):
+    return sorted(dataset.glob("*-train.array_record-*"))[0]
+
+
+def _cut_shard(dataset):
+    shard = _shard(dataset)
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+
+
+def _remove_shard(dataset):
+    _shard(dataset).unlink()
+
+
+def _wreck_records(dataset):
+    content = bytearray(_shard(dataset).read_bytes())
+    content[len(content) // 8 : -(len(content) // 8)] = bytes(2 * (len(content) // 8))
+    _shard(dataset).write_bytes(bytes(content[: _shard(dataset).stat().st_size]))
+
+
+@pytest.mark.parametrize(
+    "damage", [_wreck_info, _remove_features, _cut_shard, _remove_shard, _wreck_records]
+)
+def test_a_damaged_dataset_is_told(damage, default_data, tmp_path):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(default_data, dataset)
+    damage(dataset)
+    with pytest.raises(UserError, match=r"The dataset .*dataset .*copy or prepare it again\.$"):
+        train(tiny_config(dataset), tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +532,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
         ("validation.levels", (), "validation.levels is empty"),
         ("validation.crop_size", 0, "validation.crop_size is 0"),
         ("levels.normalisation", "unit", "per_hundred"),
-        ("levels.normalisation", "scale_loss", "is not finite for every noise sigma"),
+        ("levels.normalisation", "scale_loss", "is not finite for some noise sigma"),
+        (("levels.origin", "levels.far"), (10.0, 15.0), "reaches 18 for some noise sigma"),
         ("features.levels", (20.0, 300.0), "from 0 to 100"),
         ("network.init_gain", float("nan"), "init_gain is nan"),
     ],

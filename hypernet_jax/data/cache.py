@@ -1,9 +1,12 @@
 """Decoded images kept in memory, so that a training run decodes each of them once."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hypernet_jax.data.prepare import damaged_dataset
 
 __all__ = ["CachedImages"]
 
@@ -13,14 +16,16 @@ class CachedImages:
 
     Args:
       source: random access to records with an "image"; other entries are dropped.
+      name: of the dataset, for the message where it is damaged (a `UserError`).
       capacity: bytes of images to keep. The first ones read stay, the rest are read
         anew each time: in a shuffled pass any choice of what to keep serves as well.
 
     The arrays are shared between readers, hence read-only.
     """
 
-    def __init__(self, source, *, capacity: int):
+    def __init__(self, source, *, capacity: int, name: str | Path):
         self._source = source
+        self._name = name
         self._room = capacity
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
@@ -36,7 +41,11 @@ class CachedImages:
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = self._kept.get(index)
         if image is None:
-            image = self._source[index]["image"]
+            try:
+                image = self._source[index]["image"]
+            # What damaged files make the readers raise is not documented.
+            except Exception as error:
+                raise damaged_dataset(self._name, error) from None
             image.setflags(write=False)
             with self._lock:
                 if index not in self._kept and image.nbytes <= self._room:

@@ -16,7 +16,9 @@ __all__ = [
     "LAYOUTS",
     "PACKAGED_PHOTOGRAPHS",
     "check_crop_size",
+    "damaged_dataset",
     "default_dataset",
+    "fingerprint",
     "has_split",
     "open_split",
     "prepare_dataset",
@@ -189,10 +191,36 @@ def open_split(dataset: str | Path, split: str):
             f"The folder {dataset} is not a prepared dataset; make one from photographs with "
             f"`hypernet-jax prepare {dataset} -o DATASET` and give that."
         )
-    builder = tfds.builder_from_directory(str(dataset))
-    if split not in builder.info.splits:
-        raise UserError(f"The dataset {dataset} has no split {split!r}; prepare it again.")
-    return builder.as_data_source(split=split)
+    try:
+        builder = tfds.builder_from_directory(str(dataset))
+        if split not in builder.info.splits:
+            raise UserError(f"The dataset {dataset} has no split {split!r}; prepare it again.")
+        missing = [Path(p) for p in builder.info.splits[split].filepaths if not Path(p).exists()]
+        if missing:
+            raise UserError(
+                f"The dataset {dataset} lacks {missing[0].name}; copy or prepare it again."
+            )
+        return builder.as_data_source(split=split)
+    except UserError:
+        raise
+    # What damaged files make TFDS and its readers raise is not documented.
+    except Exception as error:
+        raise damaged_dataset(dataset, error) from None
+
+
+def damaged_dataset(dataset: str | Path, error: Exception) -> UserError:
+    """What is told of a dataset whose files cannot be read."""
+    told = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    return UserError(
+        f"The dataset {dataset} is damaged or not whole ({told[0][:200]}); "
+        "copy or prepare it again."
+    )
+
+
+def fingerprint(dataset: str | Path) -> str:
+    """Tells prepared datasets apart, wherever they lie: by the sizes of all their splits."""
+    splits = json.loads((Path(dataset) / "dataset_info.json").read_text())["splits"]
+    return hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def default_dataset() -> Path:

@@ -1,5 +1,6 @@
 """Checks on a training config: mistakes are told before the first step."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ _BEFORE = {
     "data.grey": 0.0,
 }
 
+# Where levels become larger numbers, a step of the slopes outweighs one of the base by far.
+_LARGEST_Z = 4.0
+
 # Inclusive ranges of real values; a value must be finite too.
 _RANGES = {
     "seed": (0, 2**31 - 1),
@@ -69,12 +73,14 @@ def _check_fields(config) -> None:
 
 
 def _check_normalisation(scale: LevelScale) -> None:
-    """Any may be tried on any task that it is finite for."""
-    z = np.asarray(scale.normalise(np.linspace(scale.low, scale.high, 101)))
-    if not np.isfinite(z).all():
+    """Any may be tried on any task that it is finite and of moderate size for."""
+    z = np.abs(np.asarray(scale.normalise(np.linspace(scale.low, scale.high, 101))))
+    if not z.max() <= _LARGEST_Z:  # or not a number
+        reached = f"reaches {z.max():.3g}" if np.isfinite(z).all() else "is not finite"
         raise UserError(
-            f"config.levels.normalisation={scale.normalisation}, from config.levels.origin to far, "
-            f"is not finite for every {scale.describe()}; choose others."
+            f"config.levels.normalisation={scale.normalisation}, from config.levels.origin to far "
+            f"({scale.far}), {reached} for some {scale.describe()}; choose another, or give "
+            f"config.levels.far, the level that becomes 1, such that none is above {_LARGEST_Z:g}."
         )
 
 
@@ -139,7 +145,8 @@ def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]
     """Fields in which two configs differ and that matter to the result, as short sentences."""
     # A field that came later had, before, the effect of its default.
     old, new = _flatten(saved), _flatten(given)
-    defaults = _flatten(recipe("base").to_dict()) | _BEFORE
+    # Through JSON, as what is saved: it knows no tuples.
+    defaults = _flatten(json.loads(recipe("base").to_json())) | _BEFORE
     old = {name: defaults[name] for name in new if name in defaults} | old
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"

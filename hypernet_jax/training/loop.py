@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import tqdm
 
 from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
-from hypernet_jax.data.prepare import check_crop_size, default_dataset, has_split, open_split
+from hypernet_jax.data.prepare import (
+    check_crop_size,
+    default_dataset,
+    fingerprint,
+    has_split,
+    open_split,
+)
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.model import Model, make_model, model_config
@@ -28,6 +34,9 @@ from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
 __all__ = ["make_iterator", "make_sampler", "train"]
+
+# What a checkpoint's config holds beside the fields of configs/.
+_FINGERPRINT = "dataset_fingerprint"
 
 
 def make_sampler(config) -> LevelSampler:
@@ -48,7 +57,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
     """This process' batches of a training run."""
     source = open_split(dataset, "train")
     return make_pipeline(
-        CachedImages(source, capacity=int(config.data.cache_gib * 2**30)),
+        CachedImages(source, capacity=int(config.data.cache_gib * 2**30), name=dataset),
         seed=config.seed,
         crops=config.data.crops // jax.process_count(),
         crop_size=config.data.crop_size,
@@ -81,8 +90,18 @@ def _stop_on_signal(checkpoints: Checkpoints):
             signal.signal(number, handler)
 
 
-def _check_same_run(config, saved: dict[str, Any], workdir: Path) -> None:
-    difference = config_difference(saved, json.loads(config.to_json()))
+def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:
+    """Raises `UserError` where a run would go on with another config or other photographs."""
+    known = saved.pop(_FINGERPRINT, None)  # checkpoints of earlier releases have none
+    if known == given.pop(_FINGERPRINT):
+        # The same dataset, even if it was moved.
+        given["data"]["dataset"] = saved["data"]["dataset"]
+    elif known is not None:
+        raise UserError(
+            f"The dataset is not the one that the run in {workdir} was trained on so far; give "
+            "that as config.data.dataset, or another --workdir."
+        )
+    difference = config_difference(saved, given)
     if difference:
         raise UserError(
             f"The workdir {workdir} holds a checkpoint of another config "
@@ -100,17 +119,31 @@ def _check_workdir(workdir: Path) -> None:
         raise UserError(f"{workdir / 'metrics.jsonl'} is a folder; choose another --workdir.")
 
 
+def _next_batch(iterator) -> Any:
+    try:
+        return next(iterator)
+    except UserError as error:
+        # Grain adds lines about its frames.
+        raise UserError(str(error).splitlines()[0]) from None
+
+
 def _on_host(metrics: dict[str, jax.Array]) -> dict[str, float]:
     return {name: float(x) for name, x in jax.device_get(metrics).items()}
 
 
-def _check_finite(values: dict[str, float], step: int) -> None:
-    if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
+def _check_finite(what: str, values: Any, step: int) -> None:
+    """Raises `UserError` for a tree of numbers or arrays some of which are not finite."""
+    if not _all_finite(values):
         raise UserError(
-            f"The loss or its gradient is not finite at step {step} (loss {values['loss']}); "
+            f"{what} not finite at step {step}; "
             "lower config.optimizer.learning_rate and start again in another workdir; "
             "the last checkpoint is kept."
         )
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, Any]:
@@ -128,8 +161,6 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     check_config(config)
     workdir = Path(workdir).absolute()
     _check_workdir(workdir)
-    config_json = config.to_json()
-
     model = make_model(
         model_config(config),
         compute_dtype=config.compute_dtype,
@@ -142,6 +173,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     )
     dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
+    config_json = json.dumps(json.loads(config.to_json()) | {_FINGERPRINT: fingerprint(dataset)})
     check_crop_size(dataset, config.data.crop_size)
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
     begun = has_checkpoint(workdir)
@@ -170,7 +202,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
         state = checkpoints.restore(
-            state, iterator, lambda saved: _check_same_run(config, saved, workdir)
+            state, iterator, lambda saved: _check_same_run(json.loads(config_json), saved, workdir)
         )
         start = step = int(state["step"])
         # Of several processes, the first one writes and validates.
@@ -187,10 +219,16 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                 mininterval=0.1 if sys.stderr.isatty() else 30.0,
             )
         )
+
+        def save():
+            # The loss of a step is that of the parameters before it.
+            _check_finite("The parameters are", state["theta"], step)
+            checkpoints.save(state, iterator, config_json)
+
         meter = Meter()
         while step < config.steps and not stop(step):
             with meter.waiting():
-                batch = next(iterator)
+                batch = _next_batch(iterator)
             placed = place_batch(mesh, batch)
             # Nothing may stop for the host between here and the next log step.
             with jax.transfer_guard("disallow"):
@@ -202,7 +240,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             saving = last or step % config.checkpoint.every == 0
             if saving or step % config.log_every == 0:
                 values = _on_host(metrics)
-                _check_finite(values, step)
+                _check_finite("The loss or its gradient is", values, step)
             if last or step % config.log_every == 0:
                 values |= {"learning_rate": float(schedule(step - 1)), **meter.rates()}
                 if writer is not None:
@@ -216,13 +254,15 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                 with meter.paused():
                     ema = local_copy(mesh, state["ema"])
                     if writer is not None and validation is not None:
-                        writer.write(step, validation(ema))
+                        validated = validation(ema)
+                        _check_finite("The validation is", validated, step)
+                        writer.write(step, validated)
             if saving:
-                checkpoints.save(state, iterator, config_json)
+                save()
         if step > start:
             # Stopped between two looks at the loss.
-            _check_finite(_on_host(metrics), step)
-        checkpoints.save(state, iterator, config_json)
+            _check_finite("The loss or its gradient is", _on_host(metrics), step)
+        save()
     if step < config.steps:
         print(
             f"Stopped at step {step} of {config.steps} and saved; the same command goes on.",

@@ -16,7 +16,7 @@ __all__ = ["VARIANTS", "recipe", "task_recipe", "use_task"]
 
 
 def _base() -> ConfigDict:
-    """Ours: the published size, trained on a GPU or TPU."""
+    """Ours: the published width and depth, trained on a GPU or TPU."""
     return ConfigDict(
         {
             "task": "",  # a name of hypernet_jax/tasks.py; set by the config file

@@ -74,7 +74,12 @@ class MetricsWriter:
             os.replace(beside, path)
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=resume_step + 1, write_to_disk=True
+            str(workdir / "tensorboard"),
+            purge_step=resume_step + 1,
+            # A killed run goes on after its last checkpoint and tells no step before that again.
+            flush_secs=1,
+            # Names are made of the second: a start must not replace what another one wrote.
+            filename_suffix=f".from-{resume_step}",
         )
 
     def __enter__(self) -> "MetricsWriter":
