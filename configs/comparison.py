@@ -6,6 +6,7 @@ The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
 - hypernetwork: ours, levels drawn from the whole range at each step
 - equal: the same, but all levels weigh alike in the loss, whatever its size, as in all that follow
+- whole: seven of ten of the levels drawn are rounded to whole numbers
 - polynomial: kernels quadratic in the level instead of affine
 - published: the published levels, fixed, instead of drawn ones
 - dedicated: one plain network per level, trained side by side
@@ -67,6 +68,7 @@ TASKS = {
 METHODS = (
     "hypernetwork",
     "equal",
+    "whole",
     "polynomial",
     "published",
     "dedicated",
@@ -103,9 +105,11 @@ def get_config(variant="denoise-hypernetwork"):
         config.levels.normalisation = shipped["normalisation"]
         config.levels.origin, config.levels.far = shipped.get("origin"), shipped.get("far")
         config.optimizer.learning_rate = 5e-4  # of weights that have come far
-    if method not in ("hypernetwork", "continued"):
+    if method not in ("hypernetwork", "whole", "continued"):
         config.levels.weighting = "equal"
-    if method == "polynomial":
+    if method == "whole":
+        config.levels.whole = 0.7
+    elif method == "polynomial":
         config.features.name = "polynomial"
     elif method == "published":
         config.levels.fixed = compared.published

@@ -30,7 +30,8 @@ OF_RUNS = ("comparison", "specialised", "weights", "choices")
 # The variants of configs/comparison.py beside the dedicated networks, and their names.
 METHODS = {
     "hypernetwork": "one hypernetwork, levels drawn",
-    "equal": "the same, equal weights of levels",
+    "whole": "the same, seven of ten levels whole numbers",
+    "equal": "the first, equal weights of levels",
     "published": "equal weights, published levels",
     "polynomial": "equal weights, quadratic in the level",
     "level_plane": "equal weights, level as an input plane",
