@@ -5,8 +5,8 @@
 The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
 - hypernetwork: ours, levels drawn from the whole range at each step
-- equal: the same, but all levels weigh alike in the loss, whatever its size, as in all that follow
-- whole: seven of ten of the levels drawn are rounded to whole numbers
+- whole: the same, but seven of ten of the levels drawn are rounded to whole numbers
+- equal: the first, but all levels weigh alike in the loss, whatever its size, as in all that follow
 - polynomial: kernels quadratic in the level instead of affine
 - published: the published levels, fixed, instead of drawn ones
 - dedicated: one plain network per level, trained side by side
@@ -67,8 +67,8 @@ TASKS = {
 }
 METHODS = (
     "hypernetwork",
-    "equal",
     "whole",
+    "equal",
     "polynomial",
     "published",
     "dedicated",

@@ -490,7 +490,7 @@ def _remove_shard(dataset):
 def _wreck_records(dataset):
     content = bytearray(_shard(dataset).read_bytes())
     content[len(content) // 8 : -(len(content) // 8)] = bytes(2 * (len(content) // 8))
-    _shard(dataset).write_bytes(bytes(content[: _shard(dataset).stat().st_size]))
+    _shard(dataset).write_bytes(content)
 
 
 @pytest.mark.parametrize(

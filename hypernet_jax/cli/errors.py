@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, is_device_full
 
 __all__ = ["exit_with_sentence"]
 
@@ -22,8 +22,7 @@ def exit_with_sentence():
         print(f"error: {error.strerror or error}{where}.", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
-        # XLA's word for a device without room, known by its text: this must not import jax.
-        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+        if not is_device_full(error):
             raise
         print(
             "error: The device has not enough memory for this; in training lower "

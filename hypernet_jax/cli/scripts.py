@@ -23,8 +23,8 @@ def _sentence(error: Exception) -> str:
         text = text.strip("'\"").replace("\\n", " ").replace("\\'", "'").replace("\n", " ")
         text = text.replace(" Did you", "; did you")
         return f"The config has no field {text.rstrip('?.')}? The config file tells its fields."
-    if isinstance(error, AttributeError) and text.strip("'\"").isidentifier():
-        name = text.strip("'\"")
+    name = text.strip("'\"")
+    if isinstance(error, AttributeError) and name.isidentifier():
         return f"The config has no field {name!r}; the config file tells its fields."
     if isinstance(error, OSError):
         return "The config file given by --config does not exist or cannot be read; check the path."

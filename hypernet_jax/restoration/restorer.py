@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, is_device_full
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_runtime import onnx_network
 from hypernet_jax.levels import LevelScale
@@ -311,7 +311,7 @@ def _kept(
     try:
         results = restored.result()
     except jax.errors.JaxRuntimeError as error:
-        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+        if not is_device_full(error):
             raise
         raise UserError(
             "The device has not enough memory for tiles of this size; allow less with --memory "
