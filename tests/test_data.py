@@ -274,6 +274,15 @@ def test_cache_decodes_once(default_data):
     assert cached.nbytes == 2 * 48
 
 
+def test_running_out_of_memory_is_no_damage():
+    class Full(list):
+        def __getitem__(self, index):
+            raise MemoryError
+
+    with pytest.raises(UserError, match="not enough memory .*lower config.data.cache_gib"):
+        CachedImages(Full(), capacity=0, name="it")[0]
+
+
 def test_processes_share_without_overlap(default_data):
     source = open_split(default_data, "train")
     source = [{"image": np.full((24, 24, 3), i, np.uint8)} for i in range(len(source) // 4 * 4)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hypernet_jax.data.prepare import damaged_dataset
+from hypernet_jax.errors import UserError
 
 __all__ = ["CachedImages"]
 
@@ -16,11 +17,12 @@ class CachedImages:
 
     Args:
       source: random access to records with an "image"; other entries are dropped.
-      name: of the dataset, for the message where it is damaged (a `UserError`).
+      name: of the dataset, for the message where it is damaged.
       capacity: bytes of images to keep. The first ones read stay, the rest are read
         anew each time: in a shuffled pass any choice of what to keep serves as well.
 
-    The arrays are shared between readers, hence read-only.
+    The arrays are shared between readers, hence read-only. Reading raises `UserError` where the
+    dataset is damaged or memory runs out.
     """
 
     def __init__(self, source, *, capacity: int, name: str | Path):
@@ -43,6 +45,12 @@ class CachedImages:
         if image is None:
             try:
                 image = self._source[index]["image"]
+            except MemoryError:
+                raise UserError(
+                    "There is not enough memory for another image of the dataset; lower "
+                    "config.data.cache_gib, the memory that images are kept in, or "
+                    "config.data.crops."
+                ) from None
             # What damaged files make the readers raise is not documented.
             except Exception as error:
                 raise damaged_dataset(self._name, error) from None

@@ -191,19 +191,19 @@ def open_split(dataset: str | Path, split: str):
             f"The folder {dataset} is not a prepared dataset; make one from photographs with "
             f"`hypernet-jax prepare {dataset} -o DATASET` and give that."
         )
+    # What damaged files make TFDS and its readers raise is not documented.
     try:
         builder = tfds.builder_from_directory(str(dataset))
-        if split not in builder.info.splits:
-            raise UserError(f"The dataset {dataset} has no split {split!r}; prepare it again.")
-        missing = [Path(p) for p in builder.info.splits[split].filepaths if not Path(p).exists()]
-        if missing:
-            raise UserError(
-                f"The dataset {dataset} lacks {missing[0].name}; copy or prepare it again."
-            )
+        splits = {name: info.filepaths for name, info in builder.info.splits.items()}
+    except Exception as error:
+        raise damaged_dataset(dataset, error) from None
+    if split not in splits:
+        raise UserError(f"The dataset {dataset} has no split {split!r}; prepare it again.")
+    missing = [Path(path) for path in splits[split] if not Path(path).exists()]
+    if missing:
+        raise UserError(f"The dataset {dataset} lacks {missing[0].name}; copy or prepare it again.")
+    try:
         return builder.as_data_source(split=split)
-    except UserError:
-        raise
-    # What damaged files make TFDS and its readers raise is not documented.
     except Exception as error:
         raise damaged_dataset(dataset, error) from None
 

@@ -220,10 +220,13 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             )
         )
 
-        def save():
+        saved = None
+
+        def save() -> int:
             # The loss of a step is that of the parameters before it.
             _check_finite("The parameters are", state["theta"], step)
             checkpoints.save(state, iterator, config_json)
+            return step
 
         meter = Meter()
         while step < config.steps and not stop(step):
@@ -258,11 +261,11 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                         _check_finite("The validation is", validated, step)
                         writer.write(step, validated)
             if saving:
-                save()
-        if step > start:
-            # Stopped between two looks at the loss.
-            _check_finite("The loss or its gradient is", _on_host(metrics), step)
-        save()
+                saved = save()
+        if step != saved:  # stopped between two checkpoints, or before the first step
+            if step > start:
+                _check_finite("The loss or its gradient is", _on_host(metrics), step)
+            save()
     if step < config.steps:
         print(
             f"Stopped at step {step} of {config.steps} and saved; the same command goes on.",
