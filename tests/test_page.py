@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,8 @@ from PIL import Image
 from hypernet_jax import Restorer, UserError
 from hypernet_jax.cli.main import main
 from hypernet_jax.restoration.reading import read_photograph
-from hypernet_jax.serve.server import sweep
+from hypernet_jax.serve.server import _free_port as _free_port_at
+from hypernet_jax.serve.server import _names, sweep
 from hypernet_jax.serve.studio import Studio
 
 from .browser import start_chromium
@@ -144,7 +146,8 @@ def server(tmp_path_factory):
     yield address
     # Something of what was uploaded is still there, and gone when the page is.
     assert list(folder.rglob("*.png"))
-    process.send_signal(signal.SIGTERM)
+    # What closing the terminal sends; the end of SIGTERM is the same.
+    process.send_signal(signal.SIGHUP)
     process.wait(30)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
     assert "Traceback" not in process.stderr.read()
@@ -282,6 +285,93 @@ def test_the_example_and_its_region(browser):
     wait(lambda: css(browser, "#level input[type=range]")[0].get_attribute("max") == "8")
 
 
+def asked(address, *, data=None, **headers):
+    """(status, text) of a request."""
+    request = urllib.request.Request(address, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def view_of(path, **more) -> bytes:
+    """What the page asks for when the slider moves."""
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}} | more
+    return json.dumps({"data": [file, "denoise", 25, "x2"]}).encode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["{folder}/private.png", "/etc/passwd", "/dev/zero", "https://example.com/a.png", "a\0b", ""],
+)
+def test_only_what_was_uploaded_can_be_named(path, server, tmp_path):
+    Image.new("L", (64, 64)).save(tmp_path / "private.png")
+    body = view_of(path.format(folder=tmp_path))
+    for part in ("call/view", "run/view", "queue/join"):
+        told = asked(
+            f"{server}gradio_api/{part}", data=body, **{"content-type": "application/json"}
+        )
+        assert told == (403, '{"detail": "The request names a file that was not uploaded."}')
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:7860"}, 200),
+        ({"host": "[::1]:7860"}, 200),
+        ({"host": "elsewhere.example"}, 403),
+        ({"host": "[::1"}, 403),
+        ({"host": "elsewhere.example", "origin": "http://elsewhere.example"}, 403),
+        ({"origin": "http://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost:1", "origin": "http://localhost:1"}, 200),
+        ({"host": "localhost:1", "origin": "http://localhost:2"}, 403),
+    ],
+)
+def test_other_sites_are_refused(headers, status, server):
+    got, told = asked(f"{server}config", **headers)
+    assert got == status
+    if status == 403:
+        assert list(json.loads(told)) == ["detail"]
+
+
+def test_requests_are_bounded(server):
+    upload = f"{server}gradio_api/upload"
+    form = {"content-type": "multipart/form-data; boundary=b", "content-length": "3000000"}
+    status, told = asked(upload, data=b"--b", **form)  # refused before the rest is sent
+    assert status == 413 and "larger than 2 megabytes" in told
+    json_form = {"content-type": "application/json"}
+    assert asked(f"{server}gradio_api/call/view", data=b" " * 1_000_001, **json_form)[0] == 413
+    assert asked(f"{server}gradio_api/call/view", data=b"{", **json_form)[0] == 400
+    assert asked(f"{server}gradio_api/call/view", data=b"[" * 100_000, **json_form)[0] == 400
+
+
+def test_the_task_that_was_chosen_last_is_shown(browser, tmp_path):
+    # Its estimate takes longer than the other task's answer.
+    noise = np.random.default_rng(0).normal(128, 14, (700, 900, 3))
+    Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "noise.png")
+    upload(browser, tmp_path / "noise.png")
+    time.sleep(0.3)
+    css(browser, "#task input[value=deblur]")[0].click()
+
+    def largest():
+        return css(browser, "#level input[type=range]")[0].get_attribute("max")
+
+    wait(lambda: largest() == "4")
+    wait(lambda: pictures(browser))
+    time.sleep(4.0)
+    assert largest() == "4"
+    assert "Estimated noise" not in message(browser)
+
+
+def test_names_that_the_page_answers_to():
+    assert _names("0.0.0.0", []) is None
+    assert "photos.example" in _names("0.0.0.0", ["Photos.example"])
+    assert _names("::1", []) == {"localhost", "127.0.0.1", "::1"}
+
+
 def test_parallel_requests_are_all_answered(server, noisy):
     client = pytest.importorskip("gradio_client")
     levels = [float(level) for level in range(5, 55, 5)]
@@ -296,3 +386,7 @@ def test_parallel_requests_are_all_answered(server, noisy):
         answers = list(pool.map(ask, levels))
     results = [Path(pair[1]).read_bytes() for pair, _ in answers]
     assert len(set(results)) == len(levels)
+
+
+def test_any_free_port_is_found_and_told():
+    assert _free_port_at("127.0.0.1", 0) > 0

@@ -141,6 +141,10 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one)"
     )
     serve.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="answer to this name too, as behind a proxy (may be given again)",
+    )  # fmt: skip
+    serve.add_argument(
         "--max-upload", type=float, default=100.0, metavar="MB", help="largest file (default 100)"
     )
     serve.add_argument(

@@ -19,5 +19,6 @@ def serve(args: argparse.Namespace) -> int:
         limit=args.limit,
         max_upload=args.max_upload,
         queue=args.queue,
+        allowed_hosts=args.allow_host,
     )
     return 0

@@ -166,10 +166,8 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     )
         everything = [level, centre, divider, overview, message, download]
         seen = [photograph, task, level, zoom, centre]
-        photograph.change(handlers.opened, [photograph, task, zoom], everything, api_name="open")
-        task.input(handlers.opened, [photograph, task, zoom], everything, api_visibility="private")
         # The newest position of the slider counts, not each one on the way.
-        level.input(
+        turned = level.input(
             handlers.divider,
             seen,
             [divider, message],
@@ -177,19 +175,32 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             show_progress="hidden",
             api_name="view",
         )
-        zoom.input(handlers.view, seen, [divider, overview, message], api_visibility="private")
-        overview.select(
+        zoomed = zoom.input(
+            handlers.view, seen, [divider, overview, message], api_visibility="private"
+        )
+        moved = overview.select(
             handlers.moved,
             [photograph, task, level, zoom],
             [centre, divider, overview, message],
             api_visibility="private",
         )
-        restore.click(
+        restored = restore.click(
             handlers.whole,
             [photograph, task, level],
             [download, message],
             concurrency_limit=1,
             api_name="restore",
+        )
+        # One event, so that of two the later answer comes last; and what was asked of the old
+        # photograph or task must not appear beside the new one.
+        gr.on(
+            [photograph.change, task.input],
+            handlers.opened,
+            [photograph, task, zoom],
+            everything,
+            trigger_mode="always_last",
+            cancels=[turned, zoomed, moved, restored],
+            api_name="open",
         )
         example.click(handlers.example, task, photograph, api_visibility="private")
     return page

@@ -3,13 +3,13 @@
 import errno
 import math
 import os
-import re
 import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
@@ -19,48 +19,8 @@ __all__ = ["make_app", "serve_page", "sweep"]
 # Uploads and results are deleted after an hour, and all of them at the end.
 _KEPT_SECONDS = 3600.0
 _SWEEP_SECONDS = 300.0
-# Gradio's page asks for fonts and a script from elsewhere: these parts are taken
-# out, and the browser is told to load nothing that is not from here.
-_OUTSIDE = re.compile(rb"<link[^>]*https?://[^>]*>|<script[^>]*src=\"https?://[^>]*></script>")
-_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
-)
-
-
-class _NothingFromOutside:
-    """ASGI middleware: a content security policy, and pages without links to elsewhere."""
-
-    def __init__(self, app):
-        self._app = app
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start: dict = {}
-        body = bytearray()
-
-        async def cleaned(message):
-            if message["type"] == "http.response.start":
-                headers = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
-                message = message | {"headers": headers}
-                if any(k == b"content-type" and v.startswith(b"text/html") for k, v in headers):
-                    start.update(message)
-                    return
-            elif start:
-                body.extend(message.get("body", b""))
-                if message.get("more_body"):
-                    return
-                page = _OUTSIDE.sub(b"", bytes(body))
-                start["headers"] = [
-                    (key, value) for key, value in start["headers"] if key != b"content-length"
-                ] + [(b"content-length", str(len(page)).encode())]
-                await send(dict(start))
-                message = {"type": "http.response.body", "body": page}
-            await send(message)
-
-        await self._app(scope, receive, cleaned)
+_EVERYWHERE = ("", "0.0.0.0", "::")
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def sweep(folder: Path, older_than: float) -> None:
@@ -79,7 +39,15 @@ def _sweep_for_ever(folder: Path) -> None:
         sweep(folder, _KEPT_SECONDS)
 
 
-def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studio=None):
+def make_app(
+    folder: Path,
+    *,
+    limit: float,
+    max_upload: float,
+    queue: int,
+    names: frozenset[str] | None = None,
+    studio=None,
+):
     """The web application.
 
     Args:
@@ -87,6 +55,7 @@ def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studi
       limit: megapixels of a photograph and of its enlargement.
       max_upload: megabytes of a file.
       queue: requests that may wait.
+      names: hosts that the page answers to; None for all.
       studio: what restores; one of the shipped weights if None.
     """
     # Read by gradio when it is imported: no telephoning home, no files elsewhere.
@@ -101,18 +70,24 @@ def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studi
         ) from None
     from fastapi import FastAPI
 
+    from hypernet_jax.serve.middleware import NothingFromOutside, OwnRequests
     from hypernet_jax.serve.page import CSS, make_page
     from hypernet_jax.serve.studio import Studio
 
     page = make_page(studio or Studio(limit=limit), folder / "results")
     page.queue(max_size=queue, default_concurrency_limit=2, api_open=False)
+    # Only then does gradio see to it that files are those that were uploaded; `mount_gradio_app`
+    # leaves it out. `OwnRequests` looks too.
+    page.has_launched = True
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(_NothingFromOutside)
+    app.add_middleware(NothingFromOutside)
+    most = int(1e6 * max_upload)
+    app.add_middleware(OwnRequests, folder=folder, names=names, max_upload=most)
     return gr.mount_gradio_app(
         app,
         page,
         path="/",
-        max_file_size=int(1e6 * max_upload),
+        max_file_size=most,
         allowed_paths=[str(folder)],
         css=CSS,
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
@@ -122,30 +97,70 @@ def make_app(folder: Path, *, limit: float, max_upload: float, queue: int, studi
     )
 
 
-def serve_page(*, host: str, port: int, limit: float, max_upload: float, queue: int) -> None:
-    """Serves the page until it is told to stop by Ctrl-C or SIGTERM."""
+def serve_page(
+    *,
+    host: str,
+    port: int,
+    limit: float,
+    max_upload: float,
+    queue: int,
+    allowed_hosts: Sequence[str] = (),
+) -> None:
+    """Serves the page until it is told to stop by Ctrl-C, SIGTERM or the end of its terminal.
 
-    def stop(number, frame):
-        del number, frame
-        sys.exit(0)
-
+    Args:
+      host: name or address to be served at.
+      port: 0 for any that is free.
+      limit, max_upload, queue: as of `make_app`.
+      allowed_hosts: names that the page answers to beside its own.
+    """
     _check_limits(max_upload=max_upload, limit=limit, queue=queue)
-    # Uvicorn raises the signal again once it is down; the folder must go even so.
-    signal.signal(signal.SIGTERM, stop)
+    _end_on_signals()
     with tempfile.TemporaryDirectory(prefix="hypernet_jax_page_") as name:
         folder = Path(name)
-        app = make_app(folder, limit=limit, max_upload=max_upload, queue=queue)
+        app = make_app(
+            folder,
+            limit=limit,
+            max_upload=max_upload,
+            queue=queue,
+            names=_names(host, allowed_hosts),
+        )
         import uvicorn
 
         threading.Thread(target=_sweep_for_ever, args=(folder,), daemon=True).start()
-        _check_free(host, port)
+        port = _free_port(host, port)
         shown = f"[{host}]" if ":" in host else host
         print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C ends the page.", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Raises `UserError` where nothing can be served; tells host and port apart."""
+def _end_on_signals() -> None:
+    """Makes the signals that end a program end this one in order, so that its folder goes too."""
+
+    def stop(number, frame):
+        del number, frame
+        sys.exit(0)
+
+    # Uvicorn raises it again once it is down.
+    signal.signal(signal.SIGTERM, stop)
+    hangup = getattr(signal, "SIGHUP", None)
+    # With nohup it is to be passed over.
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def _names(host: str, allowed: Sequence[str]) -> frozenset[str] | None:
+    """Hosts that the page answers to; None for all."""
+    if host in _EVERYWHERE and not allowed:
+        return None
+    return frozenset(name.lower().strip("[]") for name in (*_HERE, host, *allowed))
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0; `UserError` where nothing can be served.
+
+    Tells host and port apart.
+    """
     served = f"The page cannot be served at {host}:{port}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -154,6 +169,7 @@ def _check_free(host: str, port: int) -> None:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
             trial.listen()
+            return trial.getsockname()[1]
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         unavailable = getattr(error, "errno", None) == errno.EADDRNOTAVAIL

@@ -1,0 +1,180 @@
+"""What stands before the page: it loads nothing from elsewhere, and does nothing for elsewhere."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+__all__ = ["NothingFromOutside", "OwnRequests"]
+
+# Gradio's page asks for fonts and a script from elsewhere: these parts are taken
+# out, and the browser is told to load nothing that is not from here.
+_OUTSIDE = re.compile(rb"<link[^>]*https?://[^>]*>|<script[^>]*src=\"https?://[^>]*></script>")
+_POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
+)
+# Requests that are no uploads hold a level, a name and the like.
+_LARGEST_REQUEST = 1_000_000
+# Of an upload, beside its file.
+_FRAME = 65_536
+
+
+class NothingFromOutside:
+    """ASGI middleware: a content security policy, and pages without links to elsewhere."""
+
+    def __init__(self, app):
+        self._app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start: dict = {}
+        body = bytearray()
+
+        async def cleaned(message):
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
+                message = message | {"headers": headers}
+                if any(k == b"content-type" and v.startswith(b"text/html") for k, v in headers):
+                    start.update(message)
+                    return
+            elif start:
+                body.extend(message.get("body", b""))
+                if message.get("more_body"):
+                    return
+                page = _OUTSIDE.sub(b"", bytes(body))
+                start["headers"] = [
+                    (key, value) for key, value in start["headers"] if key != b"content-length"
+                ] + [(b"content-length", str(len(page)).encode())]
+                await send(dict(start))
+                message = {"type": "http.response.body", "body": page}
+            await send(message)
+
+        await self._app(scope, receive, cleaned)
+
+
+class _RefusedError(Exception):
+    """A request that is not answered: status and sentence."""
+
+    def __init__(self, status: int, sentence: str):
+        super().__init__(sentence)
+        self.status = status
+
+
+class OwnRequests:
+    """ASGI middleware: refuses what the page itself would never ask.
+
+    A web site that the visitor has open elsewhere can send requests here through the visitor's
+    browser, under its own name (another Origin) or under one that it points at this machine
+    (another Host: DNS rebinding). And a client can name any file of this machine, or a URL, as the
+    photograph that it has uploaded: gradio does not check that of an app that is mounted.
+
+    Args:
+      app: what is guarded.
+      folder: files that may be named lie in it.
+      names: hosts that the page answers to; None for all.
+      max_upload: bytes of an upload.
+    """
+
+    def __init__(self, app, *, folder: Path, names: frozenset[str] | None, max_upload: int):
+        self._app = app
+        self._folder = folder.resolve()
+        self._names = names
+        self._max_upload = max_upload
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # the page has no other
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
+        try:
+            self._check_site(headers.get(b"host", ""), headers.get(b"origin"))
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                receive = await self._checked_body(headers, receive)
+        except _RefusedError as refused:
+            content = json.dumps({"detail": str(refused)}).encode()
+            answer = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            start = {"type": "http.response.start", "status": refused.status, "headers": answer}
+            await send(start)
+            await send({"type": "http.response.body", "body": content})
+            return
+        await self._app(scope, receive, send)
+
+    def _check_site(self, host: str, origin: str | None) -> None:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            name = None
+        if self._names is not None and name not in self._names:
+            raise _RefusedError(
+                403, f"The page does not answer to {host!r}; start it with --allow-host for that."
+            )
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise _RefusedError(
+                403,
+                f"The page takes no requests from {origin!r}; a proxy before it must pass the "
+                "visitor's Host on.",
+            )
+
+    async def _checked_body(self, headers: dict[bytes, str], receive):
+        """What the request holds, once it is known to be harmless."""
+        if headers.get(b"content-type", "").startswith("multipart/"):
+            length = headers.get(b"content-length", "")
+            if not length.isdecimal():
+                raise _RefusedError(411, "An upload must tell its length.")
+            if int(length) > self._max_upload + _FRAME:
+                raise _RefusedError(
+                    413, f"The upload is larger than {self._max_upload / 1e6:g} megabytes."
+                )
+            return receive
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body.extend(message.get("body", b""))
+            more = message.get("more_body", False)
+            if len(body) > _LARGEST_REQUEST:
+                raise _RefusedError(
+                    413, "The request is too large; photographs are uploaded first."
+                )
+        self._check_files(bytes(body))
+        waiting = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+        async def again():
+            return waiting.pop() if waiting else await receive()
+
+        return again
+
+    def _check_files(self, body: bytes) -> None:
+        try:
+            content = json.loads(body) if body else None
+        except (ValueError, RecursionError):
+            raise _RefusedError(400, "The request is no JSON.") from None
+        for path in _paths(content):
+            try:
+                inside = Path(path).resolve().is_relative_to(self._folder)
+            except (OSError, RuntimeError, ValueError):  # no path at all
+                inside = False
+            if not inside:
+                raise _RefusedError(403, "The request names a file that was not uploaded.")
+
+
+def _paths(content: Any) -> Iterator[str]:
+    """Every "path" in a request, at whatever depth: where gradio looks for files."""
+    waiting = [content]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("path"), str):
+                yield part["path"]
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
