@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.data.images import find_images
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import finite, markdown_table, write_report
 from hypernet_jax.serve.studio import Studio
@@ -307,6 +309,41 @@ def test_scripts_refuse_with_a_sentence(script, arguments, message):
     last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and message in last
     assert "Traceback" not in process.stderr
+
+
+def test_a_config_that_fails_without_a_word_is_told(tmp_path):
+    (tmp_path / "config.py").write_text("def get_config():\n    assert False\n")
+    process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
+    assert process.stderr.strip().endswith("error: The config file cannot be run (AssertionError).")
+
+
+def test_names_that_cannot_be_printed_stop_nothing(weights, image, tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    names = [b"a.png", b"caf\xe9.png", b"z.png"]  # the second in Latin-1, as in old archives
+    for name in names:
+        Image.open(image).save(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    command = ["restore", folder, "-o", tmp_path / "out", "--weights", weights, "--level", "9"]
+    process = subprocess.run(
+        [sys.executable, "-m", "hypernet_jax.cli.main", *map(str, command), "--jobs", "1"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        timeout=200,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert r"caf\udce9.png" in process.stdout and "3 files: 3 restored" in process.stdout
+    written = [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()]
+    assert sorted(written) == names
+
+
+def test_hidden_files_are_no_images_of_a_set(folder_of_images):
+    expected = find_images(folder_of_images)
+    (folder_of_images / "__MACOSX").mkdir()
+    (folder_of_images / "__MACOSX/._a.png").write_bytes(b"of the Finder")
+    assert find_images(folder_of_images) == expected
 
 
 def test_evaluate_script(weights, folder_of_images, tmp_path):

@@ -279,7 +279,7 @@ def test_running_out_of_memory_is_no_damage():
         def __getitem__(self, index):
             raise MemoryError
 
-    with pytest.raises(UserError, match="not enough memory .*lower config.data.cache_gib"):
+    with pytest.raises(UserError, match=r"not enough memory .*lower config\.data\.cache_gib"):
         CachedImages(Full(), capacity=0, name="it")[0]
 
 

@@ -1,6 +1,7 @@
 """How every command tells a mistake: one sentence, exit status 2."""
 
 import contextlib
+import io
 import sys
 
 from hypernet_jax.errors import UserError, is_device_full
@@ -11,6 +12,10 @@ __all__ = ["exit_with_sentence"]
 @contextlib.contextmanager
 def exit_with_sentence():
     """Turns a `UserError` into its sentence on standard error and exit status 2."""
+    # A file's name may hold what the terminal, or text as such, has no letter for.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except UserError as error:

@@ -29,7 +29,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         return "The config file given by --config does not exist or cannot be read; check the path."
     if not isinstance(error, flags.Error):
-        return f"The config file cannot be run ({type(error).__name__}: {text.splitlines()[-1]})."
+        reason = ": ".join([type(error).__name__, *text.splitlines()[-1:]])
+        return f"The config file cannot be run ({reason})."
     return f"{text.strip().splitlines()[0].rstrip('.')}; see --help."
 
 

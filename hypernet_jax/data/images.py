@@ -12,6 +12,7 @@ from hypernet_jax.errors import UserError
 __all__ = [
     "IMAGE_SUFFIXES",
     "find_images",
+    "is_hidden",
     "open_header",
     "open_image",
     "read_image",
@@ -24,14 +25,16 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".p
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """All image files below a folder, sorted; `UserError` where there are none."""
+    """All image files below a folder but hidden ones, sorted; `UserError` where there are none."""
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"There is no folder {folder}; check the path.")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder that holds the photographs.")
     found = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not is_hidden(path, folder)
     )
     if not found:
         raise UserError(
@@ -39,6 +42,14 @@ def find_images(folder: str | Path) -> list[Path]:
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
     return found
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the name of a file below `folder`, or of a folder between, begins with a dot.
+
+    Macs put such files into archives, and they look like images by their names.
+    """
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def spread(total: int, count: int) -> list[int]:

@@ -82,7 +82,7 @@ def write_report(
     folder = Path(output)
     contents = (
         (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
-        markdown_table(results).encode(),
+        markdown_table(results).encode(errors="backslashreplace"),
         draw_curve(results),
     )
     for name, content in zip(_FILES, contents, strict=True):

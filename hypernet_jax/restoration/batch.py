@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from hypernet_jax.data.images import IMAGE_SUFFIXES
+from hypernet_jax.data.images import IMAGE_SUFFIXES, is_hidden
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.restoration.photographs import (
@@ -54,8 +54,7 @@ def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Pat
             "for photographs the next time; choose another."
         )
     for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() not in _SUFFIXES or any(part.startswith(".") for part in parts):
+        if path.suffix.lower() not in _SUFFIXES or is_hidden(path, folder):
             continue
         if left_out in path.resolve().parents:
             continue
