@@ -99,7 +99,7 @@ STUDIES = {
             ("CBSD68", "grey", (15, 25, 50)),
         ),
         summary=(5, 15, 25, 50, 75),
-        ensemble=(15, 25, 50),
+        ensemble=(15, 25, 35, 50, 75),
         compared=("CBSD68", "8-bit", (5, 15, 25, 50, 75, 90)),
         requested=("CBSD68", "8-bit", 6, (0, 5, 10, 15, 25, 35, 50, 75, 90)),
         fine=(25, tuple(range(18, 33))),

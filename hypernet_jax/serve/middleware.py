@@ -18,6 +18,7 @@ _POLICY = (
 )
 # Requests that are no uploads hold a level, a name and the like.
 _LARGEST_REQUEST = 1_000_000
+_UPLOAD = "/gradio_api/upload"
 # Of an upload, beside its file.
 _FRAME = 65_536
 
@@ -97,7 +98,10 @@ class OwnRequests:
         try:
             self._check_site(headers.get(b"host", ""), headers.get(b"origin"))
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-                receive = await self._checked_body(headers, receive)
+                if scope["path"].rstrip("/") == _UPLOAD:
+                    self._check_length(headers.get(b"content-length", ""))
+                else:
+                    receive = await self._checked_body(receive)
         except _RefusedError as refused:
             content = json.dumps({"detail": str(refused)}).encode()
             answer = [(b"content-type", b"application/json"), (b"connection", b"close")]
@@ -109,31 +113,30 @@ class OwnRequests:
 
     def _check_site(self, host: str, origin: str | None) -> None:
         try:
-            name = urlsplit(f"//{host}").hostname
+            name, site = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc.lower()
         except ValueError:
-            name = None
+            raise _RefusedError(400, "The request's Host or Origin is none.") from None
         if self._names is not None and name not in self._names:
             raise _RefusedError(
                 403, f"The page does not answer to {host!r}; start it with --allow-host for that."
             )
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and site != host.lower():
             raise _RefusedError(
                 403,
                 f"The page takes no requests from {origin!r}; a proxy before it must pass the "
                 "visitor's Host on.",
             )
 
-    async def _checked_body(self, headers: dict[bytes, str], receive):
+    def _check_length(self, length: str) -> None:
+        if not (length.isascii() and length.isdecimal()):
+            raise _RefusedError(411, "An upload must tell its length.")
+        if int(length) > self._max_upload + _FRAME:
+            raise _RefusedError(
+                413, f"The upload is larger than {self._max_upload / 1e6:g} megabytes."
+            )
+
+    async def _checked_body(self, receive):
         """What the request holds, once it is known to be harmless."""
-        if headers.get(b"content-type", "").startswith("multipart/"):
-            length = headers.get(b"content-length", "")
-            if not length.isdecimal():
-                raise _RefusedError(411, "An upload must tell its length.")
-            if int(length) > self._max_upload + _FRAME:
-                raise _RefusedError(
-                    413, f"The upload is larger than {self._max_upload / 1e6:g} megabytes."
-                )
-            return receive
         body, more = bytearray(), True
         while more:
             message = await receive()
