@@ -339,6 +339,16 @@ def test_names_that_cannot_be_printed_stop_nothing(weights, image, tmp_path):
     assert sorted(written) == names
 
 
+def test_a_folder_is_restored_beside_itself_past_links_to_nowhere(weights, image, tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.open(image).save(folder / "inside.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    main(["restore", str(folder), "-o", str(tmp_path), "--weights", weights, "--level", "9"])
+    assert Image.open(tmp_path / "inside.png").size == (61, 40)
+    assert sorted(path.name for path in folder.iterdir()) == ["inside.png", "loop.png"]
+
+
 def test_hidden_files_are_no_images_of_a_set(folder_of_images):
     expected = find_images(folder_of_images)
     (folder_of_images / "__MACOSX").mkdir()

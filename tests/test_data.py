@@ -274,6 +274,12 @@ def test_cache_decodes_once(default_data):
     assert cached.nbytes == 2 * 48
 
 
+def test_exif_data_that_cannot_be_read_is_passed_over(tmp_path, photographs):
+    picture = Image.open(photographs / "coffee.png").crop((0, 0, 40, 30))
+    picture.save(tmp_path / "odd.png", exif=b"no EXIF data")
+    np.testing.assert_array_equal(read_image(tmp_path / "odd.png"), np.asarray(picture))
+
+
 def test_running_out_of_memory_is_no_damage():
     class Full(list):
         def __getitem__(self, index):

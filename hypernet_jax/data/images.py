@@ -123,7 +123,10 @@ def read_image(path: str | Path, *, colours: int | None = None) -> np.ndarray:
     Raises:
       UserError: as `open_image`.
     """
-    picture = ImageOps.exif_transpose(open_image(path))
+    picture = open_image(path)
+    # What is no EXIF data, whatever Pillow makes of it, tells no orientation.
+    with contextlib.suppress(Exception):
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("I", "F"):
         raise UserError(
             f"The image {path} has 32 bits per sample, whose range is not known; "

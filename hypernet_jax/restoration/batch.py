@@ -53,12 +53,13 @@ def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Pat
             f"The output folder {leave_out} is the input folder, whose results would be taken "
             "for photographs the next time; choose another."
         )
+    if left_out in folder.resolve().parents:  # results lie beside the folder, not in it
+        left_out = None
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in _SUFFIXES or is_hidden(path, folder):
             continue
-        if left_out in path.resolve().parents:
-            continue
-        if path.is_file():
+        # Asked first: a link that leads to itself is no file, and cannot be resolved.
+        if path.is_file() and left_out not in path.resolve().parents:
             found.append(path)
     return found
 
