@@ -53,7 +53,8 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    # Not made of the file's own name, which may be as long as names can be.
+    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
     try:
         with beside.open("xb") as file:
             file.write(content)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -347,6 +348,20 @@ def test_a_folder_is_restored_beside_itself_past_links_to_nowhere(weights, image
     main(["restore", str(folder), "-o", str(tmp_path), "--weights", weights, "--level", "9"])
     assert Image.open(tmp_path / "inside.png").size == (61, 40)
     assert sorted(path.name for path in folder.iterdir()) == ["inside.png", "loop.png"]
+
+
+def test_nothing_is_written_among_the_photographs(weights, image, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place in ("one/x.png", "one/one/y.png", "two/x.png"):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(image).save(place)
+    rest = ("--weights", weights, "--level", "9", "--overwrite")
+    assert "among the photographs" in refuse(capsys, "restore", "one", "-o", ".", *rest)
+    assert "among the photographs" in refuse(capsys, "restore", "two", "one", "-o", ".", *rest)
+    assert main(["restore", "one", "-o", "one/out", *rest]) == 0
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
+    results = ["one/out/one/y.png", "one/out/x.png"]
+    assert names == ["one/one/y.png", *results, "one/x.png", "photograph.png", "two/x.png"]
 
 
 def test_hidden_files_are_no_images_of_a_set(folder_of_images):

@@ -1,5 +1,6 @@
 """Photographs of every kind through files: what is kept, what is told, what is refused."""
 
+import base64
 import io
 import re
 import warnings
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from damaged_files import damaged, intact_files, try_file
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import IFD, Base
 
 from hypernet_jax import UserError, save_weights
@@ -227,6 +228,38 @@ def test_kinds_of_colour(photograph, tmp_path):
     pixels = read_photograph(tmp_path / "ten.avif").pixels
     assert pixels.dtype == np.uint16
     assert np.abs(pixels / 65535 - photograph[:14, :21] / 255).mean() < 0.02
+
+
+# 64x32 pixels of 10 bits, red in the upper left quarter, with the property irot of 270 degrees.
+TURNED_AVIF = (
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAAD1bWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAA"
+    "AAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAEdAAAAMgAAAChpaW5mAAAAAAABAAAA"
+    "GmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAAB0aXBycAAAAFRpcGNvAAAAFGlzcGUAAAAAAAAAQAAAACAAAAAQcGl4aQAA"
+    "AAADCgoKAAAADGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIAAgAAgAAAAAlpcm90AwAAABhpcG1hAAAAAAAAAAEAAQUBAoME"
+    "hQAAADptZGF0EgAKCTgVP/84EBAEgDIjEAAAUGeeNl6CukypasDB52X/A8kRYrBiGWpOR4ZLMNayRJ4="
+)
+
+
+def test_deep_pictures_that_were_turned_come_out_upright(tmp_path):
+    file = tmp_path / "turned.avif"
+    file.write_bytes(base64.b64decode(TURNED_AVIF))
+    found = read_photograph(file)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    assert found.pixels.dtype == np.uint16 and found.pixels.shape == upright.shape == (64, 32, 3)
+    assert np.abs(found.pixels / 65535 - upright / 255).mean() < 0.02
+    assert found.metadata.exif is None or found.metadata.exif.get(0x112, 1) == 1
+
+
+def test_channels_of_no_known_meaning_and_odd_depths_are_refused(photograph, tmp_path):
+    deep = np.dstack([photograph[:9, :9], photograph[:9, :9, :1]]).astype(np.uint16) * 257
+    for kind in ("unspecified", "unassalpha"):
+        tifffile.imwrite(tmp_path / f"{kind}.tif", deep, photometric="rgb", extrasamples=[kind])
+    np.testing.assert_array_equal(read_photograph(tmp_path / "unassalpha.tif").alpha, deep[..., 3:])
+    twelve = b"P6 9 9 4095\n" + (deep[..., :3] >> 4).astype(">u2").tobytes()
+    (tmp_path / "twelve.ppm").write_bytes(twelve)
+    for name in ("unspecified.tif", "twelve.ppm"):
+        with pytest.raises(UserError, match="convert it to a 16-bit PNG or TIFF"):
+            read_photograph(tmp_path / name)
 
 
 def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):

@@ -53,7 +53,7 @@ def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Pat
             f"The output folder {leave_out} is the input folder, whose results would be taken "
             "for photographs the next time; choose another."
         )
-    if left_out in folder.resolve().parents:  # results lie beside the folder, not in it
+    if left_out in folder.resolve().parents:  # the folder is among what lies there already
         left_out = None
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in _SUFFIXES or is_hidden(path, folder):
@@ -109,11 +109,22 @@ def plan(
         if folded.count(key) > 1:
             name = place.with_name(place.name + suffix(source))
         for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
+            if any(_grows(folder, path, output) for folder in folders):
+                raise UserError(
+                    f"The output {path} would lie among the photographs of {path.parent}, and be "
+                    "taken for one of them the next time; choose another folder."
+                )
             if path in taken:
                 raise UserError(f"Two inputs would both be written to {path}; rename one.")
             taken.add(path)
         jobs.append(Job(source, output / name))
     return jobs
+
+
+def _grows(folder: Path, written: Path, output: Path) -> bool:
+    """Whether an output lies below an input folder, and not in an output folder inside of that."""
+    below = folder.resolve()
+    return below in written.resolve().parents and below not in output.resolve().parents
 
 
 def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:

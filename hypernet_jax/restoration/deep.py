@@ -94,11 +94,15 @@ def _read_tiff(path: Path, limit: float) -> tuple[np.ndarray, bool] | None:
         kinds = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
         grey = page.photometric in kinds
         colours = 1 if grey else 3
+        alphas = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+        # Another channel may be infrared light, or a selection.
+        extra = [*page.extrasamples]
+        known_alpha = page.samplesperpixel == colours + 1 and any(kind in alphas for kind in extra)
         fitting = (
             page.dtype == np.uint16
             and (grey or page.photometric == tifffile.PHOTOMETRIC.RGB)
             and page.axes in ("YX", "YXS", "SYX")
-            and page.samplesperpixel in (colours, colours + 1)
+            and (page.samplesperpixel == colours or known_alpha)
         )
         if not fitting:
             return None
@@ -181,10 +185,7 @@ def read_deep(
     if form == "TIFF":
         # Pillow has turned its own picture already, and forgotten the tag.
         orientation = _tiff_orientation(path)
-    # AVIF decoders turn the picture themselves.
-    swap, flip_rows, flip_columns = _UPRIGHT.get(
-        orientation if form != "AVIF" else 1, (False, False, False)
-    )
+    swap, flip_rows, flip_columns = _UPRIGHT.get(orientation, (False, False, False))
     if swap:
         samples = samples.swapaxes(0, 1)
     samples = samples[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

@@ -115,9 +115,9 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
         return max(picture.tag_v2.get(BITSPERSAMPLE, (1,)))
     if picture.format == "PPM":
         # A decoder is told the greatest value, or a raw mode.
-        told = str(picture.tile[0].args)
-        deep = picture.mode == "I" or (picture.mode == "RGB" and told.endswith(", 65535)"))
-        return 16 if deep else 8
+        told = picture.tile[0].args
+        greatest = told[-1] if isinstance(told, tuple) else 255
+        return 16 if picture.mode == "I" or (isinstance(greatest, int) and greatest > 255) else 8
     if picture.mode in ("I", "F"):
         return 32
     if picture.mode.startswith("I;") or any(";16" in str(tile.args) for tile in picture.tile):
