@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -155,6 +156,16 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
         number.clear()
         number.send_keys(level + "\t")
         WebDriverWait(browser, 20).until(lambda driver, told=told: told in status(driver))
+        assert not browser.find_element("id", "download").is_enabled()
+    # What was in work when a level was refused does not take the sentence's place.
+    for level in ("20", "150"):
+        browser.execute_script(
+            "const n = document.getElementById('number'); n.value = arguments[0];"
+            "n.dispatchEvent(new Event('change'))",
+            level,
+        )
+    time.sleep(3.0)
+    assert "from 0 to 100" in status(browser)
     browser.execute_script("document.body.dataset.state = 'ready'")
     number.clear()
     number.send_keys("60\t")

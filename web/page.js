@@ -17,6 +17,18 @@ function say(text, { mistake = false } = {}) {
   byId("status").classList.toggle("mistake", mistake);
 }
 
+// What was asked for before counts no more: neither its answer nor its download is shown any longer.
+function begin() {
+  byId("download").disabled = true;
+  document.body.dataset.state = "busy";
+  return (request += 1);
+}
+
+function refuse(text) {
+  document.body.dataset.state = "failed";
+  say(text, { mistake: true });
+}
+
 function showDivider() {
   after.style.clipPath = `inset(0 0 0 ${divider.value}%)`;
   byId("line").style.left = `${divider.value}%`;
@@ -42,27 +54,24 @@ function showTask() {
 
 function restore() {
   if (!photograph) return;
+  const id = begin();
   const model = models[task.value];
   const level = Number(number.value);
   if (number.value === "" || !(level >= model.low && level <= model.high)) {
-    say(`Give a ${model.quantity} from ${model.low} to ${model.high}.`, { mistake: true });
+    refuse(`Give a ${model.quantity} from ${model.low} to ${model.high}.`);
     return;
   }
   const { width, height, data } = photograph.image;
   const size = model.enlarges ? enlargedSize(width, height, level) : [width, height];
   if (size[0] * size[1] > LARGEST) {
-    say(
+    refuse(
       `The result would have ${size[0]} x ${size[1]} pixels, more than this page can hold; ` +
         "use the hypernet-jax command.",
-      { mistake: true },
     );
     return;
   }
-  request += 1;
-  byId("download").disabled = true;
-  document.body.dataset.state = "busy";
   say("Restoring ...");
-  worker.postMessage({ id: request, image: { width, height, data }, level, model });
+  worker.postMessage({ id, image: { width, height, data }, level, model });
 }
 
 worker.onmessage = ({ data: answer }) => {
@@ -72,8 +81,7 @@ worker.onmessage = ({ data: answer }) => {
     return;
   }
   if (answer.kind === "failed") {
-    document.body.dataset.state = "failed";
-    say(`The photograph could not be restored: ${answer.reason}`, { mistake: true });
+    refuse(`The photograph could not be restored: ${answer.reason}`);
     return;
   }
   show(before, answer.input);
@@ -88,17 +96,17 @@ worker.onmessage = ({ data: answer }) => {
 worker.onerror = () => say("This browser cannot run the page's worker; try a newer one.", { mistake: true });
 
 async function open(blob, name) {
+  const id = begin();
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob, { premultiplyAlpha: "none" });
   } catch {
-    say(`${name} is not an image that this browser can read; choose another.`, { mistake: true });
+    if (id === request) refuse(`${name} is not an image that this browser can read; choose another.`);
     return;
   }
+  if (id !== request) return; // another one was chosen while this was decoded
   if (bitmap.width * bitmap.height > LARGEST) {
-    say(`${name} has more pixels than this page can hold; use the hypernet-jax command.`, {
-      mistake: true,
-    });
+    refuse(`${name} has more pixels than this page can hold; use the hypernet-jax command.`);
     return;
   }
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
@@ -111,9 +119,17 @@ async function open(blob, name) {
 async function openExample() {
   const model = models[task.value];
   number.value = slider.value = model.level;
-  const answer = await fetch(model.example);
-  if (answer.ok) await open(await answer.blob(), model.example);
-  else say("The example is missing; choose a photograph.", { mistake: true });
+  const id = begin();
+  let blob = null;
+  try {
+    const answer = await fetch(model.example);
+    if (answer.ok) blob = await answer.blob();
+  } catch {
+    // Told below.
+  }
+  if (id !== request) return;
+  if (blob) await open(blob, model.example);
+  else refuse("The example cannot be loaded; choose a photograph.");
 }
 
 function download() {
