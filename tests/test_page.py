@@ -296,9 +296,9 @@ def asked(address, *, data=None, **headers):
         return error.code, error.read().decode()
 
 
-def view_of(path, **more) -> bytes:
+def view_of(path) -> bytes:
     """What the page asks for when the slider moves."""
-    file = {"path": path, "meta": {"_type": "gradio.FileData"}} | more
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     return json.dumps({"data": [file, "denoise", 25, "x2"]}).encode()
 
 

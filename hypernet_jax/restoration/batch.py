@@ -103,13 +103,17 @@ def plan(
     wanted = [place.with_suffix(suffix(source)) for source, place in places]
     # Letter case does not part names everywhere.
     folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]
+    # Input folders that results could grow: those that the output folder holds.
+    below_output = [
+        folder for path in folders if output.resolve() in (folder := path.resolve()).parents
+    ]
     jobs: list[Job] = []
     taken: set[Path] = set()
     for (source, place), name, key in zip(places, wanted, folded, strict=True):
         if folded.count(key) > 1:
             name = place.with_name(place.name + suffix(source))
         for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
-            if any(_grows(folder, path, output) for folder in folders):
+            if any(folder in path.resolve().parents for folder in below_output):
                 raise UserError(
                     f"The output {path} would lie among the photographs of {path.parent}, and be "
                     "taken for one of them the next time; choose another folder."
@@ -119,12 +123,6 @@ def plan(
             taken.add(path)
         jobs.append(Job(source, output / name))
     return jobs
-
-
-def _grows(folder: Path, written: Path, output: Path) -> bool:
-    """Whether an output lies below an input folder, and not in an output folder inside of that."""
-    below = folder.resolve()
-    return below in written.resolve().parents and below not in output.resolve().parents
 
 
 def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:

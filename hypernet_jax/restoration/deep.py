@@ -96,8 +96,9 @@ def _read_tiff(path: Path, limit: float) -> tuple[np.ndarray, bool] | None:
         colours = 1 if grey else 3
         alphas = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
         # Another channel may be infrared light, or a selection.
-        extra = [*page.extrasamples]
-        known_alpha = page.samplesperpixel == colours + 1 and any(kind in alphas for kind in extra)
+        known_alpha = page.samplesperpixel == colours + 1 and any(
+            kind in alphas for kind in page.extrasamples
+        )
         fitting = (
             page.dtype == np.uint16
             and (grey or page.photometric == tifffile.PHOTOMETRIC.RGB)
