@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.level_plane import LevelPlaneNetwork
 from hypernet_jax.networks.residual import ResidualNetwork
+from hypernet_jax.networks.unet import UNet
 
 __all__ = ["apply_network", "init_network", "make_network"]
 
 _NETWORKS: dict[str, type[nn.Module]] = {
     "residual": ResidualNetwork,
     "level_plane": LevelPlaneNetwork,
+    "unet": UNet,
 }
 
 
@@ -24,6 +26,8 @@ def make_network(name: str, **options: Any) -> nn.Module:
     """Returns the network called `name` with the given attributes."""
     if name not in _NETWORKS:
         raise UserError(f"Unknown network {name!r}; choose one of {', '.join(_NETWORKS)}.")
+    # JSON has no tuples, and modules must be hashable.
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     try:
         return _NETWORKS[name](**options)
     except TypeError as error:
@@ -32,7 +36,8 @@ def make_network(name: str, **options: Any) -> nn.Module:
 
 def init_network(key: jax.Array, network: nn.Module) -> dict:
     """Fresh parameters of a plain network: the template for a hypernetwork."""
-    image = jnp.zeros((1, 16, 16, getattr(network, "colours", 3)))
+    side = 8 * getattr(network, "stride", 1)
+    image = jnp.zeros((1, side, side, getattr(network, "colours", 3)))
     return network.init(key, image)["params"]
 
 

@@ -9,12 +9,33 @@ import jax.numpy as jnp
 
 from hypernet_jax.level_conv import conv_general_dilated
 
-__all__ = ["Conv3x3", "ResidualNetwork", "pixel_shuffle"]
+__all__ = [
+    "Conv1x1",
+    "Conv3x3",
+    "ResidualBlock",
+    "ResidualNetwork",
+    "branch_init",
+    "he_init",
+    "pixel_shuffle",
+]
 
 # Kernel (3, 3), zero padding 1, dense under vmap over kernels.
 Conv3x3 = functools.partial(
     nn.Conv, kernel_size=(3, 3), padding=1, conv_general_dilated=conv_general_dilated
 )
+Conv1x1 = functools.partial(
+    nn.Conv, kernel_size=(1, 1), padding=0, conv_general_dilated=conv_general_dilated
+)
+
+
+def he_init(gain: float) -> Callable:
+    """He initialisation of a kernel, times `gain`."""
+    return nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "truncated_normal")
+
+
+def branch_init(gain: float) -> Callable:
+    """Of layers that end in a sum: they start small, so that depth does not raise the variance."""
+    return he_init(min(gain, 0.1))
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
@@ -87,13 +108,7 @@ class ResidualNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, guide: jax.Array | None = None) -> jax.Array:
-        kernel_init = nn.initializers.variance_scaling(
-            2.0 * self.init_gain**2, "fan_in", "truncated_normal"
-        )
-        # Branches that end in a sum start small, so that depth does not raise the variance.
-        exit_init = nn.initializers.variance_scaling(
-            2.0 * min(self.init_gain, 0.1) ** 2, "fan_in", "truncated_normal"
-        )
+        kernel_init, exit_init = he_init(self.init_gain), branch_init(self.init_gain)
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
         entry = image if guide is None else jnp.concatenate([image, guide], axis=-1)

@@ -66,8 +66,10 @@ def _check_fields(config) -> None:
         if name not in given and not name.startswith("network."):
             raise UserError(f"The config has no field {name}; start from one of configs/.")
     for name, (low, high) in _RANGES.items():
-        if name in given and not low <= given[name] <= high:  # false for NaN, too
-            raise UserError(f"config.{name} is {given[name]}; it must lie in {low:g} to {high:g}.")
+        value = given.get(name, low)
+        each = value if isinstance(value, tuple) else (value,)
+        if not all(low <= one <= high for one in each):  # false for NaN, too
+            raise UserError(f"config.{name} is {value}; it must lie in {low:g} to {high:g}.")
     if given.get("network.colours", 3) not in (1, 3):
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 

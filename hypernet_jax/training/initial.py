@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, Independent
@@ -36,9 +37,15 @@ def _network_fits(source: Model, model: Model) -> bool:
         if name.startswith("_") or name in _FREE_ATTRIBUTES:
             continue
         own = getattr(model.network, name)
-        if not (value <= own if name in sizes else value == own):
+        if not (_within(value, own) if name in sizes else value == own):
             return False
     return True
+
+
+def _within(size: int | tuple[int, ...], larger: int | tuple[int, ...]) -> bool:
+    """Whether a size, or each of several, is at most the other."""
+    sizes, bounds = np.atleast_1d(size), np.atleast_1d(larger)
+    return sizes.shape == bounds.shape and bool(np.all(sizes <= bounds))
 
 
 def _same_features(source: Model, model: Model) -> bool:
