@@ -5,8 +5,6 @@ from ml_collections import config_flags
 
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
-from hypernet_jax.training.loop import train
-from hypernet_jax.training.mesh import join_processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metrics.")
@@ -18,6 +16,10 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Which of them this is, from 0.")
 
 
 def main(argv):
+    # Inside, where what keeps JAX from starting becomes a sentence.
+    from hypernet_jax.training.loop import train
+    from hypernet_jax.training.mesh import join_processes
+
     del argv  # flags alone
     if _CONFIG.value is None or not _WORKDIR.value:
         raise UserError("Give --config=configs/denoise.py:compact (or another) and --workdir=DIR.")

@@ -6,15 +6,20 @@
 network adaptive; `Model` joins a network, a hypernetwork and a task.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
-from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
-from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
-from hypernet_jax.model import Model, make_model
-from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.tasks import TASKS, Task, get_task
 from hypernet_jax.version import __version__
-from hypernet_jax.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
+    from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
+    from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
+    from hypernet_jax.model import Model, make_model
+    from hypernet_jax.restoration.restorer import Restorer
+    from hypernet_jax.tasks import TASKS, Task, get_task
+    from hypernet_jax.weights import load_weights, save_weights
 
 __all__ = [
     "JPEG_QUALITY",
@@ -39,3 +44,27 @@ __all__ = [
     "path_matches",
     "save_weights",
 ]
+
+# Where each name is defined: imported when it is first asked for, since JAX takes a while.
+_HOMES = {
+    "features": ("Affine", "Mlp", "Polynomial", "Proportional"),
+    "hypernet": ("HyperNetwork", "count_parameters", "path_matches"),
+    "levels": ("JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR", "LevelScale"),
+    "model": ("Model", "make_model"),
+    "restoration.restorer": ("Restorer",),
+    "tasks": ("TASKS", "Task", "get_task"),
+    "weights": ("load_weights", "save_weights"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str):
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

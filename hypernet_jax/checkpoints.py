@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import first_free
+from hypernet_jax.files import first_free, local_path
 from hypernet_jax.model import make_model, model_config
 
 __all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def has_checkpoint(workdir: str | Path) -> bool:
     """Whether a training run has left a checkpoint, readable or not."""
-    folder = Path(workdir) / "checkpoints"
+    folder = local_path(workdir) / "checkpoints"
     return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
@@ -36,7 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 3):
-        self._folder = Path(workdir).absolute() / "checkpoints"
+        self._folder = local_path(workdir).absolute() / "checkpoints"
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(

@@ -2,18 +2,45 @@
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["check_output", "ensure_folder", "first_free", "write_atomically"]
+__all__ = [
+    "check_output",
+    "ensure_folder",
+    "first_free",
+    "local_path",
+    "remove_partial_files",
+    "write_atomically",
+]
+
+# Files that are being written now.
+_partial: set[Path] = set()
+
+# A path made of an address has one slash after the colon, and Windows' drives one letter before.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
+
+
+def local_path(path: str | Path) -> Path:
+    """The path, or `UserError` for an address such as gs://bucket/run, which is no local file."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"{path!r} is no path; give the name of a file or folder.")
+    if _ADDRESS.match(os.fspath(path)):
+        scheme = os.fspath(path).partition(":")[0]
+        raise UserError(
+            f"The path {path} is an address ({scheme}:), and only local files and folders are "
+            "read and written; copy it to this machine, or mount it."
+        )
+    return Path(path)
 
 
 def ensure_folder(path: str | Path) -> Path:
     """Makes a folder with its parents if it is not there."""
-    path = Path(path)
+    path = local_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -23,7 +50,7 @@ def ensure_folder(path: str | Path) -> Path:
 
 def check_output(path: str | Path, *, overwrite: bool) -> None:
     """Raises `UserError` if `path` may not be written: before hours of work, not after."""
-    path = Path(path)
+    path = local_path(path)
     if path.is_dir():
         raise UserError(f"The output {path} is a folder; give a file name.")
     if path.exists() and not overwrite:
@@ -55,6 +82,7 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     check_output(path, overwrite=overwrite)
     # Not made of the file's own name, which may be as long as names can be.
     beside = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
+    _partial.add(beside)
     try:
         with beside.open("xb") as file:
             file.write(content)
@@ -62,5 +90,16 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        _remove(beside)
+
+
+def remove_partial_files() -> None:
+    """Removes what is written partly now: for a process that ends in the middle of its work."""
+    for path in list(_partial):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    _partial.discard(path)

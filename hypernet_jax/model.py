@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
 from hypernet_jax.networks import apply_bank, apply_network, init_network, make_network
+from hypernet_jax.runtime import start_jax
 from hypernet_jax.tasks import Task, get_task
 
 __all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
@@ -150,6 +151,7 @@ def make_model(
       compute_dtype: what the network computes in; its parameters stay float32.
       level_form, remat: how several levels are computed at once, see `Model`.
     """
+    start_jax()
     task = get_task(config["task"])
     scale = task.scale.counted(
         config["normalisation"], origin=config.get("origin"), far=config.get("far")

@@ -11,9 +11,10 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import write_atomically
+from hypernet_jax.files import local_path, write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
+from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.tensors import read_tensors
 
@@ -92,9 +93,12 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
     return load_weights_and_config(name)[:2]
 
 
+@ordinary_arithmetic()
 def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, Any]]:
     """As `load_weights`, and the config that `save_weights` was given."""
-    path = _PRETRAINED / f"{name}.safetensors" if str(name) in pretrained_names() else Path(name)
+    start_jax()
+    named = str(name) in pretrained_names()
+    path = _PRETRAINED / f"{name}.safetensors" if named else local_path(name)
     if not path.is_file():
         raise UserError(
             f"There are no weights {str(name)!r}; give a .safetensors file or one of: "

@@ -35,6 +35,14 @@ def exit_with_sentence():
             file=sys.stderr,
         )
         sys.exit(2)
+    except ValueError as error:
+        # JAX reads its flags from the environment as it is imported.
+        if "JAX" not in str(error) or (
+            "nvironment" not in str(error) and " flag " not in str(error)
+        ):
+            raise
+        print(f"error: JAX refuses its environment: {error}; unset it.", file=sys.stderr)
+        sys.exit(2)
     except MemoryError:
         print("error: There is not enough memory for this; close other programs.", file=sys.stderr)
         sys.exit(2)

@@ -2,11 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import check_output, write_atomically
+from hypernet_jax.files import check_output, local_path, write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
 from hypernet_jax.model import Model, make_model
@@ -44,7 +43,7 @@ def export(args: argparse.Namespace) -> int:
         raise UserError(f"Unknown format {args.format!r}; choose one of {', '.join(_FORMATS)}.")
     if args.task is not None:
         get_task(args.task)
-    output = Path(args.output)
+    output = local_path(args.output)
     outputs = [output]
     if args.format == "stablehlo":
         outputs.append(output.with_name(f"{output.name}.json"))

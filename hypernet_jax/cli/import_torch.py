@@ -1,10 +1,9 @@
 """`hypernet-jax import-torch`: a PyTorch checkpoint in, our weights out."""
 
 import argparse
-from pathlib import Path
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import check_output
+from hypernet_jax.files import check_output, local_path
 from hypernet_jax.interchange.level_estimator import is_level_network, level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
 from hypernet_jax.interchange.torch_layout import restoration_theta
@@ -16,7 +15,7 @@ __all__ = ["import_torch"]
 
 def import_torch(args: argparse.Namespace) -> int:
     """Writes one safetensors file."""
-    task, output = get_task(args.task), Path(args.output)
+    task, output = get_task(args.task), local_path(args.output)
     check_output(output, overwrite=args.overwrite)
     state = read_state_dict(args.checkpoint)
     if is_level_network(state):

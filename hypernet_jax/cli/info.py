@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.weights import load_weights
 
@@ -14,6 +15,7 @@ __all__ = ["info", "load_config"]
 
 def load_config(name: str):
     """Runs get_config(variant) of "FILE.py:variant"."""
+    local_path(name)
     file, _, variant = name.partition(":")
     if not Path(file).is_file():
         raise UserError(f"There is no config file {file}; check the path.")

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hypernet_jax.cli.errors import exit_with_sentence
-from hypernet_jax.tasks import TASKS
 from hypernet_jax.version import __version__
-from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["main"]
 
@@ -32,6 +30,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
+    from hypernet_jax.weights import shipped_tasks
 
     chosen = {
         task: getattr(args, task).split(",") for task in shipped_tasks() if getattr(args, task)
@@ -78,11 +77,22 @@ def _weights(args: argparse.Namespace) -> int:
 
 
 def _add_restore(commands: argparse._SubParsersAction) -> None:
+    from hypernet_jax.tasks import TASKS
+    from hypernet_jax.weights import shipped_tasks
+
     restore = commands.add_parser("restore", help="restore image files and folders of them")
     restore.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="files, or folders with all below"
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="files, or folders with all below; - reads standard input",
     )
-    restore.add_argument("-o", "--output", required=True, help="a file, or a folder for several")
+    restore.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="a file, or a folder for several; - writes to standard output",
+    )
     task = restore.add_argument_group("what to do")
     task.add_argument("--task", help=", ".join(shipped_tasks()))
     task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
@@ -170,6 +180,9 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _add_interchange(commands) -> None:
+    from hypernet_jax.tasks import TASKS
+    from hypernet_jax.weights import shipped_tasks
+
     torch = commands.add_parser("import-torch", help="turn a PyTorch checkpoint into weights")
     torch.add_argument("checkpoint", metavar="FILE", help="a .pth, or a .safetensors state dict")
     torch.add_argument("--task", required=True, help=", ".join(TASKS))
@@ -197,6 +210,8 @@ def _add_interchange(commands) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from hypernet_jax.weights import shipped_tasks
+
     parser = argparse.ArgumentParser(
         prog="hypernet-jax",
         description="Adaptive image restoration: one network for every level of a degradation.",
@@ -251,9 +266,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status (mistakes exit with status 2)."""
-    args = _parser().parse_args(argv)
     with exit_with_sentence():
-        return args.run(args)
+        from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+
+        args = _parser().parse_args(argv)
+        start_jax()
+        with ordinary_arithmetic():
+            return args.run(args)
 
 
 if __name__ == "__main__":

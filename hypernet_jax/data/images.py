@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -26,7 +27,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".p
 
 def find_images(folder: str | Path) -> list[Path]:
     """All image files below a folder but hidden ones, sorted; `UserError` where there are none."""
-    folder = Path(folder)
+    folder = local_path(folder)
     if not folder.exists():
         raise UserError(f"There is no folder {folder}; check the path.")
     if not folder.is_dir():

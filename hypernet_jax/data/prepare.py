@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 
 __all__ = [
     "LAYOUTS",
@@ -84,7 +85,7 @@ def prepare_dataset(
         raise UserError(f"The stride {stride} must lie between 1 and the size, {size}.")
     if held_out < 0:
         raise UserError(f"The number of held-out photographs is {held_out}; give 0 or more.")
-    source, output = Path(source).resolve(), Path(output).resolve()
+    source, output = local_path(source).resolve(), local_path(output).resolve()
     _check_output(source, output, overwrite=overwrite)
 
     def skip(sentence: str) -> None:
@@ -184,7 +185,7 @@ def open_split(dataset: str | Path, split: str):
     """A random-access source of {"image": uint8 (H, W, 3), ...} records."""
     import tensorflow_datasets as tfds
 
-    if not Path(dataset).is_dir():
+    if not local_path(dataset).is_dir():
         raise UserError(f"There is no dataset {dataset}; check config.data.dataset.")
     if not (Path(dataset) / "dataset_info.json").exists():
         raise UserError(

@@ -13,8 +13,10 @@ import tqdm
 
 from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.runtime import ordinary_arithmetic
 from hypernet_jax.tasks import Protocol
 
 __all__ = [
@@ -108,6 +110,7 @@ def _mean(name: str, values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+@ordinary_arithmetic()
 def evaluate(
     restorer: Restorer,
     dataset: str | Path,
@@ -135,7 +138,7 @@ def evaluate(
     name, rule = task.protocol(protocol)
     default = task.levels if task.scale.only is None else (task.scale.only,)
     checked = [task.scale.valid(level) for level in (levels or default)]
-    folder = Path(dataset)
+    folder = local_path(dataset)
     paths = find_images(folder)
     rows = []
     total = len(checked) * len(paths)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.evaluation.drawing import draw_curve
-from hypernet_jax.files import check_output, ensure_folder, write_atomically
+from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
 from hypernet_jax.tasks import get_task
 
 __all__ = ["check_report", "finite", "markdown_table", "table", "write_report"]
@@ -79,7 +79,7 @@ def write_report(
       UserError: if one of them is there, unless `overwrite`; each is replaced in one move.
     """
     check_report(output, overwrite=overwrite)
-    folder = Path(output)
+    folder = local_path(output)
     contents = (
         (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
         markdown_table(results).encode(errors="backslashreplace"),

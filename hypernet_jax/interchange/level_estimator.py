@@ -13,7 +13,7 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import write_atomically
+from hypernet_jax.files import local_path, write_atomically
 from hypernet_jax.interchange.torch_layout import State, StateDict
 from hypernet_jax.networks.level_network import LevelNetwork
 from hypernet_jax.tasks import get_task
@@ -145,7 +145,7 @@ def load_level_estimator(path: str | Path) -> LevelEstimator:
     Raises:
       UserError: if there is no such file, or it is not ours or damaged.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         raise UserError(f"There is no level estimator {path}; check the path.")
     flat, metadata = read_tensors(path, form=_FORMAT, called="file", holds="level estimator")

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 
 __all__ = ["read_state_dict"]
 
@@ -31,7 +32,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
       UserError: if the file is missing, damaged, or holds anything but finite tensors. Only
         tensors and plain containers are read; code in a pickle is refused, never run.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}; check the path.")
     if path.suffix.lower() == ".safetensors":

@@ -22,8 +22,9 @@ from hypernet_jax.data.prepare import (
     open_split,
 )
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder
+from hypernet_jax.files import ensure_folder, local_path
 from hypernet_jax.model import Model, make_model, model_config
+from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
@@ -146,6 +147,7 @@ def _all_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
+@ordinary_arithmetic()
 def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """Trains, or goes on training, until `config.steps`.
 
@@ -158,8 +160,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     Returns:
       The final training state. SIGTERM and Ctrl-C save a checkpoint and return early.
     """
+    start_jax()
     check_config(config)
-    workdir = Path(workdir).absolute()
+    workdir = local_path(workdir).absolute()
     _check_workdir(workdir)
     model = make_model(
         model_config(config),
@@ -171,7 +174,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     mesh = make_mesh(
         level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
     )
-    dataset = Path(config.data.dataset) if config.data.dataset else default_dataset()
+    dataset = local_path(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     config_json = json.dumps(json.loads(config.to_json()) | {_FINGERPRINT: fingerprint(dataset)})
     check_crop_size(dataset, config.data.crop_size)
