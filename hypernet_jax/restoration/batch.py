@@ -1,6 +1,7 @@
 """Many files in one run: which output belongs to which input, and what became of each."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypernet_jax.restoration.restorer import Restorer
 __all__ = ["Job", "Outcome", "find_photographs", "plan", "run"]
 
 # What people keep photographs in; others are opened when they are named.
-_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jfif", ".jpe", ".jp2", ".pgm", ".tga")
+_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jfif", ".jpe", ".jp2", ".pfm", ".pgm", ".tga")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +101,9 @@ def plan(
             )
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
+    # What is named twice, as overlapping patterns do, is restored once.
+    by_name = {os.path.normpath(place[0].absolute()): place for place in reversed(places)}
+    places = list(by_name.values())[::-1]
     wanted = [place.with_suffix(suffix(source)) for source, place in places]
     # Letter case does not part names everywhere.
     folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]

@@ -1,26 +1,40 @@
-"""What a photograph carries beside its pixels: colour profile, EXIF, XMP, resolution."""
+"""What a photograph carries beside its pixels: colour, EXIF, XMP, texts, resolution."""
 
 import dataclasses
-import re
-from collections.abc import Callable
+import io
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import Base
 
-__all__ = ["KEPT_TAGS", "Metadata", "read_metadata", "read_tiff_metadata"]
+from hypernet_jax.restoration import exif, xmp
+from hypernet_jax.restoration.colour import Colour, colour_of_chunks, nclx_chunks
+from hypernet_jax.restoration.orientation import swaps_sides
+from hypernet_jax.restoration.png_chunks import COLOUR, TEXT, Chunk, read_chunks
 
-# What describes the photograph. Other tags of a TIFF directory describe how the
-# pixels of that one file are laid out, and a thumbnail would show the old picture.
-KEPT_TAGS = (
-    Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist,
-    Base.HostComputer, Base.Copyright, Base.Rating, Base.RatingPercent, Base.XPTitle,
-    Base.XPComment, Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
+__all__ = ["IPTC", "LAYOUT_TAGS", "Metadata", "read_metadata", "read_tiff_metadata", "tiff_dpi"]
+
+_PREFIX = b"Exif\0\0"
+IPTC = 33723
+_XMP, _PROFILE = int(Base.XMLPacket), int(Base.InterColorProfile)
+# How the pixels of that one file are laid out, previews of the old picture, and what has a
+# place of its own in `Metadata`.
+LAYOUT_TAGS = frozenset(
+    (
+        *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297,
+        317, *range(320, 329), 330, 332, 333, 334, *range(338, 348), 351, *range(400, 406),
+        *range(433, 436), *range(512, 522), *range(529, 533), 559, _XMP, 32781,
+        *range(32995, 32999), 33421, 33422, 34377, _PROFILE, 37724, *range(50706, 50742),
+        *range(50778, 50782), *range(50827, 50835), *range(50879, 51182),
+    )
 )  # fmt: skip
-_KEPT_DIRECTORIES = (IFD.Exif, IFD.GPSInfo)
-# The place of a directory in the old file, meaningless in the new one.
-_INTEROP_POINTER = 0xA005
-_XMP_ORIENTATION = re.compile(rb'\s*tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>')
+# What a TIFF directory tells of colours; of no meaning in a file of another format.
+_TIFF_COLOURS = (301, 318, 319)
+# Positions on the earth of pixels, which are others in a picture that was turned or enlarged.
+_GEOGRAPHIC = (33550, 33922, 34264)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,92 +43,207 @@ class Metadata:
 
     Attributes:
       profile: the ICC profile.
-      exif: EXIF tags, orientation 1: it has been applied.
+      exif: the EXIF block, from its TIFF header on, of an upright picture: its orientation
+        has been applied, and its thumbnail, which shows the old picture, is gone.
       xmp: the XMP packet, without its orientation.
       dpi: (horizontal, vertical) pixels per inch.
+      iptc: the IPTC record of a JPEG file.
+      comment: the comment of a JPEG or GIF file.
+      colours: chunks of a PNG file that tell its colours without a profile.
+      texts: chunks of a PNG file that hold text.
+      size: (width, height) of the pixels it was read with, upright.
     """
 
     profile: bytes | None = None
-    exif: Image.Exif | None = None
+    exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    colours: tuple[Chunk, ...] = ()
+    texts: tuple[Chunk, ...] = ()
+    size: tuple[int, int] | None = None
+
+    @property
+    def colour(self) -> Colour | None:
+        """What `colours` say."""
+        return colour_of_chunks(self.colours)
 
     def of_size(self, width: int, height: int) -> "Metadata":
-        """The same for a result of another size, where EXIF tells the size."""
-        if self.exif is not None:
-            details = self.exif.get_ifd(IFD.Exif)
-            for tag, length in ((Base.ExifImageWidth, width), (Base.ExifImageHeight, height)):
-                if tag in details:
-                    details[tag] = length
-        return self
+        """The same for a result of another size, where EXIF and XMP tell the size."""
+        block, packet = self.exif, self.xmp
+        if block is not None:
+            block = exif.with_size(block, width, height)
+        if packet is not None and (width, height) != self.size:
+            packet = xmp.without(packet, xmp.SIZES) or packet
+        return dataclasses.replace(self, exif=block, xmp=packet, size=(width, height))
 
 
-def _kept(found: Image.Exif) -> Image.Exif | None:
-    kept = Image.Exif()
-    for tag in KEPT_TAGS:
-        if tag in found:
-            kept[tag] = found[tag]
-    for directory in _KEPT_DIRECTORIES:
-        entries = dict(found.get_ifd(directory))
-        entries.pop(_INTEROP_POINTER, None)
-        if entries:
-            kept.get_ifd(directory).update(entries)
-    if not len(kept) and not kept._ifds:
-        return None
-    kept[Base.Orientation] = 1
-    # Values of a damaged directory are found out only when they are written.
-    kept.tobytes()
-    return kept
-
-
-def read_metadata(picture: Image.Image) -> tuple[Metadata, list[str]]:
-    """Reads what a decoded picture carries, and notes on what is left out.
+def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list[str]]:
+    """Reads what a picture carries.
 
     Args:
-      picture: as opened; its pixels have been read.
+      picture: as Pillow decoded it, not turned.
+      path: its file, for what Pillow does not tell.
+
+    Returns:
+      The metadata of the upright picture, the orientation, 1 to 8, that is to be applied,
+      and half-sentences on what is left out.
     """
-    xmp = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
-    exif, notes = _read_exif(picture.getexif)
-    profile = picture.info.get("icc_profile")
-    return Metadata(profile, exif, _xmp(xmp), _dpi(picture.info.get("dpi"))), notes
-
-
-def read_tiff_metadata(path: Path) -> tuple[Metadata, list[str]]:
-    """The same of a TIFF file whose pixels are of a kind that Pillow does not know."""
-    directory, dpi = Image.Exif(), None
-    with path.open("rb") as file:
-
-        def read() -> Image.Exif:
-            # A TIFF file is, from its first byte on, what EXIF data are in other files.
-            directory.load_from_fp(file)
-            return directory
-
-        exif, notes = _read_exif(read)
-        if notes:
-            return Metadata(), notes
-        inches = {2: 1.0, 3: 2.54}.get(directory.get(Base.ResolutionUnit, 2))
-        if inches and Base.XResolution in directory and Base.YResolution in directory:
-            dpi = tuple(inches * directory[tag] for tag in (Base.XResolution, Base.YResolution))
-        profile, xmp = directory.get(Base.InterColorProfile), directory.get(Base.XMLPacket)
-    return Metadata(profile, exif, _xmp(xmp), _dpi(dpi)), notes
-
-
-def _read_exif(read: Callable[[], Image.Exif]) -> tuple[Image.Exif | None, list[str]]:
-    try:
-        return _kept(read()), []
-    # Pillow's parser raises whatever a damaged directory makes it stumble over.
-    except Exception:
-        return None, ["its EXIF data are damaged and were left out"]
-
-
-def _xmp(packet) -> bytes | None:
+    info, notes = picture.info, []
+    chunks = read_chunks(path) if picture.format == "PNG" else []
+    texts, raw = _without_raw_profiles([chunk for chunk in chunks if chunk[0] in TEXT])
+    packet = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw.get(b"xmp")
     if isinstance(packet, str):
         packet = packet.encode()
-    return _XMP_ORIENTATION.sub(b"", packet) if isinstance(packet, bytes) else None
+    if not isinstance(packet, bytes):
+        packet = None
+    block, told, orientation = _exif_of(picture, raw)
+    notes += told
+    colours = tuple(chunk for chunk in chunks if chunk[0] in COLOUR)
+    if picture.format == "AVIF" and not info.get("icc_profile"):
+        colours = nclx_chunks(path)
+    if any(content.startswith(_EXTENDED_XMP) for _, content in getattr(picture, "applist", ())):
+        notes.append("the part of its XMP data that did not fit into one segment was left out")
+    photoshop = info.get("photoshop")
+    comment = info.get("comment")
+    found = Metadata(
+        profile=info.get("icc_profile") or None,
+        exif=block,
+        xmp=packet,
+        dpi=_dpi(info.get("dpi")),
+        iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
+        comment=comment if isinstance(comment, bytes) else None,
+        colours=colours,
+        texts=tuple(texts),
+    )
+    return _of_upright(found, orientation, picture.size, notes)
 
 
-def _dpi(found) -> tuple[float, float] | None:
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+
+
+def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int, list[str]]:
+    """The same of a TIFF file, whose (width, height) is given; it is, as a whole, EXIF data."""
+    with path.open("rb") as file:
+        try:
+            found = exif.read_directories(file)
+        except ValueError:
+            return Metadata(size=size), 1, ["its EXIF data are damaged and were left out"]
+    by_tag = {field.tag: field for field in found.image}
+
+    def value(tag: int) -> bytes | None:
+        return by_tag[tag].value if tag in by_tag else None
+
+    kept = dataclasses.replace(
+        found, image=tuple(field for field in found.image if field.tag not in LAYOUT_TAGS)
+    )
+    notes = []
+    if found.damaged:
+        notes.append(f"{found.damaged} damaged or unknown fields of its metadata were left out")
+    metadata = Metadata(
+        profile=value(_PROFILE),
+        exif=exif.build_block(kept),
+        xmp=value(_XMP),
+        dpi=tiff_dpi(found.order, by_tag),
+    )
+    return _of_upright(metadata, exif.orientation_of(found.order, found.image), size, notes)
+
+
+def _of_upright(
+    found: Metadata, orientation: int | None, size: tuple[int, int], notes: list[str]
+) -> tuple[Metadata, int, list[str]]:
+    """Metadata of a picture once it is turned, by XMP's word if EXIF has none."""
+    packet = found.xmp
+    if orientation is None and packet is not None:
+        orientation = xmp.orientation_of(packet)
+    orientation = orientation or 1
+    turned = swaps_sides(orientation)
+    if packet is not None:
+        upright = xmp.without(packet, xmp.ORIENTATION | xmp.THUMBNAILS)
+        if upright is None and orientation != 1:
+            notes.append("its XMP data are damaged and were left out")
+        # What cannot be read is kept as it is, unless it may say that the picture lies.
+        packet = packet if upright is None and orientation == 1 else upright
+    block = found.exif
+    if block is not None:
+        block = exif.without_old_picture(block, turned=turned)
+    upright_size = size[::-1] if turned else size
+    dpi = found.dpi[::-1] if turned and found.dpi else found.dpi
+    changes = {"exif": block, "xmp": packet, "dpi": dpi, "size": upright_size}
+    return dataclasses.replace(found, **changes), orientation, notes  # type: ignore[arg-type]
+
+
+def _exif_of(
+    picture: Image.Image, raw: dict[bytes, bytes]
+) -> tuple[bytes | None, list[str], int | None]:
+    """The EXIF block, notes, and the orientation that it, or an AVIF file itself, tells."""
+    block = picture.info.get("exif") or raw.get(b"exif") or raw.get(b"APP1")
+    orientation = None
+    if picture.format == "AVIF":
+        orientation, block = _avif_exif(picture, block)
+    if not isinstance(block, bytes) or not block.removeprefix(_PREFIX):
+        return None, [], orientation
+    block = block.removeprefix(_PREFIX)
+    try:
+        found = exif.read_directories(io.BytesIO(block))
+    except ValueError:
+        return None, ["its EXIF data are damaged and were left out"], orientation
+    return block, [], orientation or exif.orientation_of(found.order, found.image)
+
+
+def _avif_exif(picture: Image.Image, block: Any) -> tuple[int, Any]:
+    """An AVIF file's orientation, a property of its own, and its EXIF block.
+
+    Pillow writes the orientation into the block, and so the whole block anew; its decoder
+    has it as it is.
+    """
+    try:
+        told = picture._decoder.get_info()  # type: ignore[attr-defined]
+        block, orientation = told[4] or None, int(told[5])
+    except (AttributeError, IndexError, TypeError, ValueError):
+        orientation = picture.getexif().get(Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1, block
+
+
+def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, bytes]]:
+    """Texts, and what ImageMagick stores as text: EXIF, XMP and IPTC data in hexadecimal."""
+    kept, raw = [], {}
+    for name, content in texts:
+        keyword, _, rest = content.partition(b"\0")
+        if name == b"iTXt" and keyword == b"XML:com.adobe.xmp":
+            continue
+        if not keyword.startswith(b"Raw profile type "):
+            kept.append((name, content))
+            continue
+        try:
+            text = zlib.decompress(rest[1:]) if name == b"zTXt" else rest
+            # An empty line, the kind, the length, and the digits.
+            digits = b"".join(text.split()[2:])
+            raw[keyword.removeprefix(b"Raw profile type ")] = bytes.fromhex(digits.decode("ascii"))
+        except (ValueError, zlib.error):
+            continue
+    return kept, raw
+
+
+def tiff_dpi(order: str, by_tag: dict[int, exif.Field]) -> tuple[float, float] | None:
+    """(horizontal, vertical) pixels per inch that the fields of a directory tell; else None."""
+    unit = exif.number(order, by_tag[296]) if 296 in by_tag else 2
+    inches = {2: 1.0, 3: 2.54}.get(unit or 0)
+    values = [by_tag[tag].value[:8] for tag in (282, 283) if tag in by_tag]
+    if inches is None or [len(value) for value in values] != [8, 8]:
+        return None
+    parts = [struct.unpack(order + "II", value) for value in values]
+    if not all(below for _, below in parts):
+        return None
+    return _dpi(tuple(inches * above / below for above, below in parts))
+
+
+def _dpi(found: Any) -> tuple[float, float] | None:
     if not (isinstance(found, tuple) and len(found) == 2):
         return None
-    dpi = (float(found[0]), float(found[1]))
+    try:
+        dpi = (float(found[0]), float(found[1]))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
     return dpi if all(0 < one < 1e5 for one in dpi) else None

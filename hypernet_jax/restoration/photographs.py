@@ -9,6 +9,7 @@ import numpy as np
 from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path
 from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.restoration.restorer import Progress, Restorer
 from hypernet_jax.restoration.sheets import side_by_side
@@ -121,7 +122,9 @@ def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> n
     for top in range(0, size[0], 256):
         rows = slice(top, min(top + 256, size[0]))
         band = bicubic_resize(alpha, factor, size=size, window=(rows, slice(0, size[1])))
-        enlarged[rows] = np.clip(np.round(band), 0, white)
+        if alpha.dtype.kind == "u":
+            band = np.round(band)
+        enlarged[rows] = np.clip(band, 0, white)
     return enlarged
 
 
@@ -191,11 +194,13 @@ def restore_file(
       UserError: one sentence, for a bad level, an unreadable input or an unwritable output.
         Nothing is written then.
     """
-    source, output = Path(source), Path(output)
+    source, output = local_path(source), local_path(output)
     if options is None:
         if level is None:
             raise UserError(f"Give a level: a {restorer.scale.describe()}.")
         options = Options(level, overwrite=overwrite, limit=limit)
+    elif level is not None:
+        raise UserError("Give a level or options, which have one; not both.")
     form = format_of(output)
     options.encoding.check(form)
     outputs = [output, comparison_name(output)] if options.compare else [output]

@@ -2,24 +2,25 @@
 
 import dataclasses
 import io
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL import Image, ImageCms, ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
 from hypernet_jax.data.images import open_header, told_of
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration.deep import (
-    avif_bits,
-    check_limit,
-    check_still,
-    is_tiff,
-    jpeg2k_bits,
-    read_deep,
-)
+from hypernet_jax.files import local_path
+from hypernet_jax.restoration.colour import profile_misfit
+from hypernet_jax.restoration.deep import avif_bits, jpeg2k_bits, read_deep
+from hypernet_jax.restoration.limits import check_limit, check_still
 from hypernet_jax.restoration.metadata import Metadata, read_metadata, read_tiff_metadata
+from hypernet_jax.restoration.orientation import upright
+from hypernet_jax.restoration.pfm import is_pfm, read_pfm
+from hypernet_jax.restoration.tiff_reading import is_tiff, read_tiff
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_photograph"]
 
@@ -32,7 +33,7 @@ class Photograph:
     """A still image.
 
     Attributes:
-      pixels: (H, W, C), C = 3 or 1, uint8 or uint16, upright.
+      pixels: (H, W, C), C = 3 or 1, uint8, uint16, or float16 or float32 in [0, 1]; upright.
       alpha: transparency, (H, W, 1) of the same type, or None.
       metadata: what else the file carried.
       notes: half-sentences on what could not be kept as it was.
@@ -44,9 +45,11 @@ class Photograph:
     notes: tuple[str, ...] = ()
 
     @property
-    def deep(self) -> bool:
-        """Whether it has 16 bits per channel."""
-        return self.pixels.dtype == np.uint16
+    def depth(self) -> int:
+        """What its samples need: 8 or 16 bits, or 32 for floats."""
+        if np.issubdtype(self.pixels.dtype, np.floating):
+            return 32
+        return 8 * self.pixels.dtype.itemsize
 
 
 def _open(path: Path, limit: float) -> ImageFile.ImageFile:
@@ -56,35 +59,39 @@ def _open(path: Path, limit: float) -> ImageFile.ImageFile:
 
 
 def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
-    """CMYK and Lab as RGB: through the profile if there is one."""
+    """CMYK and Lab as RGB: through the profile if there is one that can be used."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     embedded = picture.info.get("icc_profile")
     kind = {"CMYK": "CMYK", "LAB": "Lab"}[picture.mode]
-    try:
-        source = ImageCms.ImageCmsProfile(
-            io.BytesIO(embedded) if embedded else ImageCms.createProfile("LAB")
-        )
-        if embedded or picture.mode == "LAB":
-            flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+    sources: list[Callable[[], Any]] = [lambda: io.BytesIO(embedded)] if embedded else []
+    if picture.mode == "LAB":
+        sources.append(lambda: ImageCms.createProfile("LAB"))
+    for source in sources:
+        try:
             converted = ImageCms.profileToProfile(
                 picture,
-                source,
+                ImageCms.ImageCmsProfile(source()),
                 srgb,
                 renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
                 outputMode="RGB",
-                flags=flags,
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
-            notes.append(f"{kind} was converted to sRGB")
-            return cast(Image.Image, converted), srgb.tobytes()
-    except ImageCms.PyCMSError:
-        if picture.mode == "LAB":
-            raise
+        # What is no profile, or one for other pictures.
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            continue
+        by_profile = "" if embedded is None or source is sources[0] else " without its profile"
+        notes.append(f"{kind} was converted to sRGB{by_profile}")
+        return cast(Image.Image, converted), srgb.tobytes()
     notes.append(f"{kind} without a usable profile was converted to RGB by the plain formula")
     return picture.convert("RGB"), None
 
 
 def _is_grey(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
+        # A profile for RGB gives greys another look, and a grey picture cannot carry it.
+        profile = picture.info.get("icc_profile")
+        if profile and profile_misfit(profile, grey=True) is not None:
+            return False
         palette = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
         used = np.unique(np.asarray(picture.getchannel(0)))
         # An index beyond the palette is black.
@@ -104,15 +111,16 @@ def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     return (pixels[..., None] if grey else pixels), None
 
 
+# Raw modes of decoders that Pillow cuts down from 16 bits; its BGR;16 is 5, 6 and 5 bits.
+_DEEP_RAW_MODE = re.compile(r"\b(I|L|LA|RGB|RGBA|CMYK);16")
+
+
 def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     """Bits per channel in the file; the picture's pixels have not been read yet."""
     if picture.format == "AVIF":
         return avif_bits(path)
     if picture.format == "JPEG2000":
         return jpeg2k_bits(path)
-    if isinstance(picture, TiffImageFile):
-        # Pillow decodes some kinds of 16 bits as 8, planes that lie one after the other for one.
-        return max(picture.tag_v2.get(BITSPERSAMPLE, (1,)))
     if picture.format == "PPM":
         # A decoder is told the greatest value, or a raw mode.
         told = picture.tile[0].args
@@ -120,9 +128,8 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
         return 16 if picture.mode == "I" or (isinstance(greatest, int) and greatest > 255) else 8
     if picture.mode in ("I", "F"):
         return 32
-    if picture.mode.startswith("I;") or any(";16" in str(tile.args) for tile in picture.tile):
-        return 16
-    return 8
+    deep = any(_DEEP_RAW_MODE.search(str(tile.args)) for tile in picture.tile)
+    return 16 if deep or picture.mode.startswith("I;") else 8
 
 
 def _check_frames(picture: Image.Image, path: Path, notes: list[str]) -> None:
@@ -136,50 +143,107 @@ def _check_frames(picture: Image.Image, path: Path, notes: list[str]) -> None:
     check_still(path, frames)
 
 
+def _finished(
+    pixels: np.ndarray,
+    alpha: np.ndarray | None,
+    found: tuple[Metadata, int, list[str]],
+    notes: list[str],
+) -> Photograph:
+    """Upright, and without a profile that is for other kinds of pictures."""
+    metadata, orientation, more = found
+    notes = notes + more
+    pixels = upright(pixels, orientation)
+    alpha = None if alpha is None else upright(alpha, orientation)
+    grey = pixels.shape[-1] == 1
+    kind = profile_misfit(metadata.profile, grey=grey) if metadata.profile else None
+    if kind is not None:
+        notes.append(
+            f"its profile is for {kind} pictures, not for {'grey' if grey else 'RGB'} ones, and "
+            "was left out"
+        )
+        metadata = dataclasses.replace(metadata, profile=None)
+    if (colour := metadata.colour) is not None and (note := colour.note()) is not None:
+        notes.append(note)
+    return Photograph(pixels, alpha, metadata, tuple(notes))
+
+
+def _read_by_tifffile(path: Path, limit: float) -> Photograph:
+    pixels, alpha, notes = read_tiff(path, limit)
+    height, width = pixels.shape[:2]
+    return _finished(pixels, alpha, read_tiff_metadata(path, (width, height)), notes)
+
+
+def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
+    notes: list[str] = []
+    _check_frames(picture, path, notes)
+    bits, form = _bits(picture, path), picture.format
+    tiff = isinstance(picture, TiffImageFile)
+    if tiff:
+        # Pillow would turn TIFF files alone, and stumble over odd orientations.
+        picture.getexif = Image.Exif  # type: ignore[method-assign]
+    picture.load()
+    stored = picture.size
+    found = read_tiff_metadata(path, stored) if tiff else read_metadata(picture, path)
+    if bits > 8:
+        deep = read_deep(path, form, picture)
+        if deep is None:
+            raise UserError(
+                f"The image {path} has {bits} bits per channel in a form that cannot be "
+                "restored; convert it to a 16-bit PNG or TIFF, grey or RGB."
+            )
+        return _finished(*deep, found, notes)
+    shown: Image.Image = picture
+    if picture.mode in ("CMYK", "LAB"):
+        shown, profile = _to_srgb(picture, notes)
+        metadata, orientation, more = found
+        found = (dataclasses.replace(metadata, profile=profile, colours=()), orientation, more)
+    return _finished(*_shallow(shown), found, notes)
+
+
+def _is_for_tifffile(picture: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF file has samples that Pillow would cut down or take for others."""
+    if not isinstance(picture, TiffImageFile):
+        return False
+    bits = picture.tag_v2.get(BITSPERSAMPLE, (1,))
+    kinds = picture.tag_v2.get(SAMPLEFORMAT, (1,))
+    unsigned = all(kind in (1, 4) for kind in np.atleast_1d(kinds))
+    return int(np.max(bits)) > 8 or not unsigned
+
+
 def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photograph:
-    """Reads an image file, turned upright as its EXIF orientation says.
+    """Reads an image file, turned upright as its EXIF orientation, or else its XMP, says.
 
     Grey stays grey, also from a palette; a palette becomes RGB; CMYK and Lab become
-    sRGB, through the embedded profile if there is one. More than 8 bits become 16.
+    sRGB, through the embedded profile if there is one. More than 8 bits become 16; floats
+    from 0 to 1 stay floats.
 
     Args:
-      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM or what else Pillow reads.
+      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM, PFM or what else Pillow reads.
       limit: megapixels.
 
     Raises:
       UserError: one sentence that names the file: it is missing, no image, damaged, too
         large, animated or of a kind that cannot be restored.
     """
-    path = Path(path)
-    notes: list[str] = []
+    path = local_path(path)
     with told_of(path):
+        if is_pfm(path):
+            pixels = read_pfm(path, limit)
+            height, width = pixels.shape[:2]
+            return Photograph(pixels, metadata=Metadata(size=(width, height)))
         try:
             picture = _open(path, limit)
         except Image.UnidentifiedImageError:
-            deep = read_deep(path, "TIFF", limit) if is_tiff(path) else None
-            if deep is None:
+            if not is_tiff(path):
                 raise
-            metadata, notes = read_tiff_metadata(path)
-            return Photograph(*deep, metadata, tuple(notes))
+            return _read_by_tifffile(path, limit)
         with picture:
-            _check_frames(picture, path, notes)
-            bits, form = _bits(picture, path), picture.format
-            picture.load()
-            metadata, more = read_metadata(picture)
-            notes += more
-            if bits > 8:
-                deep = read_deep(path, form, limit, picture=picture)
-                if deep is None:
-                    raise UserError(
-                        f"The image {path} has {bits} bits per channel in a form that cannot be "
-                        "restored; convert it to a 16-bit PNG or TIFF, grey or RGB."
-                    )
-                pixels, alpha = deep
-            else:
-                ImageOps.exif_transpose(picture, in_place=True)
-                upright: Image.Image = picture
-                if picture.mode in ("CMYK", "LAB"):
-                    upright, profile = _to_srgb(picture, notes)
-                    metadata = dataclasses.replace(metadata, profile=profile)
-                pixels, alpha = _shallow(upright)
-    return Photograph(pixels, alpha, metadata, tuple(notes))
+            if _is_for_tifffile(picture):
+                return _read_by_tifffile(path, limit)
+            try:
+                return _read_by_pillow(picture, path)
+            except (OSError, ValueError) as error:
+                # Pillow may have no decoder where there is one.
+                if isinstance(error, UserError) or not isinstance(picture, TiffImageFile):
+                    raise
+                return _read_by_tifffile(path, limit)

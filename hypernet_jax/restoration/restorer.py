@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.errors import UserError, is_device_full, real_number
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_runtime import onnx_network
 from hypernet_jax.levels import LevelScale
@@ -30,6 +30,7 @@ from hypernet_jax.restoration.tiles import (
     smallest_side,
     tiles,
 )
+from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 
 __all__ = ["BACKENDS", "DEFAULT_MEMORY", "Restorer"]
@@ -65,6 +66,7 @@ class Restorer:
     ((20, 31, 3), dtype('uint8'))
     """
 
+    @ordinary_arithmetic()
     def __init__(
         self,
         model: Model,
@@ -90,8 +92,12 @@ class Restorer:
           UserError: if not even the smallest tile fits into `memory`, or there is no such
             backend.
         """
+        start_jax()
         if backend not in BACKENDS:
             raise UserError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
+        memory = real_number(memory, "amount of memory")
+        # What makes this restorer again, in another process.
+        self._made_of = (model, theta, memory, backend, self_ensemble)
         self.model = model
         self.self_ensemble = self_ensemble
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
@@ -102,8 +108,6 @@ class Restorer:
         self._halo = model.network.receptive_field
         self._stride = model.network.stride
         least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
-        if not 1e6 * memory < math.inf:
-            raise UserError(f"{memory:g} is no amount of memory; give megabytes.")
         if 1e6 * memory < least:
             raise UserError(
                 f"This network does not fit into {memory:g} MB of memory; "
@@ -154,11 +158,18 @@ class Restorer:
             make_model(model_config(config)), theta, memory=memory, self_ensemble=self_ensemble
         )
 
+    def __reduce__(self):
+        # Copies and pickles are made from the model and its numbers: threads and compiled
+        # programs stay behind.
+        model, theta, *options = self._made_of
+        return _made_again, (model, jax.tree.map(np.asarray, theta), *options)
+
     @property
     def scale(self) -> LevelScale:
         """The meaning and range of `level`."""
         return self.model.task.scale
 
+    @ordinary_arithmetic()
     def params(self, level: float) -> dict:
         """The parameters of the network for one level, generated on first use."""
         return self._generate(self.scale.check(level))
@@ -167,6 +178,7 @@ class Restorer:
         """(height, width) of the result for an image of this (height, width)."""
         return self._source(np.broadcast_to(np.uint8(0), (1, *size, 1)), level).size
 
+    @ordinary_arithmetic()
     def apply(self, images: np.ndarray, *, level: float) -> np.ndarray:
         """Applies the network for one level, as it is: nothing is clipped or rounded.
 
@@ -178,14 +190,23 @@ class Restorer:
 
         Returns:
           float32 of the same shape.
+
+        Raises:
+          UserError: for a level out of range or an unfit array.
         """
-        images = np.asarray(images, np.float32)
+        start_jax()
+        images = _as_array(images).astype(np.float32)
+        if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+            raise UserError(
+                f"Images must be (N, H, W, C) with 1 or 3 channels, not of shape {images.shape}."
+            )
         output = np.empty(images.shape, np.float32)
         whole = (slice(0, images.shape[1]), slice(0, images.shape[2]))
         for kept, channels, restored, _ in self._restored_tiles(Source(images), level, whole):
             output[kept][..., channels] = restored
         return output
 
+    @ordinary_arithmetic()
     def restore(
         self,
         image: np.ndarray,
@@ -204,8 +225,8 @@ class Restorer:
             levels, JPEG quality, or the factor to enlarge by.
           blend: how much of the restored image to take, from 0 to 1; the rest is
             the input (for super-resolution, its bicubic enlargement).
-          window: rows and columns of the result to make; the pixels are those that
-            the whole result has there.
+          window: rows and columns of the result to make, two slices without a step; the
+            pixels are those that the whole result has there.
           progress: called with the number of pixels done and of all pixels.
 
         Returns:
@@ -213,10 +234,14 @@ class Restorer:
           by round(W * level).
 
         Raises:
-          UserError: (a ValueError) for a level out of range or an unfit array.
+          UserError: (a ValueError) for a level out of range or an unfit array or argument.
         """
-        image = np.asarray(image)
+        start_jax()
+        image = _as_array(image)
         level = self.scale.valid(level)
+        blend = real_number(blend, "blend")
+        if progress is not None and not callable(progress):
+            raise UserError(f"The progress {progress!r} cannot be called; give a function of two.")
         if not 0.0 <= blend <= 1.0:
             raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
         images = _batch_of(image)
@@ -289,7 +314,12 @@ class Restorer:
 
     def _xla_network(self, level: np.float32) -> ApplyTiles:
         params = self.params(float(level))
-        return lambda inputs, valid: np.asarray(self._apply(params, inputs, valid=valid))
+
+        @ordinary_arithmetic()  # also in the threads that it is called in
+        def network(inputs, valid):
+            return np.asarray(self._apply(params, inputs, valid=valid))
+
+        return network
 
 
 def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
@@ -339,9 +369,39 @@ def _shifted(part: slice, window: slice) -> slice:
     return slice(part.start - window.start, part.stop - window.start)
 
 
+def _made_again(model: Model, theta: Theta, memory: float, backend: str, ensemble: bool):
+    return Restorer(model, theta, memory=memory, backend=backend, self_ensemble=ensemble)
+
+
+def _as_array(image) -> np.ndarray:
+    """The image as an array of this machine's byte order."""
+    try:
+        image = np.asarray(image)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"An image must be an array of numbers ({error}).") from None
+    if image.dtype.kind not in "uif":
+        raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _is_place(value) -> bool:
+    return value is None or isinstance(value, (int, np.integer))
+
+
 def _within(window: Window | None, size: tuple[int, int]) -> Window:
     if window is None:
         return slice(0, size[0]), slice(0, size[1])
+    if not (
+        isinstance(window, (tuple, list))
+        and len(window) == 2
+        and all(isinstance(part, slice) for part in window)
+        and all(_is_place(end) for part in window for end in (part.start, part.stop, part.step))
+    ):
+        raise UserError(
+            f"The window {window!r} is not two slices of whole numbers, of rows and of columns."
+        )
+    if any(part.step not in (None, 1) for part in window):
+        raise UserError("The window has a step; give slices without one.")
     rows, columns = (slice(*part.indices(n)[:2]) for part, n in zip(window, size, strict=True))
     if rows.start >= rows.stop or columns.start >= columns.stop:
         raise UserError(f"The window lies outside the image of {size[1]}x{size[0]} pixels.")

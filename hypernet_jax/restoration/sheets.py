@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hypernet_jax.restoration.reading import Photograph
 from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.restoration.sources import Source
+from hypernet_jax.restoration.sources import Source, unit_of
 from hypernet_jax.tasks import Task
 
 __all__ = ["before_pixels", "contact_sheet", "level_text", "shown", "side_by_side", "sweep"]
@@ -69,7 +69,7 @@ def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
     pixels = _as_8_bits(pixels)
     if alpha is None:
         return pixels
-    share = alpha.astype(np.float32) / np.iinfo(alpha.dtype).max
+    share = alpha.astype(np.float32) / unit_of(alpha.dtype)
     return np.round(share * pixels + (1.0 - share) * 255.0).astype(np.uint8)
 
 
@@ -94,6 +94,8 @@ def side_by_side(task: Task, before: Photograph, after: Photograph, level: float
 
 
 def _as_8_bits(samples: np.ndarray) -> np.ndarray:
+    if samples.dtype.kind == "f":
+        return np.round(255.0 * samples.astype(np.float32)).astype(np.uint8)
     return (samples // 257).astype(np.uint8) if samples.dtype == np.uint16 else samples
 
 

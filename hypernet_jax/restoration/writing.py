@@ -2,15 +2,20 @@
 
 import dataclasses
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration.deep_writing import deep_png, tiff_file
+from hypernet_jax.restoration import exif
+from hypernet_jax.restoration.colour import profile_misfit
+from hypernet_jax.restoration.metadata import Metadata
+from hypernet_jax.restoration.pfm import encode_pfm
+from hypernet_jax.restoration.png_writing import encode_png, joined_samples
 from hypernet_jax.restoration.reading import Photograph
+from hypernet_jax.restoration.tiff_writing import encode_tiff
 
 __all__ = ["FORMATS", "Encoding", "format_of", "is_writable", "suffix_of"]
 
@@ -23,6 +28,7 @@ _SUFFIXES = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
     ".avif": "AVIF",
+    ".pfm": "PFM",
 }
 # As people write them after --format, and the ending of the files.
 FORMATS = {
@@ -32,9 +38,37 @@ FORMATS = {
     "tiff": ".tif",
     "bmp": ".bmp",
     "avif": ".avif",
+    "pfm": ".pfm",
 }
-_DEEP = ("PNG", "TIFF")
-_OPAQUE = ("JPEG", "BMP")
+# Most bits per channel, 32 being floats; 8 in the other formats.
+_DEPTH = {"PNG": 16, "TIFF": 32, "PFM": 32}
+_OPAQUE = ("JPEG", "BMP", "PFM")
+# What of `Metadata` a format has a place for, and what it is called.
+_NAMES = {
+    "profile": "colour profile",
+    "exif": "EXIF data",
+    "xmp": "XMP data",
+    "iptc": "IPTC data",
+    "comment": "comment",
+    "texts": "texts",
+}
+_CARRIED = {
+    "PNG": ("profile", "exif", "xmp", "comment", "texts"),
+    "JPEG": ("profile", "exif", "xmp", "iptc", "comment"),
+    "WEBP": ("profile", "exif", "xmp"),
+    "TIFF": ("profile", "exif", "xmp", "iptc"),
+    "AVIF": ("profile", "exif", "xmp"),
+}
+# Bytes that one segment of a JPEG file holds, less what stands before each kind of data;
+# a profile is spread over up to 255 of them.
+_SEGMENT = 65_533
+_LARGEST_IN_JPEG = {
+    "exif": _SEGMENT - 6,
+    "xmp": _SEGMENT - 29,
+    "iptc": _SEGMENT - 28,
+    "comment": _SEGMENT,
+    "profile": 255 * (_SEGMENT - 14),
+}
 # Pixels that a side may have: libjpeg's limit and that of WebP's 14 bits.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 # WebP is lossless unless a quality is asked for.
@@ -110,61 +144,124 @@ class Encoding:
         """
         height, width = photograph.pixels.shape[:2]
         self.check(form, transparent=photograph.alpha is not None, size=(height, width))
-        notes: list[str] = []
-        if photograph.deep and form not in _DEEP:
-            notes.append(f"{form} has 8 bits per channel: the 16 were rounded")
-            photograph = _rounded_to_8(photograph)
-        carried = photograph.metadata
-        if form == "BMP" and (carried.profile or carried.exif or carried.xmp):
-            notes.append("BMP cannot carry its profile, EXIF and XMP data")
+        photograph, notes = _fitting(photograph, form)
         try:
-            # Pillow leaves EXIF's own directories out of compressed TIFF files.
             if form == "TIFF":
-                return tiff_file(photograph), notes
-            if photograph.deep:
-                return deep_png(photograph), notes
-            return self._encode_shallow(photograph, form), notes
-        except (OSError, ValueError, OverflowError) as error:
+                content, more = encode_tiff(photograph)
+                return content, notes + more
+            if form == "PNG":
+                return encode_png(photograph), notes
+            if form == "PFM":
+                return encode_pfm(photograph.pixels), notes
+            return self._encode_by_pillow(photograph, form), notes
+        except (OSError, ValueError, OverflowError, struct.error) as error:
             raise UserError(
                 f"A picture of {width}x{height} pixels cannot be written as {form} "
                 f"({error}); choose another format, such as .png."
             ) from None
 
-    def _encode_shallow(self, photograph: Photograph, form: str) -> bytes:
-        pixels, metadata = photograph.pixels, photograph.metadata
-        if photograph.alpha is not None:
-            pixels = np.concatenate([pixels, photograph.alpha], axis=-1)
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    def _encode_by_pillow(self, photograph: Photograph, form: str) -> bytes:
+        metadata = photograph.metadata
+        samples = joined_samples(photograph)
         options: dict = {}
-        if form != "BMP":
-            if metadata.profile:
-                options["icc_profile"] = metadata.profile
-            if metadata.exif is not None:
-                options["exif"] = metadata.exif.tobytes()
-            if metadata.xmp and form != "PNG":
-                options["xmp"] = metadata.xmp
-        if metadata.dpi and form in ("PNG", "JPEG", "BMP"):
+        if metadata.profile:
+            options["icc_profile"] = metadata.profile
+        if metadata.exif is not None:
+            options["exif"] = b"Exif\0\0" + metadata.exif
+        if metadata.xmp:
+            options["xmp"] = metadata.xmp
+        if form == "JPEG" and metadata.comment:
+            options["comment"] = metadata.comment
+        if form == "JPEG" and metadata.iptc:
+            options["extra"] = _iptc_segment(metadata.iptc)
+        if metadata.dpi and form in ("JPEG", "BMP"):
             options["dpi"] = metadata.dpi
         quality = self.quality or _QUALITY.get(form)
-        if form == "PNG" and metadata.xmp:
-            options["pnginfo"] = PngInfo()
-            text = metadata.xmp.decode("utf-8", "replace")
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
         if form == "WEBP" and quality is None:
             options["lossless"] = True
         elif quality is not None:
             options["quality"] = quality
-        if form in ("JPEG", "AVIF") and pixels.shape[-1] > 2:
+        if form in ("JPEG", "AVIF") and samples.ndim == 3:
             options["subsampling"] = "4:4:4"
         stream = io.BytesIO()
-        picture.save(stream, form, **options)
+        Image.fromarray(samples).save(stream, form, **options)
         return stream.getvalue()
 
 
-def _rounded_to_8(photograph: Photograph) -> Photograph:
+def _iptc_segment(record: bytes) -> bytes:
+    """A segment of a JPEG file with one of Photoshop's resources, the IPTC record."""
+    padded = record + b"\0" * (len(record) % 2)
+    resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(record)) + padded
+    content = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
+
+
+def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
+    """The photograph as the format can hold it, and notes on what it cannot."""
+    notes = []
+    depth = _DEPTH.get(form, 8)
+    if photograph.depth > depth:
+        had = "floats" if photograph.depth == 32 else "16"
+        notes.append(f"{form} has {depth} bits per channel: the {had} were rounded")
+        photograph = _rounded(photograph, depth)
+    # WebP has no grey.
+    grey = photograph.pixels.shape[-1] == 1 and form != "WEBP"
+    metadata = photograph.metadata
+    if form != "PNG" and metadata.colours:
+        metadata, note = _with_profile(metadata, form, grey=grey)
+        notes += note
+    if metadata.profile and form == "WEBP" and profile_misfit(metadata.profile, grey=grey):
+        notes.append(f"{form} has no grey pictures, and the profile for them was left out")
+        metadata = dataclasses.replace(metadata, profile=None)
+    metadata, lost = _as_carried(metadata, form)
+    notes += lost
+    if form == "AVIF" and metadata.exif is not None:
+        # Pillow would move the orientation elsewhere, and write the whole block anew.
+        metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
+    return dataclasses.replace(photograph, metadata=metadata), notes
+
+
+def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
+    """Colours that a PNG file's chunks tell, as a profile where they can be."""
+    colour = metadata.colour
+    profile = metadata.profile or (None if colour is None else colour.profile(grey=grey))
+    told = dataclasses.replace(metadata, profile=profile, colours=())
+    if profile or (colour is not None and colour.is_srgb):
+        return told, []
+    names = ", ".join(name.decode() for name, _ in metadata.colours)
+    return told, [f"{form} cannot tell its colours ({names}) as the input does"]
+
+
+def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:
+    """What the format has a place for, and a note on the rest."""
+    carried = _CARRIED.get(form, ())
+    missing = [name for name in _NAMES if getattr(metadata, name) and name not in carried]
+    notes = []
+    if missing:
+        *first, last = [_NAMES[name] for name in missing]
+        listed = f"{', '.join(first)} and {last}" if first else last
+        notes.append(f"{form} cannot carry its {listed}")
+    if form == "JPEG":
+        for name, largest in _LARGEST_IN_JPEG.items():
+            if len(getattr(metadata, name) or b"") > largest:
+                missing.append(name)
+                notes.append(f"its {_NAMES[name]} is too large for JPEG and was left out")
+        if metadata.dpi and max(metadata.dpi) >= 1 << 16:
+            missing.append("dpi")
+            notes.append("its resolution is too high for JPEG and was left out")
+    empty = {name: () if name == "texts" else None for name in missing}
+    return dataclasses.replace(metadata, **empty), notes  # type: ignore[arg-type]
+
+
+def _rounded(photograph: Photograph, depth: int) -> Photograph:
+    """Samples of 8 or 16 bits, from more."""
+    kind = np.uint8 if depth == 8 else np.uint16
+
     def rounded(samples: np.ndarray) -> np.ndarray:
+        if np.issubdtype(samples.dtype, np.floating):
+            return np.round(samples.astype(np.float32) * np.float32(2**depth - 1)).astype(kind)
         # 257 times 255 is 65535.
-        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return ((samples.astype(np.uint32) + 128) // 257).astype(kind)
 
     alpha = None if photograph.alpha is None else rounded(photograph.alpha)
     return dataclasses.replace(photograph, pixels=rounded(photograph.pixels), alpha=alpha)

@@ -1,0 +1,51 @@
+"""PFM, the portable float map: a header of text, then 32-bit floats from the bottom row up."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hypernet_jax.restoration.limits import check_limit, check_unit_range
+
+__all__ = ["encode_pfm", "is_pfm", "read_pfm"]
+
+_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s")
+
+
+def is_pfm(path: Path) -> bool:
+    """Whether a file begins as a PFM file does."""
+    with path.open("rb") as file:
+        return re.match(rb"P[Ff]\s", file.read(3)) is not None
+
+
+def read_pfm(path: Path, limit: float) -> np.ndarray:
+    """Pixels, float32 (H, W, 3 or 1) in [0, 1].
+
+    Raises:
+      ValueError: if it is cut short or its header is none.
+      UserError: if it is larger than `limit`, in megapixels, or its samples are not in [0, 1].
+    """
+    with path.open("rb") as file:
+        head = _HEADER.match(file.read(256))
+        if head is None:
+            raise ValueError("its header is damaged")
+        width, height = int(head[2]), int(head[3])
+        check_limit(path, (width, height), limit)
+        channels = 3 if head[1] == b"F" else 1
+        file.seek(head.end())
+        count = width * height * channels
+        # The sign of the scale tells the byte order.
+        content = file.read(4 * count)
+    if len(content) < 4 * count or not count:
+        raise ValueError("it is cut short")
+    samples = np.frombuffer(content, "<f4" if float(head[4]) < 0 else ">f4")
+    check_unit_range(path, samples)
+    upside_down = samples.reshape(height, width, channels)
+    return np.ascontiguousarray(upside_down[::-1], np.float32)
+
+
+def encode_pfm(pixels: np.ndarray) -> bytes:
+    """A file of (H, W, 3 or 1) floats."""
+    height, width, channels = pixels.shape
+    head = f"P{'F' if channels == 3 else 'f'}\n{width} {height}\n-1.0\n"
+    return head.encode() + pixels[::-1].astype("<f4").tobytes()

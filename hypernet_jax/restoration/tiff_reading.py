@@ -1,0 +1,149 @@
+"""TIFF files of kinds that Pillow does not know: more than 8 bits, floats, rare compression."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.restoration.limits import check_limit, check_still, check_unit_range
+
+__all__ = ["is_tiff", "read_tiff"]
+
+_SIGNED, _COMPLEX = 2, (5, 6)
+_REMEDY = "convert it to a 16-bit PNG or TIFF, grey or RGB"
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF file does: Pillow does not know all of them."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Reads the samples of a TIFF file as they are stored, not turned.
+
+    Args:
+      path: the file.
+      limit: megapixels.
+
+    Returns:
+      Pixels (H, W, 3 or 1), uint8, uint16, float16 or float32; transparency (H, W, 1) of the
+      same type, or None; and half-sentences on what could not be kept.
+
+    Raises:
+      UserError: one sentence on why it cannot be restored.
+    """
+    # Imported when needed: a run of JPEG files has no use for it.
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages.first
+        check_limit(path, (page.imagewidth, page.imagelength), limit)
+        check_still(path, len(file.pages))
+        colours = _check_kind(path, page)
+        samples = page.asarray()
+        if page.axes == "SYX":
+            samples = np.moveaxis(samples, 0, -1)
+        samples = samples.reshape(page.imagelength, page.imagewidth, -1)
+        notes = []
+        if samples.dtype == np.float64:
+            samples = samples.astype(np.float32)
+            notes.append("its 64-bit floats were rounded to 32 bits")
+        if np.issubdtype(samples.dtype, np.floating):
+            samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
+            check_unit_range(path, samples)
+            white: Any = samples.dtype.type(1)
+        else:
+            samples = _scaled(samples, page.bitspersample)
+            white = np.iinfo(samples.dtype).max
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            samples[..., :1] = white - samples[..., :1]
+        if samples.shape[-1] == colours:
+            return samples, None, notes
+        pixels, alpha = samples[..., :-1], samples[..., -1:]
+        if tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+            pixels = _unassociated(pixels, alpha, white)
+        return pixels, alpha, notes
+
+
+def _check_kind(path: Path, page: Any) -> int:
+    """The number of channels of colour, or `UserError` for what cannot be restored."""
+    import tifffile
+
+    kind = _kind_of_samples(page)
+    if kind is not None:
+        raise UserError(f"The image {path} has {kind}, which are not supported; {_REMEDY}.")
+    photometric = tifffile.PHOTOMETRIC
+    grey = page.photometric in (photometric.MINISWHITE, photometric.MINISBLACK)
+    # A JPEG decoder turns YCbCr into RGB by itself.
+    as_rgb = page.photometric == photometric.YCBCR and page.compression in (6, 7)
+    if not grey and not as_rgb and page.photometric != photometric.RGB:
+        name = getattr(page.photometric, "name", str(page.photometric))
+        raise UserError(
+            f"The image {path} has its colours as {name} in {_bits(page)} bits per channel, "
+            f"which is not supported; {_REMEDY}."
+        )
+    colours = 1 if grey else 3
+    alphas = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+    # Another channel may be infrared light, or a selection.
+    known_alpha = page.samplesperpixel == colours + 1 and any(
+        extra in alphas for extra in page.extrasamples
+    )
+    if page.samplesperpixel != colours and not known_alpha:
+        raise UserError(
+            f"The image {path} has {page.samplesperpixel} channels, some of no known meaning; "
+            f"{_REMEDY}."
+        )
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise UserError(f"The image {path} has more than two dimensions; {_REMEDY}.")
+    try:
+        tifffile.TIFF.DECOMPRESSORS[page.compression]
+    except Exception:  # of whatever kind a missing decoder's is
+        name = getattr(page.compression, "name", str(page.compression))
+        raise UserError(
+            f"The image {path} is compressed as {name}, which cannot be read here; {_REMEDY}."
+        ) from None
+    return colours
+
+
+def _bits(page: Any) -> int:
+    bits = page.bitspersample
+    return int(max(bits) if isinstance(bits, tuple) else bits)
+
+
+def _kind_of_samples(page: Any) -> str | None:
+    """What the samples are, if it is nothing that can be restored."""
+    formats = page.sampleformat if isinstance(page.sampleformat, tuple) else (page.sampleformat,)
+    bits = _bits(page)
+    if _SIGNED in formats:
+        return f"signed {bits}-bit samples"
+    if any(one in _COMPLEX for one in formats):
+        return "samples of complex numbers"
+    if page.dtype is not None and np.issubdtype(page.dtype, np.floating):
+        return None if page.dtype in (np.float16, np.float32, np.float64) else f"{bits}-bit floats"
+    if page.dtype in (np.uint8, np.uint16):
+        return None
+    return f"{bits}-bit integer samples"
+
+
+def _scaled(samples: np.ndarray, bits: int | tuple[int, ...]) -> np.ndarray:
+    """Samples of so many bits as 8- or 16-bit ones."""
+    depth = int(bits[0] if isinstance(bits, tuple) else bits)
+    full = 8 * samples.dtype.itemsize
+    samples = samples.astype(samples.dtype.newbyteorder("="))
+    if depth >= full:
+        return samples
+    factor = np.float32((2**full - 1) / (2**depth - 1))
+    return np.round(samples * factor).astype(samples.dtype)
+
+
+def _unassociated(pixels: np.ndarray, alpha: np.ndarray, white: Any) -> np.ndarray:
+    """Colours that were multiplied by their transparency as they were before."""
+    floating = np.issubdtype(pixels.dtype, np.floating)
+    least = np.float32(white) * (1e-6 if floating else 1.0 / white)
+    share = np.maximum(alpha.astype(np.float32), least) / np.float32(white)
+    before = np.minimum(pixels.astype(np.float32) / share, np.float32(white))
+    return (before if floating else np.round(before)).astype(pixels.dtype)
