@@ -1,6 +1,8 @@
 """The one exception type that means "the user can put this right"."""
 
-__all__ = ["UserError", "is_device_full"]
+import math
+
+__all__ = ["UserError", "is_device_full", "real_number"]
 
 
 class UserError(ValueError):
@@ -14,3 +16,14 @@ class UserError(ValueError):
 def is_device_full(error: Exception) -> bool:
     """Whether XLA says that a device has no memory left: by its text, without importing jax."""
     return str(error).startswith("RESOURCE_EXHAUSTED")
+
+
+def real_number(value, name: str) -> float:
+    """The value as a finite float, or `UserError` with the name of what it was given for."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"The {name} {value!r} is not a number; give one.") from None
+    if not math.isfinite(number):
+        raise UserError(f"The {name} is {number}; give a finite number.")
+    return number

@@ -149,14 +149,14 @@ class LevelScale:
         """
         try:
             value = float(level)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f"The level {level!r} is not a number; give a {self.describe()}."
             ) from None
         with np.errstate(over="ignore"):
             low, single, high = np.array([self.low, value, self.high], np.float32)
         if not math.isfinite(value) or not low <= single <= high:
-            raise UserError(f"The level {value:g} is out of range; give a {self.describe()}.")
+            raise UserError(f"The level {value:.9g} is out of range; give a {self.describe()}.")
         return value
 
     @property

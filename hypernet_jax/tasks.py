@@ -86,6 +86,13 @@ class Task:
     estimate: Callable[[np.ndarray, Path | None], Estimate] | None = None
     enlarges: bool = False
 
+    def __reduce__(self):
+        # By name: functions that are compiled, or have no name, cannot be pickled.
+        known = TASKS.get(self.name)
+        if known is None or dataclasses.replace(self, scale=known.scale) != known:
+            return super().__reduce__()
+        return _task_of_scale, (self.name, self.scale)
+
     def network_input(self, image: np.ndarray, level: float) -> np.ndarray:
         """What the network is given for a user's image (HWC, 8-bit range); float32 or as it is."""
         if not self.enlarges:
@@ -124,6 +131,10 @@ class Task:
                 f"choose one of {', '.join(self.protocols)}."
             )
         return name, self.protocols[name]
+
+
+def _task_of_scale(name: str, scale: LevelScale) -> Task:
+    return dataclasses.replace(TASKS[name], scale=scale)
 
 
 def _luma_plane(image: np.ndarray, level: float) -> np.ndarray:

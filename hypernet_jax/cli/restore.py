@@ -1,15 +1,21 @@
 """`hypernet-jax restore`: image files and folders in, image files out."""
 
 import argparse
+import contextlib
+import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.files import ensure_folder, local_path, write_atomically
 from hypernet_jax.restoration import batch
 from hypernet_jax.restoration.photographs import (
     AUTO,
@@ -28,6 +34,9 @@ from hypernet_jax.tasks import Task, get_task
 from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
+
+# As people write standard input and output.
+_PIPE = "-"
 
 
 def load_restorer(
@@ -82,9 +91,43 @@ def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
     return estimator.estimate
 
 
+@contextlib.contextmanager
+def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The arguments with files in place of standard input and output, "-"."""
+    if _PIPE not in (*args.images, args.output):
+        yield args
+        return
+    if len(args.images) > 1:
+        raise UserError("Standard input or output, -, takes one image; give files and a folder.")
+    if args.compare:
+        raise UserError("--compare writes a second file beside the output; leave it out with -.")
+    output = Path(args.output)
+    names_file = args.output == _PIPE or (output.suffix and not output.is_dir())
+    if args.images == [_PIPE] and not names_file:
+        raise UserError("An image from standard input needs the name of a file as output.")
+    if args.output == _PIPE and sys.stdout.isatty():
+        raise UserError("An image is not for a terminal; send the output to a file or program.")
+    with tempfile.TemporaryDirectory() as folder:
+        changes: dict[str, Any] = {}
+        if args.images == [_PIPE]:
+            source = Path(folder, "standard-input")
+            source.write_bytes(sys.stdin.buffer.read())
+            changes["images"] = [str(source)]
+        if args.output == _PIPE:
+            suffix = suffix_of(args.format or "png", Path(args.images[0]))
+            output = Path(folder, f"standard-output{suffix}")
+            changes |= {"output": str(output), "format": None}
+        with contextlib.redirect_stdout(sys.stderr if args.output == _PIPE else sys.stdout):
+            yield argparse.Namespace(**(vars(args) | changes))
+        if args.output == _PIPE:
+            sys.stdout.buffer.write(output.read_bytes())
+            sys.stdout.buffer.flush()
+
+
 def _jobs(args: argparse.Namespace) -> list[batch.Job]:
-    inputs, output = [Path(image) for image in args.images], Path(args.output)
-    named = not output.is_dir() and output.suffix
+    inputs, output = [local_path(image) for image in args.images], local_path(args.output)
+    is_folder = output.is_dir() or args.output.endswith(("/", os.sep))
+    named = not is_folder and output.suffix
     if any(path.is_dir() for path in inputs) or len(inputs) > 1:
         if named and is_writable(output):
             raise UserError(f"Several images need a folder as output, and {output} names a file.")
@@ -166,6 +209,10 @@ def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options
 
 def restore(args: argparse.Namespace) -> int:
     """Restores files and folders; returns 1 if some of several files failed, else 0."""
+    return run_interruptibly(lambda: _restore(args))
+
+
+def _restore(args: argparse.Namespace) -> int:
     # What Pillow has to say of a file's oddities is no error.
     warnings.filterwarnings("ignore", module="PIL")
     if args.jobs < 1:
@@ -190,6 +237,11 @@ def restore(args: argparse.Namespace) -> int:
         limit=args.limit,
         estimator=_estimator(args, restorer.model.task),
     )
+    with _piped(args) as piped:
+        return _restore_all(restorer, options, piped)
+
+
+def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir()
     if args.sweep is not None:
