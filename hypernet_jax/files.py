@@ -3,8 +3,10 @@
 import contextlib
 import os
 import re
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
@@ -15,10 +17,11 @@ __all__ = [
     "first_free",
     "local_path",
     "remove_partial_files",
+    "temporary_folder",
     "write_atomically",
 ]
 
-# Files that are being written now.
+# Files that are being written now, and temporary folders.
 _partial: set[Path] = set()
 
 # A path made of an address has one slash after the colon, and Windows' drives one letter before.
@@ -93,6 +96,17 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
         _remove(beside)
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards, or when the process is stopped."""
+    folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-"))
+    _partial.add(folder)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def remove_partial_files() -> None:
     """Removes what is written partly now: for a process that ends in the middle of its work."""
     for path in list(_partial):
@@ -100,6 +114,8 @@ def remove_partial_files() -> None:
 
 
 def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     _partial.discard(path)

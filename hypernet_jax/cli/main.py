@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.version import __version__
 
 __all__ = ["main"]
@@ -267,10 +268,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status (mistakes exit with status 2)."""
     with exit_with_sentence():
-        from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+        with stopping_at_once():
+            from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 
-        args = _parser().parse_args(argv)
-        start_jax()
+            args = _parser().parse_args(argv)
+            start_jax()
         with ordinary_arithmetic():
             return args.run(args)
 

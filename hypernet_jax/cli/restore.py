@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder, local_path, write_atomically
+from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
 from hypernet_jax.restoration import batch
 from hypernet_jax.restoration.photographs import (
     AUTO,
@@ -107,7 +106,7 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         raise UserError("An image from standard input needs the name of a file as output.")
     if args.output == _PIPE and sys.stdout.isatty():
         raise UserError("An image is not for a terminal; send the output to a file or program.")
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         changes: dict[str, Any] = {}
         if args.images == [_PIPE]:
             source = Path(folder, "standard-input")

@@ -111,7 +111,7 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
         profile=info.get("icc_profile") or None,
         exif=block,
         xmp=packet,
-        dpi=_dpi(info.get("dpi")),
+        dpi=_own_dpi(picture) or _exif_dpi(block),
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
         comment=comment if isinstance(comment, bytes) else None,
         colours=colours,
@@ -224,6 +224,20 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         except (ValueError, zlib.error):
             continue
     return kept, raw
+
+
+def _own_dpi(picture: Image.Image) -> tuple[float, float] | None:
+    """What the file itself says, where Pillow has not taken one number from EXIF for both."""
+    if picture.format in ("JPEG", "MPO") and picture.info.get("jfif_unit") not in (1, 2):
+        return None
+    return _dpi(picture.info.get("dpi"))
+
+
+def _exif_dpi(block: bytes | None) -> tuple[float, float] | None:
+    if block is None:
+        return None
+    found = exif.read_directories(io.BytesIO(block))
+    return tiff_dpi(found.order, {field.tag: field for field in found.image})
 
 
 def tiff_dpi(order: str, by_tag: dict[int, exif.Field]) -> tuple[float, float] | None:

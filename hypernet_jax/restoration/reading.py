@@ -9,7 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    SAMPLEFORMAT,
+    TiffImageFile,
+)
 
 from hypernet_jax.data.images import open_header, told_of
 from hypernet_jax.errors import UserError
@@ -177,12 +183,14 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
     notes: list[str] = []
     _check_frames(picture, path, notes)
     bits, form = _bits(picture, path), picture.format
-    tiff = isinstance(picture, TiffImageFile)
-    if tiff:
-        # Pillow would turn TIFF files alone, and stumble over odd orientations.
+    if isinstance(picture, TiffImageFile):
+        # Pillow turns TIFF files alone: wrongly where they are not compressed, and not at all
+        # where their orientation is an odd one. So it reads them as they are stored.
         picture.getexif = Image.Exif  # type: ignore[method-assign]
+        picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
     picture.load()
     stored = picture.size
+    tiff = isinstance(picture, TiffImageFile)
     found = read_tiff_metadata(path, stored) if tiff else read_metadata(picture, path)
     if bits > 8:
         deep = read_deep(path, form, picture)

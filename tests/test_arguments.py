@@ -1,0 +1,98 @@
+"""Mistakes in the Python interface are `UserError`s; what looks odd but is right works."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from hypernet_jax import Restorer, UserError
+from hypernet_jax.restoration.photographs import Options, restore_file
+from hypernet_jax.tasks import TASKS
+
+from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"level": None}, {"level": "much"}, {"level": [1, 2]}, {"level": 10**400}, {"level": 1j},
+        {"level": np.zeros(3)}, {"level": object()}, {"level": float("nan")}, {"level": b"\xff"},
+        {"blend": "half"}, {"blend": None}, {"blend": float("nan")}, {"blend": [1]}, {"blend": 2},
+        {"window": 3}, {"window": (slice(0, 3),)}, {"window": (0, 3)}, {"window": "all"},
+        {"window": (slice(0, 3), slice("a", "b"))}, {"window": (slice(0.5, 3), slice(0, 3))},
+        {"window": (slice(0, 9, 2), slice(0, 3))}, {"window": (slice(9, 3, -1), slice(0, 3))},
+        {"window": (slice(50, 60), slice(0, 3))}, {"progress": 3},
+        {"image": "photo.png"}, {"image": None}, {"image": [[1, 2], [3]]}, {"image": IMAGE > 3},
+        {"image": IMAGE.astype(complex)}, {"image": IMAGE.astype(np.int16)}, {"image": 5.0},
+        {"image": np.full((4, 4), np.nan)}, {"image": IMAGE[..., :2]}, {"image": IMAGE[:0]},
+        {"image": np.array([["a"]])}, {"image": np.zeros((2, 2, 2, 2, 3), np.uint8)},
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_restore(wrong):
+    with pytest.raises(UserError) as told:
+        RESTORER.restore(**({"image": IMAGE, "level": 20} | wrong))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"memory": "all"}, {"memory": None}, {"memory": float("nan")}, {"memory": -1},
+        {"backend": "tensorrt"}, {"backend": None}, {"backend": []},
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_a_restorer(wrong):
+    with pytest.raises(UserError):
+        Restorer(RESTORER.model, tiny_theta(tiny_config()), **wrong)
+
+
+def test_wrong_arguments_of_apply_files_and_names(tmp_path):
+    for images in ("x", None, IMAGE, np.zeros((1, 4, 4, 2)), np.zeros((0, 4, 4, 3))):
+        with pytest.raises(UserError):
+            RESTORER.apply(images, level=20)
+    for name in (3, None, "nothing", tmp_path):
+        with pytest.raises(UserError):
+            Restorer.from_pretrained(name)
+    with pytest.raises(UserError, match="not both"):
+        restore_file(RESTORER, "in.png", "out.png", Options(5.0), level=10)
+    with pytest.raises(UserError, match="no path"):
+        restore_file(RESTORER, None, "out.png", level=10)
+
+
+def test_a_level_just_out_of_range_is_told_with_its_digits():
+    with pytest.raises(UserError, match=r"level 100\.0001 is out of range"):
+        RESTORER.restore(IMAGE, level=100.0001)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_arrays_of_the_other_byte_order(dtype):
+    image = IMAGE.astype(dtype) * 257 if dtype is np.uint16 else (IMAGE / 255).astype(dtype)
+    other = image.astype(np.dtype(dtype).newbyteorder())
+    np.testing.assert_array_equal(
+        RESTORER.restore(other, level=20), RESTORER.restore(image, level=20)
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_restorers_can_be_copied_and_pickled(task, again):
+    restorer = tiny_restorer(task)
+    level = TASKS[task].starting_level
+    made = again(restorer)
+    assert made is not restorer and made.scale == restorer.scale
+    np.testing.assert_array_equal(
+        made.restore(IMAGE, level=level), restorer.restore(IMAGE, level=level)
+    )
+
+
+def test_a_task_of_ones_own_is_not_taken_for_a_shipped_one():
+    import dataclasses
+
+    own = dataclasses.replace(TASKS["denoise"], estimate=None)
+    assert pickle.loads(pickle.dumps(own)) == own
+    assert pickle.loads(pickle.dumps(TASKS["denoise"])) == TASKS["denoise"]

@@ -1,0 +1,171 @@
+"""Kinds of files: those that are read, and the true reason why others are not."""
+
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from hypernet_jax import UserError
+from hypernet_jax.restoration.pfm import encode_pfm
+from hypernet_jax.restoration.photographs import Options, restore_file
+from hypernet_jax.restoration.reading import read_photograph
+
+from .test_restoration import RESTORER
+
+IDENTITY = Options(0.0, blend=0.0)
+RAMP = np.linspace(0, 1, 20 * 24 * 3, dtype=np.float32).reshape(20, 24, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_floats_from_0_to_1_stay_floats(dtype, channels, order, tmp_path):
+    samples = np.concatenate([RAMP, RAMP[..., :1]], axis=-1)[..., -channels:].astype(dtype)
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        samples[..., 0] if channels == 1 else samples,
+        photometric="rgb" if channels > 2 else "minisblack",
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        byteorder=order,
+    )
+    restored = restore_file(RESTORER, tmp_path / "in.tif", tmp_path / "out.tif", IDENTITY)
+    out = tifffile.imread(tmp_path / "out.tif").reshape(samples.shape)
+    assert out.dtype == (np.float16 if dtype is np.float16 else np.float32)
+    np.testing.assert_array_equal(out, samples.astype(out.dtype))
+    assert ("64-bit" in " ".join(restored.notes)) == (dtype is np.float64)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_float_maps(channels, big_endian, tmp_path):
+    samples = RAMP[..., :channels]
+    content = encode_pfm(samples)
+    if big_endian:
+        head, _, _ = content.partition(b"-1.0\n")
+        content = head + b"1.0\n" + samples[::-1].astype(">f4").tobytes()
+    (tmp_path / "in.pfm").write_bytes(content)
+    restore_file(RESTORER, tmp_path / "in.pfm", tmp_path / "out.pfm", IDENTITY)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "out.pfm").pixels, samples)
+    restored = restore_file(RESTORER, tmp_path / "in.pfm", tmp_path / "out.png", IDENTITY)
+    assert restored.notes == ("PNG has 16 bits per channel: the floats were rounded",)
+    found = read_photograph(tmp_path / "out.png").pixels
+    np.testing.assert_array_equal(found, np.round(samples * np.float32(65535)))
+
+
+def test_bmp_of_16_bits_per_pixel(tmp_path):
+    width, height = 8, 6
+    packed = np.random.default_rng(0).integers(0, 1 << 16, (height, width), np.uint16)
+    for compression, masks in ((3, (0xF800, 0x7E0, 0x1F)), (0, ())):
+        head = struct.pack(
+            "<IiiHHIIiiII", 40, width, height, 1, 16, compression, packed.nbytes, 0, 0, 0, 0
+        ) + struct.pack(f"<{len(masks)}I", *masks)
+        file = struct.pack("<IHHI", 14 + len(head) + packed.nbytes, 0, 0, 14 + len(head))
+        (tmp_path / "in.bmp").write_bytes(b"BM" + file + head + packed.astype("<u2").tobytes())
+        found = read_photograph(tmp_path / "in.bmp").pixels
+        with Image.open(tmp_path / "in.bmp") as picture:
+            np.testing.assert_array_equal(found, np.asarray(picture.convert("RGB")))
+
+
+REFUSED = {
+    "u32": ((RAMP * 2**31).astype(np.uint32), {}, "32-bit integer samples"),
+    "i16": ((RAMP * 2**15 - 2**14).astype(np.int16), {}, "signed 16-bit samples"),
+    "i8": ((RAMP * 100).astype(np.int8), {}, "signed 8-bit samples"),
+    "u64": ((RAMP * 2**40).astype(np.uint64), {}, "64-bit integer samples"),
+    "c64": (RAMP[..., 0].astype(np.complex64), {"photometric": "minisblack"}, "complex numbers"),
+    "above": (RAMP * 2, {}, "floating-point samples from 0 to 2"),
+    "nan": (np.where(RAMP > 0.5, np.nan, RAMP), {}, "floating-point samples from nan"),
+    "cmyk16": (
+        np.zeros((9, 8, 4), np.uint16), {"photometric": "separated"}, "SEPARATED in 16 bits"
+    ),
+    "five": (
+        np.zeros((9, 8, 5), np.uint16), {"extrasamples": ["unspecified"] * 2}, "no known meaning"
+    ),
+    "pages": (np.zeros((2, 9, 8), np.float32), {"photometric": "minisblack"}, "2 frames or pages"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refusal_gives_the_true_reason(kind, tmp_path):
+    samples, options, reason = REFUSED[kind]
+    tifffile.imwrite(tmp_path / "in.tif", samples, **({"photometric": "rgb"} | options))
+    with pytest.raises(UserError, match=reason) as told:
+        read_photograph(tmp_path / "in.tif")
+    assert "damaged" not in str(told.value) and "not an image" not in str(told.value)
+
+
+@pytest.mark.parametrize("compression", ["webp", "jpegxl", "zstd", "lzma", "png"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rare_compressions_are_read_or_named(compression, dtype, tmp_path):
+    if compression == "webp" and dtype is np.uint16:
+        return
+    samples = (RAMP * np.iinfo(dtype).max).astype(dtype)
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        samples,
+        photometric="rgb",
+        compression=compression,
+        compressionargs={"lossless": True} if compression == "jpegxl" else None,
+    )
+    found = read_photograph(tmp_path / "in.tif").pixels
+    assert found.dtype == dtype
+    error = np.abs(found.astype(int) - samples).max()
+    assert error <= (0 if compression != "webp" else 40)
+
+
+def test_a_compression_that_is_not_known_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", (RAMP * 255).astype(np.uint8), photometric="rgb")
+    content = bytearray((tmp_path / "in.tif").read_bytes())
+    at = content.index(struct.pack("<HHII", 259, 3, 1, 1)) + 8
+    content[at : at + 2] = struct.pack("<H", 32809)  # ThunderScan
+    (tmp_path / "in.tif").write_bytes(content)
+    with pytest.raises(UserError, match="compressed as THUNDERSCAN"):
+        read_photograph(tmp_path / "in.tif")
+
+
+@pytest.mark.parametrize("orientation", [0, 9, (6, 6), "6"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_odd_orientations_of_tiff_files(orientation, deep, tmp_path):
+    samples = (RAMP * 255).astype(np.uint8)
+    samples = samples.astype(np.uint16) * 257 if deep else samples
+    kinds = {int: ("H", 1), tuple: ("H", 2), str: ("s", 0)}
+    kind, count = kinds[type(orientation)]
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        samples,
+        photometric="rgb",
+        extratags=[(274, kind, count, orientation, True)],
+    )
+    # Two values begin with the one that counts.
+    turned = orientation == (6, 6)
+    expected = np.rot90(samples, -1) if turned else samples
+    np.testing.assert_array_equal(read_photograph(tmp_path / "in.tif").pixels, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_uncompressed_grey_tiff_files_are_turned_rightly(orientation, tmp_path):
+    samples = (RAMP[..., 0] * 255).astype(np.uint8)
+    tifffile.imwrite(
+        tmp_path / "in.tif",
+        samples,
+        photometric="minisblack",
+        extratags=[(274, "H", 1, orientation, True)],
+    )
+    tags = Image.Exif()
+    tags[0x112] = orientation
+    Image.fromarray(samples).save(tmp_path / "in.png", exif=tags)
+    found = read_photograph(tmp_path / "in.tif").pixels
+    np.testing.assert_array_equal(found, read_photograph(tmp_path / "in.png").pixels)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
+@pytest.mark.parametrize("profile", [b"no profile " * 20, b"", None])
+def test_inks_and_lab_with_a_broken_profile_are_converted(mode, profile, tmp_path):
+    picture = Image.fromarray((RAMP * 255).astype(np.uint8))
+    picture = picture.convert("CMYK") if mode == "CMYK" else Image.merge("LAB", picture.split())
+    picture.save(tmp_path / "in.tif", icc_profile=profile)
+    found = read_photograph(tmp_path / "in.tif")
+    assert found.pixels.shape == RAMP.shape
+    word = "plain formula" if mode == "CMYK" else "Lab was converted to sRGB"
+    assert word in found.notes[0]

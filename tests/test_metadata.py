@@ -1,0 +1,321 @@
+"""What a photograph carries beside its pixels reaches the output as it was."""
+
+import io
+import struct
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from hypernet_jax.restoration import exif, xmp
+from hypernet_jax.restoration.colour import Colour
+from hypernet_jax.restoration.metadata import Metadata
+from hypernet_jax.restoration.photographs import Options, restore_file
+from hypernet_jax.restoration.png_chunks import read_chunks, with_chunks
+from hypernet_jax.restoration.reading import Photograph, read_photograph
+from hypernet_jax.restoration.writing import Encoding
+
+from . import tiff_blocks
+from .test_restoration import RESTORER
+from .tiff_blocks import EXIF
+
+FORMS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+GREY_PROFILE = Colour(transfer=1.8).profile(grey=True)
+
+
+def encoded(form, pixels=PIXELS, **metadata):
+    content, notes = Encoding().encode(
+        Photograph(pixels, metadata=Metadata(**metadata).of_size(9, 6)), form
+    )
+    return content, notes
+
+
+def block_of(form, content):
+    """The EXIF block of a file, or the TIFF file itself."""
+    if form == "TIFF":
+        return content
+    return Image.open(io.BytesIO(content)).info["exif"].removeprefix(b"Exif\0\0")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from("<>"), tiff_blocks.directories(), st.sampled_from(FORMS))
+def test_exif_fields_of_every_type_come_out_byte_for_byte(order, directories, form):
+    if not directories:
+        return
+    block = tiff_blocks.build(order, directories)
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).save(stream, "JPEG", exif=b"Exif\0\0" + block)
+    content, notes = encoded(form, exif=exif.without_old_picture(block, turned=False))
+    assert notes == []
+    found = block_of(form, content)
+    if form == "TIFF":
+        found = tiff_blocks.read(found)
+        for pointer, fields in directories.items():
+            assert fields.items() <= found[pointer].items()
+    else:
+        assert found == block
+    # And from a TIFF file, whose fields make a block anew.
+    tiff, _ = encoded("TIFF", exif=block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pathlib.Path.open", lambda path, mode: io.BytesIO(tiff))
+        from pathlib import Path
+
+        from hypernet_jax.restoration.metadata import read_tiff_metadata
+
+        carried = read_tiff_metadata(Path("any.tif"), (9, 6))[0]
+    again = tiff_blocks.read(carried.exif)
+    assert carried.exif[:2] == block[:2]
+    for pointer, fields in directories.items():
+        assert fields.items() <= again[pointer].items()
+
+
+def test_only_what_changes_is_changed(tmp_path):
+    """Of a block like a camera's: orientation, sizes, resolutions, thumbnail."""
+    name = "Jörg".encode()
+    rationals = [struct.pack(">II", value, 1) for value in (300, 150)]
+    directories = {
+        0: {
+            0x112: (3, 1, struct.pack(">H", 6)),
+            0x13B: (2, 6, name + b"\0"),
+            0x11A: (5, 1, rationals[0]),
+            0x11B: (5, 1, rationals[1]),
+        },
+        EXIF: {
+            0xA002: (3, 1, struct.pack(">H", 9)),
+            0xA003: (4, 1, struct.pack(">I", 6)),
+            0x927C: (7, 9, b"makernote"),
+        },
+    }
+    block = bytearray(tiff_blocks.build(">", directories))
+    thumbnail = b"\xff\xd8 the old picture \xff\xd9"
+    # A second directory at the end, which the first one leads to, and the picture after it.
+    (first,) = struct.unpack_from(">I", block, 4)
+    (count,) = struct.unpack_from(">H", block, first)
+    struct.pack_into(">I", block, first + 2 + 12 * count, len(block))
+    picture_at = len(block) + 2 + 24 + 4
+    block += struct.pack(">HHHIIHHII", 2, 0x201, 4, 1, picture_at, 0x202, 4, 1, len(thumbnail))
+    block += bytes(4) + thumbnail
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", exif=b"Exif\0\0" + bytes(block))
+    for ending in ("jpg", "png", "webp", "avif", "tif"):
+        output = tmp_path / f"out.{ending}"
+        restored = restore_file(RESTORER, tmp_path / "in.jpg", output, Options(9.0))
+        assert restored.size == (6, 9)
+        content = output.read_bytes()
+        assert name in content and b"old picture" not in content
+        form = {"jpg": "JPEG", "tif": "TIFF"}.get(ending, ending.upper())
+        found = tiff_blocks.read(block_of(form, content))
+        assert found[0].get(0x112, (3, 1, b"\0\1"))[2] == b"\0\1"
+        assert found[0][0x11A][2] == rationals[1] and found[0][0x11B][2] == rationals[0]
+        assert found[EXIF][0xA002] == (3, 1, struct.pack(">H", 6))
+        assert found[EXIF][0xA003] == (4, 1, struct.pack(">I", 9))
+        assert found[EXIF][0x927C] == directories[EXIF][0x927C]
+        assert Image.open(output).getexif().get(0x112, 1) == 1
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60), st.sampled_from([b"II*\0", b"MM\0*", b""]), st.booleans())
+def test_damaged_blocks_end_in_values_or_a_value_error(rest, head, turned):
+    block = head + rest
+    try:
+        exif.read_directories(io.BytesIO(block))
+    except ValueError:
+        return
+    for changed in (
+        exif.without_old_picture(block, turned=turned),
+        exif.with_size(block, 70_000, 3),
+        exif.without_orientation(block),
+    ):
+        assert changed[:4] == block[:4] and len(changed) <= len(block)
+
+
+DESCRIPTION = (
+    "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF "
+    "xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description rdf:about='' {}"
+    "</rdf:RDF></x:xmpmeta>"
+)
+TIFF_NAMESPACE = "http://ns.adobe.com/tiff/1.0/"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        f"xmlns:tiff='{TIFF_NAMESPACE}' tiff:Orientation='6' dc='é > e'/>",
+        f'xmlns:t="{TIFF_NAMESPACE}" t:Orientation = "6"></rdf:Description>',
+        f"xmlns:t='{TIFF_NAMESPACE}'><t:Orientation> 6\n</t:Orientation></rdf:Description>",
+        f"><o:Orientation xmlns:o='{TIFF_NAMESPACE}'>&#54;</o:Orientation></rdf:Description>",
+        'tiff:Orientation="6"/>',
+    ],
+)
+def test_xmp_orientation_in_any_spelling(spelling, tmp_path):
+    packet = DESCRIPTION.format(spelling).encode()
+    assert xmp.orientation_of(packet) == 6
+    left = xmp.without(packet, xmp.ORIENTATION)
+    assert xmp.orientation_of(left) is None and xmp.without(left, xmp.SIZES) == left
+    assert left.count(b"rdf:Description") == packet.count(b"rdf:Description")
+    # XMP alone turns the picture too, and EXIF's word comes before it.
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", xmp=packet)
+    found = read_photograph(tmp_path / "in.jpg")
+    assert found.pixels.shape == (9, 6, 3) and found.metadata.xmp == left
+    tags = Image.Exif()
+    tags[0x112] = 1
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", xmp=packet, exif=tags)
+    assert read_photograph(tmp_path / "in.jpg").pixels.shape == (6, 9, 3)
+
+
+def test_xmp_that_is_no_xml_is_kept_unless_the_picture_was_turned(tmp_path):
+    for orientation, kept in ((1, b"<x tiff:Orientation='6'"), (6, None)):
+        tags = Image.Exif()
+        tags[0x112] = orientation
+        Image.fromarray(PIXELS).save(
+            tmp_path / "in.jpg", xmp=b"<x tiff:Orientation='6'", exif=tags.tobytes()
+        )
+        found = read_photograph(tmp_path / "in.jpg")
+        assert found.metadata.xmp == kept
+        assert ("XMP" in " ".join(found.notes)) == (kept is None)
+
+
+def test_sizes_and_thumbnails_leave_xmp_when_they_no_longer_hold():
+    packet = DESCRIPTION.format(
+        "xmlns:exif='http://ns.adobe.com/exif/1.0/' exif:PixelXDimension='9'>"
+        "<xmp:Thumbnails xmlns:xmp='http://ns.adobe.com/xap/1.0/'><a/></xmp:Thumbnails>"
+        "</rdf:Description>"
+    ).encode()
+    metadata = Metadata(xmp=packet, size=(9, 6))
+    assert metadata.of_size(9, 6).xmp == packet
+    assert b"PixelX" not in metadata.of_size(18, 12).xmp
+    assert b"<a/>" not in xmp.without(packet, xmp.THUMBNAILS)
+
+
+CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+COLOURS = {
+    "linear": [(b"gAMA", struct.pack(">I", 100000))],
+    "wide": [(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", CHROMATICITIES)],
+    "srgb": [(b"sRGB", b"\0")],
+    "p3": [(b"cICP", bytes([12, 13, 0, 1]))],
+    "pq": [(b"cICP", bytes([9, 16, 0, 1]))],
+}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+@pytest.mark.parametrize("depth", [8, 16])
+def test_colours_told_without_a_profile(name, depth, tmp_path):
+    samples = PIXELS if depth == 8 else PIXELS.astype(np.uint16) * 257
+    (tmp_path / "in.png").write_bytes(
+        with_chunks(bytes(imagecodecs.png_encode(samples)), COLOURS[name])
+    )
+    restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.png", Options(9.0))
+    assert list(read_chunks(tmp_path / "out.png")) == COLOURS[name]
+    restored = restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.tif", Options(9.0))
+    profile = Image.open(tmp_path / "out.tif").info.get("icc_profile")
+    told = " ".join(restored.notes)
+    assert ("HDR (PQ)" in told and "cannot tell its colours" in told) == (name == "pq")
+    assert ("linear in light" in told) == (name == "linear")
+    assert (profile is not None) == (name in ("linear", "wide", "p3"))
+
+
+def test_a_profile_made_of_colours_means_them():
+    """Against the adaptation that LittleCMS makes of its own sRGB profile."""
+    made = Colour(transfer="sRGB", primaries=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.0601))
+    assert made.is_srgb and made.profile(grey=False) is None
+    p3 = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06))
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(p3.profile(grey=False)))
+    srgb = ImageCms.createProfile("sRGB")
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    rgb = Image.fromarray(np.array([[[255, 0, 0], [234, 51, 35], [128, 128, 128]]], np.uint8))
+    shown = np.asarray(ImageCms.profileToProfile(rgb, profile, srgb, renderingIntent=intent))
+    # Red of P3 is beyond sRGB's, whose own red is (234, 51, 35) there; greys are greys.
+    np.testing.assert_array_equal(shown[0, 0], [255, 0, 0])
+    np.testing.assert_allclose(shown[0, 1], [255, 0, 0], atol=3)
+    np.testing.assert_allclose(shown[0, 2], [128, 128, 128], atol=1)
+
+
+def test_avif_code_points_become_a_profile(tmp_path):
+    content = bytearray(imagecodecs.avif_encode(PIXELS, level=100))
+    at = content.index(b"colrnclx") + 8
+    content[at : at + 4] = struct.pack(">HH", 12, 13)
+    (tmp_path / "in.avif").write_bytes(content)
+    found = read_photograph(tmp_path / "in.avif")
+    assert found.metadata.colours == ((b"cICP", bytes([12, 13, 0, 1])),)
+    out, notes = Encoding().encode(found, "JPEG")
+    assert notes == [] and Image.open(io.BytesIO(out)).info["icc_profile"][16:20] == b"RGB "
+
+
+@pytest.mark.parametrize("form", [*FORMS, "BMP", "PFM"])
+def test_what_a_format_has_no_place_for_is_said(form):
+    texts = ((b"tEXt", b"Author\0J\xf6rg"), (b"zTXt", b"Long\0\0" + zlib.compress(b"text")))
+    carried = {
+        "texts": (texts, "texts", ("PNG",)),
+        "comment": (b"a comment \xff", "comment", ("PNG", "JPEG")),
+        "iptc": (b"\x1c\x02\x05\0\x03abc", "IPTC data", ("JPEG", "TIFF")),
+        "xmp": (b"<x/>", "XMP data", FORMS),
+        "exif": (tiff_blocks.build("<", {0: {0x13B: (2, 5, b"name\0")}}), "EXIF data", FORMS),
+    }
+    for field, (value, called, places) in carried.items():
+        content, notes = encoded(form, **{field: value})
+        assert bool(notes) == (form not in places), (field, notes)
+        if notes:
+            assert notes == [f"{form} cannot carry its {called}"]
+        elif field == "texts":
+            assert all(data in content for _, data in texts)
+        elif field != "exif":
+            assert value in content
+
+
+def test_comments_and_records_are_read_again(tmp_path):
+    for form, ending in (("JPEG", "jpg"), ("TIFF", "tif"), ("PNG", "png")):
+        content, _ = encoded(form, comment="für dich".encode(), iptc=b"\x1c\x02\x05\0\x03abc")
+        (tmp_path / f"in.{ending}").write_bytes(content)
+        found = read_photograph(tmp_path / f"in.{ending}").metadata
+        if form == "JPEG":
+            assert found.comment == "für dich".encode()
+            assert found.iptc == b"\x1c\x02\x05\0\x03abc"
+        if form == "TIFF":
+            assert tiff_blocks.read(found.exif)[0][33723][2] == b"\x1c\x02\x05\0\x03abc"
+        if form == "PNG":
+            assert found.texts == ((b"iTXt", b"Comment\0\0\0\0\0" + "für dich".encode()),)
+
+
+def test_what_is_too_large_for_jpeg_is_left_out_and_said():
+    large = bytes(70_000)
+    block = tiff_blocks.build("<", {EXIF: {0x927C: (7, len(large), large)}})
+    content, notes = encoded("JPEG", exif=block, xmp=large, comment=large, dpi=(7e4, 7e4))
+    assert len(content) < 10_000 and len(notes) == 4
+    assert all("too large" in note or "too high" in note for note in notes)
+    content, notes = encoded("PNG", exif=block, xmp=large)
+    assert notes == [] and block in content
+
+
+def test_profiles_of_other_kinds_are_left_out_and_said(tmp_path):
+    rgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey = Image.fromarray(PIXELS[..., 0])
+    grey.save(tmp_path / "in.jpg", icc_profile=rgb)
+    found = read_photograph(tmp_path / "in.jpg")
+    assert found.metadata.profile is None and "is for RGB pictures" in found.notes[0]
+    grey.save(tmp_path / "in.jpg", icc_profile=GREY_PROFILE)
+    found = read_photograph(tmp_path / "in.jpg")
+    assert found.metadata.profile == GREY_PROFILE and found.notes == ()
+    for form in FORMS:
+        content, notes = Encoding().encode(found, form)
+        out = Image.open(io.BytesIO(content))
+        kept = out.info.get("icc_profile")
+        assert (kept == GREY_PROFILE) == (out.mode == "L") and bool(notes) == (kept is None), form
+    # Greys of a palette are colours where the profile is for colours.
+    grey.quantize(9).save(tmp_path / "in.png", icc_profile=rgb)
+    found = read_photograph(tmp_path / "in.png")
+    assert found.pixels.shape[-1] == 3 and found.metadata.profile == rgb
+
+
+def test_raw_profiles_of_imagemagick_are_taken_as_what_they_are(tmp_path):
+    block = tiff_blocks.build("<", {0: {0x112: (3, 1, b"\6\0"), 0x13B: (2, 5, b"name\0")}})
+    digits = (b"Exif\0\0" + block).hex().encode()
+    text = b"\nexif\n%8d\n" % (len(block) + 6) + digits
+    chunk = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+    (tmp_path / "in.png").write_bytes(with_chunks(bytes(imagecodecs.png_encode(PIXELS)), [chunk]))
+    found = read_photograph(tmp_path / "in.png")
+    assert found.pixels.shape == (9, 6, 3) and found.metadata.texts == ()
+    assert tiff_blocks.read(found.metadata.exif)[0][0x13B][2] == b"name\0"

@@ -1,0 +1,174 @@
+"""Starting JAX and stopping the command: environments, forks, signals, addresses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import Restorer, UserError, load_weights, runtime
+from hypernet_jax.cli.main import main
+from hypernet_jax.data.images import find_images
+from hypernet_jax.files import local_path, temporary_folder, write_atomically
+from hypernet_jax.restoration.photographs import restore_file
+
+from .test_restoration import RESTORER, tiny_config, tiny_theta
+
+
+def run(*command, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "hypernet_jax.cli.main", *map(str, command)],
+        capture_output=True, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("JAX_PLATFORMS", "cuda"), ("JAX_ENABLE_X64", "maybe")]
+)
+def test_an_environment_that_jax_refuses_is_named(variable, value):
+    done = run("info", "--weights", "deblur", **{variable: value})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert variable in done.stderr
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize"), AssertionError()])
+@pytest.mark.parametrize("asked", ["cuda", None])
+def test_devices_that_are_not_there(error, asked, monkeypatch):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(runtime, "_started", False)
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if asked:
+        monkeypatch.setenv("JAX_PLATFORMS", asked)
+    with pytest.raises(UserError, match="cpu") as told:
+        Restorer(RESTORER.model, tiny_theta(tiny_config()))
+    assert "JAX_PLATFORMS" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_too_few_addresses_are_told(monkeypatch):
+    import resource
+
+    monkeypatch.setattr(runtime, "_started", False)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**9, 10**9))
+    with pytest.raises(UserError, match="limited to 1000 MB of addresses"):
+        runtime.start_jax()
+
+
+def test_strict_flags_of_other_code_are_set_aside(photograph):
+    image = photograph[:9, :9]
+    expected = RESTORER.restore(image, level=20)
+    model, theta = RESTORER.model, tiny_theta(tiny_config())
+    strict = {
+        "jax_numpy_rank_promotion": "raise",
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_transfer_guard": "disallow",
+    }
+    before = {name: getattr(jax.config, name) for name in strict}
+    try:
+        for name, value in strict.items():
+            jax.config.update(name, value)
+        restored = Restorer(model, theta).restore(image, level=20)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value or "allow")
+    np.testing.assert_array_equal(restored, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
+def test_a_forked_process_is_refused_in_a_sentence():
+    runtime.start_jax()
+    child = os.fork()
+    if child == 0:
+        try:
+            RESTORER.restore(np.zeros((4, 4, 3), np.uint8), level=5)
+        except UserError as error:
+            os._exit(0 if "spawn" in str(error) else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    runtime.start_jax()  # the parent goes on
+
+
+ADDRESS = "gs://bucket/run"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: local_path(ADDRESS),
+        lambda: load_weights(ADDRESS),
+        lambda: find_images(ADDRESS),
+        lambda: Restorer.from_workdir(ADDRESS),
+        lambda: restore_file(RESTORER, ADDRESS, "out.png", level=5),
+        lambda: restore_file(RESTORER, "in.png", ADDRESS, level=5),
+        lambda: write_atomically(local_path("x").parent / ADDRESS, b""),
+    ],
+)
+def test_addresses_are_no_paths(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is an address \(gs:\)"):
+        call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_are_not_taken_for_addresses(tmp_path):
+    for path in ("C:/a", "a:b", tmp_path, "x/gs:/y"):
+        local_path(path)
+    with pytest.raises(UserError, match="no path"):
+        local_path(3)
+
+
+@pytest.mark.parametrize("command", ["restore", "prepare", "weights", "info", "export", "demo"])
+def test_no_command_makes_a_folder_of_an_address(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9)).save("in.png")
+    arguments = {
+        "restore": ["in.png", "--task", "deblur", "--level", "1", "-o", ADDRESS],
+        "prepare": [".", "-o", ADDRESS],
+        "weights": [ADDRESS, "-o", "x.safetensors"],
+        "info": ["--config", ADDRESS],
+        "export": ["--task", "deblur", "--format", "safetensors", "-o", ADDRESS],
+        "demo": ["-o", ADDRESS],
+    }[command]
+    with pytest.raises(SystemExit) as stop:
+        main([command, *arguments])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and told.count("\n") == 1 and "is an address" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_ctrl_c_stops_in_the_middle_and_leaves_nothing(tmp_path):
+    Image.fromarray(np.zeros((3000, 3000, 3), np.uint8)).save(tmp_path / "in.png")
+    command = ["restore", tmp_path / "in.png", "-o", "-", "--task", "deblur", "--level", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hypernet_jax.cli.main", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        # Where pytest's own caller ignores signals, its children would.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while process.poll() is None and not list(tmp_path.glob("hypernet-jax-*")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and told == "Stopped.\n"
+    assert time.monotonic() - start < 30  # not the whole work
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_temporary_folders_go_with_what_is_in_them():
+    with temporary_folder() as folder:
+        (folder / "a").write_text("")
+    assert not folder.exists()
