@@ -36,7 +36,7 @@ def whole(model, params, image):
     return np.asarray(model.apply(params, jnp.asarray(image, jnp.float32)[None]))[0]
 
 
-@pytest.mark.parametrize("task", ["denoise", "dejpeg", "sr"])
+@pytest.mark.parametrize("task", ["denoise", "sr"])
 def test_tiles_equal_the_whole_image(task, photograph):
     model, theta = shipped(task)
     restorer = Restorer(model, theta, memory=SMALL)
@@ -44,7 +44,7 @@ def test_tiles_equal_the_whole_image(task, photograph):
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
     # An enlargement is larger, and no other where its size is.
-    for height, width in SIZES[::2] if task == "sr" else SIZES:
+    for height, width in SIZES[1::2] if task == "sr" else SIZES:
         image = np.swapaxes(photograph, 0, 1)[:height, :width]
         assert image.shape == (height, width, 3)
         given = np.asarray(model.task.network_input(image, level), np.float32) / 255
