@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import jax
+import jax.export
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,6 +14,8 @@ import pytest
 
 from hypernet_jax import Restorer, UserError, load_weights, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.interchange.onnx_graph import Graph
+from hypernet_jax.interchange.onnx_jaxpr import Value, translate
 from hypernet_jax.levels import NORMALISATIONS
 
 from .conftest import REPOSITORY
@@ -153,6 +157,58 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
             # At quality 1 some of these untrained networks give values in the hundreds.
             size = max(1.0, float(np.abs(expected).max()))
             np.testing.assert_allclose(got / size, expected / size, atol=1e-4, rtol=0)
+
+
+NETWORKS = {
+    "unet": {"name": "unet", "channels": [4, 6, 8], "blocks": [1, 1, 1]},
+    "level_plane": {"name": "level_plane", "channels": 4, "blocks": 1},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_exported_from_itself(name, photograph, tmp_path):
+    config = tiny_config() | {"network": NETWORKS[name]}
+    if name == "level_plane":
+        config |= {"features": {"name": "proportional"}, "generated": "^level$"}
+    save_weights(tmp_path / "w.safetensors", tiny_theta(config), config)
+    live = Restorer.from_pretrained(tmp_path / "w.safetensors")
+    weights = ("--weights", tmp_path / "w.safetensors")
+    run = run_onnx(export(tmp_path, *weights, "--format", "onnx"))
+    (tmp_path / "model").unlink()
+    artefact = export(tmp_path, *weights, "--format", "stablehlo").read_bytes()
+    called = jax.jit(jax.export.deserialize(bytearray(artefact)).call)
+    # Sides of one, and such as leave every remainder of 8.
+    for height, width in ((32, 48), (27, 41), (1, 5), (50, 31)):
+        image = photograph[None, :height, :width] / np.float32(255)
+        for level in (0, 25, 77.5):
+            expected = live.apply(image, level=level)
+            np.testing.assert_allclose(run(image, level), expected, atol=1e-4, rtol=0)
+            got = called(image, np.float32(level))
+            np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_onnx_runtime_is_a_backend_for_every_network(photograph, tmp_path):
+    config = tiny_config() | {"network": NETWORKS["unet"]}
+    save_weights(tmp_path / "w.safetensors", tiny_theta(config), config)
+    image = photograph[:70, :99]
+    one, other = (
+        Restorer.from_pretrained(tmp_path / "w.safetensors", backend=backend).restore(
+            image / np.float32(255), level=30
+        )
+        for backend in ("jax", "onnxruntime")
+    )
+    np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
+
+
+def test_a_network_without_a_translation_is_refused_in_a_sentence():
+    def sorts(image, level):
+        return jnp.sort(image, axis=-1) + level
+
+    image = jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32)
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    inputs = (Value(image.shape, lambda: "image", is_image=True), image)
+    with pytest.raises(UserError, match="uses sort, which has no translation to ONNX"):
+        translate(Graph(), sorts, inputs, (Value((), lambda: "level"), scalar))
 
 
 def test_one_level_baked_in(photograph, tmp_path):

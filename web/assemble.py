@@ -24,7 +24,7 @@ from hypernet_jax.cli.export import onnx_bytes
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
-from hypernet_jax.interchange.portable import describe, is_plain, residual_network
+from hypernet_jax.interchange.portable import describe, is_plain
 from hypernet_jax.model import Model
 from hypernet_jax.weights import load_weights, shipped_tasks
 
@@ -76,7 +76,7 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     metadata = describe(model, level=None, layout="NCHW")
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
-    network = residual_network(model)
+    network = model.network
     # So that tiles of its sides begin at multiples of the stride.
     margin = network.receptive_field + -network.receptive_field % network.stride
     return {

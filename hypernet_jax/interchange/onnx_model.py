@@ -1,99 +1,77 @@
 """A model as ONNX: the level goes in beside the image, and kernels are made in the graph."""
 
-from typing import Any
+from typing import Any, cast
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
-from flax import traverse_util
 
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.interchange.portable import is_plain, residual_network
+from hypernet_jax.interchange.onnx_jaxpr import Value, translate
+from hypernet_jax.interchange.portable import is_plain
 from hypernet_jax.model import Model
 
 __all__ = ["export_onnx"]
-
-
-class _Kernels:
-    """Kernels and biases by path, as names of tensors in PyTorch's and ONNX's layout."""
-
-    def __init__(self, graph: Graph, model: Model, theta: Theta, level: str | None):
-        self._graph = graph
-        if level is None:
-            params = model.generate(theta, model.task.scale.high)
-            self._shared, self._banks = traverse_util.flatten_dict(params, sep="/"), {}
-            return
-        self._shared, self._banks = theta["shared"], theta["generated"]
-
-        def phi(level):
-            return model.hypernet.phi(theta["features"], level)
-
-        self._phi = graph.jax(phi, (level, ()))
-
-    def __getitem__(self, path: str) -> str:
-        if path in self._shared:
-            return self._graph.constant(_oihw(np.asarray(self._shared[path])), path)
-        bank = np.stack([_oihw(part) for part in np.asarray(self._banks[path])])
-        features, *shape = bank.shape
-        flat = self._graph.constant(bank.reshape(features, -1), path)
-        mixed = self._graph.op("MatMul", self._phi, flat)
-        return self._graph.op("Reshape", mixed, self._graph.constant(np.array(shape, np.int64)))
-
-
-def _oihw(leaf: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(leaf.transpose(3, 2, 0, 1)) if leaf.ndim == 4 else leaf
 
 
 def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx.ModelProto:
     """Builds the model, checked.
 
     Inputs "image" (batch, colours, height, width), float32 in [0, 1], of any size, and "level", a
-    float32 scalar in people's units, not checked for its range; output "restored" of the image's
+    float32 scalar in native units, not checked for its range; output "restored" of the image's
     shape, not clipped. A plain network takes the image alone.
+
+    Raises:
+      UserError: where the network or the features of the level have no translation.
     """
-    network = residual_network(model)
+    network, plain = model.network, is_plain(model)
+    multiple = getattr(network, "stride", 1)
     graph = Graph()
-    plain = is_plain(model)
-    kernels = _Kernels(graph, model, theta, None if plain else "level")
 
-    def conv(x: str, layer: str, stride: int = 1) -> str:
-        return graph.op(
-            "Conv",
-            x,
-            kernels[f"{layer}/kernel"],
-            kernels[f"{layer}/bias"],
-            kernel_shape=(3, 3),
-            pads=(1, 1, 1, 1),
-            strides=(stride, stride),
-        )
-
-    def shuffle(x: str) -> str:
-        return graph.op("DepthToSpace", x, blocksize=network.stride, mode="CRD")
-
-    # Odd sides are continued by one row or column and cut back at the end.
+    # Sides are continued to a multiple of the stride and cut back at the end.
     size = graph.op("Shape", "image", start=2, end=4)
-    odd = graph.op("Mod", size, graph.constant(np.array([network.stride], np.int64)))
-    pads = graph.op("Concat", graph.constant(np.zeros(6, np.int64)), odd, axis=0)
-    image = graph.op("Pad", "image", pads, mode="edge")
+    image = _completed(graph, "image", size, multiple)
+    # Traced with sizes that nothing else has.
+    traced = jax.ShapeDtypeStruct((1, 6 * multiple, 7 * multiple, model.colours), jnp.float32)
+    inputs = [(Value(traced.shape, lambda: image, is_image=True), traced)]
+    if not plain:
+        scalar = jax.ShapeDtypeStruct((), jnp.float32)
+        inputs.append((Value((), lambda: "level"), scalar))
 
-    head = x = conv(image, "head", network.stride)
-    for block in range(network.blocks):
-        y = graph.op("Relu", conv(x, f"block_{block}/conv_1"))
-        x = graph.op("Add", x, conv(y, f"block_{block}/conv_2"))
-    x = graph.op("Add", head, conv(x, "body_end"))
-    if network.light_tail:
-        x = shuffle(conv(x, "output"))
-    else:
-        x = graph.op("Relu", shuffle(conv(x, "upsample")))
-        x = graph.op("Relu", conv(x, "refine"))
-        x = conv(x, "output")
-    if network.residual_output:
-        x = graph.op("Add", image, x)
+    def restore(image: jax.Array, level: jax.Array | float = model.task.scale.high) -> jax.Array:
+        params = model.generate(theta, level)
+        return cast(jax.Array, network.apply({"params": params}, image))
+
+    restored = translate(graph, restore, *inputs).name(graph)
     starts, axes = (graph.constant(np.array(pair, np.int64)) for pair in ([0, 0], [2, 3]))
-    x = graph.op("Slice", x, starts, size, axes)
+    restored = graph.op("Slice", restored, starts, size, axes)
 
     shape = ("batch", model.colours, "height", "width")
-    inputs: list[Any] = [("image", shape)]
+    described: list[Any] = [("image", shape)]
     if not plain:
-        inputs.append(("level", ()))
-    return graph.model(inputs=inputs, output=(x, "restored", shape), metadata=metadata)
+        described.append(("level", ()))
+    return graph.model(inputs=described, output=(restored, "restored", shape), metadata=metadata)
+
+
+def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:
+    """The image continued symmetrically at the bottom and right to multiples of `multiple`."""
+    if multiple == 1:
+        return image
+
+    def integers(*values: int) -> str:
+        return graph.constant(np.array(values, np.int64))
+
+    zero, one = (graph.constant(np.int64(value)) for value in (0, 1))
+    for axis in (2, 3):
+        length = graph.op("Slice", size, integers(axis - 2), integers(axis - 1))
+        over = graph.op("Mod", length, integers(multiple))
+        missing = graph.op("Mod", graph.op("Sub", integers(multiple), over), integers(multiple))
+        stop = graph.op("Squeeze", graph.op("Add", length, missing), integers(0))
+        # Forth and back, again and again.
+        period = graph.op("Mul", length, integers(2))
+        forth = graph.op("Mod", graph.op("Range", zero, stop, one), period)
+        back = graph.op("Sub", graph.op("Sub", period, integers(1)), forth)
+        image = graph.op("Gather", image, graph.op("Min", forth, back), axis=axis)
+    return image

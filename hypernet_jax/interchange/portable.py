@@ -4,14 +4,12 @@ from typing import Any
 
 import jax
 
-from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
-from hypernet_jax.networks import ResidualNetwork
 from hypernet_jax.version import __version__
 
-__all__ = ["bake", "describe", "is_plain", "residual_network"]
+__all__ = ["bake", "describe", "is_plain"]
 
 
 def is_plain(model: Model) -> bool:
@@ -40,15 +38,6 @@ def bake(
     }
     baked = {"generated": banks, "shared": theta["shared"], "features": {}}
     return baked, {**config, "features": {"name": "constant"}, "level": value}
-
-
-def residual_network(model: Model) -> ResidualNetwork:
-    """The model's network, if it is of the kind that can be exported."""
-    if not isinstance(model.network, ResidualNetwork):
-        raise UserError(
-            f"A {type(model.network).__name__} cannot be exported; only residual networks can."
-        )
-    return model.network
 
 
 def describe(model: Model, *, level: float | None, layout: str) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-from jax import export, lax
+from jax import export
 
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.interchange.portable import is_plain, residual_network
+from hypernet_jax.interchange.portable import is_plain
 from hypernet_jax.model import Model
 
 __all__ = ["export_stablehlo"]
@@ -22,19 +22,19 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
     scalar in people's units, not checked for its range; the result is not clipped. A plain
     network takes the image alone. The weights are part of the file.
     """
-    network = residual_network(model)
+    network = model.network
+    multiple = getattr(network, "stride", 1)
     batch, height, width = export.symbolic_shape("batch, height, width")
     image = jax.ShapeDtypeStruct((batch, height, width, model.colours), jnp.float32)
     level = jax.ShapeDtypeStruct((), jnp.float32)
 
     def apply(image: jax.Array, params: dict) -> jax.Array:
-        # As `apply_network`, but whether a side is odd is not known yet.
+        # As `apply_network`, but what is missing of a multiple is not known yet.
         padded = image
         for axis in (1, 2):
             size = image.shape[axis]
-            last = lax.slice_in_dim(padded, size - 1, size, axis=axis)
-            even = network.stride * ((size + 1) // network.stride)
-            padded = lax.slice_in_dim(jnp.concatenate([padded, last], axis), 0, even, axis=axis)
+            places = jnp.arange(multiple * ((size + multiple - 1) // multiple)) % (2 * size)
+            padded = jnp.take(padded, jnp.minimum(places, 2 * size - 1 - places), axis=axis)
         restored = cast(jax.Array, network.apply({"params": params}, padded))
         return restored[:, : image.shape[1], : image.shape[2]]
 

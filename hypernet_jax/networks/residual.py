@@ -38,6 +38,7 @@ def branch_init(gain: float) -> Callable:
     return he_init(min(gain, 0.1))
 
 
+@functools.partial(jax.jit, static_argnums=1)  # so that exports find it by its name
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     """(N, H, W, C f f) -> (N, H f, W f, C), channels ordered (C, f, f) as in PyTorch."""
     n, h, w, c = x.shape
