@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, ImageCms
 
 from hypernet_jax.restoration import exif, xmp
 from hypernet_jax.restoration.colour import Colour
-from hypernet_jax.restoration.metadata import Metadata
+from hypernet_jax.restoration.metadata import Metadata, read_tiff_metadata
 from hypernet_jax.restoration.photographs import Options, restore_file
 from hypernet_jax.restoration.png_chunks import read_chunks, with_chunks
 from hypernet_jax.restoration.reading import Photograph, read_photograph
@@ -63,10 +64,6 @@ def test_exif_fields_of_every_type_come_out_byte_for_byte(order, directories, fo
     tiff, _ = encoded("TIFF", exif=block)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pathlib.Path.open", lambda path, mode: io.BytesIO(tiff))
-        from pathlib import Path
-
-        from hypernet_jax.restoration.metadata import read_tiff_metadata
-
         carried = read_tiff_metadata(Path("any.tif"), (9, 6))[0]
     again = tiff_blocks.read(carried.exif)
     assert carried.exif[:2] == block[:2]
@@ -250,7 +247,7 @@ def test_what_a_format_has_no_place_for_is_said(form):
     texts = ((b"tEXt", b"Author\0J\xf6rg"), (b"zTXt", b"Long\0\0" + zlib.compress(b"text")))
     carried = {
         "texts": (texts, "texts", ("PNG",)),
-        "comment": (b"a comment \xff", "comment", ("PNG", "JPEG")),
+        "comments": ((b"a comment \xff", b"more"), "comments", ("PNG", "JPEG")),
         "iptc": (b"\x1c\x02\x05\0\x03abc", "IPTC data", ("JPEG", "TIFF")),
         "xmp": (b"<x/>", "XMP data", FORMS),
         "exif": (tiff_blocks.build("<", {0: {0x13B: (2, 5, b"name\0")}}), "EXIF data", FORMS),
@@ -262,17 +259,19 @@ def test_what_a_format_has_no_place_for_is_said(form):
             assert notes == [f"{form} cannot carry its {called}"]
         elif field == "texts":
             assert all(data in content for _, data in texts)
+        elif field == "comments":
+            assert all(comment in content for comment in value)
         elif field != "exif":
             assert value in content
 
 
 def test_comments_and_records_are_read_again(tmp_path):
     for form, ending in (("JPEG", "jpg"), ("TIFF", "tif"), ("PNG", "png")):
-        content, _ = encoded(form, comment="für dich".encode(), iptc=b"\x1c\x02\x05\0\x03abc")
+        content, _ = encoded(form, comments=("für dich".encode(),), iptc=b"\x1c\x02\x05\0\x03abc")
         (tmp_path / f"in.{ending}").write_bytes(content)
         found = read_photograph(tmp_path / f"in.{ending}").metadata
         if form == "JPEG":
-            assert found.comment == "für dich".encode()
+            assert found.comments == ("für dich".encode(),)
             assert found.iptc == b"\x1c\x02\x05\0\x03abc"
         if form == "TIFF":
             assert tiff_blocks.read(found.exif)[0][33723][2] == b"\x1c\x02\x05\0\x03abc"
@@ -283,7 +282,7 @@ def test_comments_and_records_are_read_again(tmp_path):
 def test_what_is_too_large_for_jpeg_is_left_out_and_said():
     large = bytes(70_000)
     block = tiff_blocks.build("<", {EXIF: {0x927C: (7, len(large), large)}})
-    content, notes = encoded("JPEG", exif=block, xmp=large, comment=large, dpi=(7e4, 7e4))
+    content, notes = encoded("JPEG", exif=block, xmp=large, comments=(large,), dpi=(7e4, 7e4))
     assert len(content) < 10_000 and len(notes) == 4
     assert all("too large" in note or "too high" in note for note in notes)
     content, notes = encoded("PNG", exif=block, xmp=large)

@@ -40,6 +40,8 @@ _TRANSFERS: dict[int, str | float] = {
     16: "PQ", 18: "HLG",
 }  # fmt: skip
 _UNSPECIFIED = 2
+# In 100,000ths, as PNG counts; curves of more than the 20th power are none.
+_LEAST_GAMMA = 5_000
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -53,10 +55,12 @@ class Colour:
     Attributes:
       primaries: x and y of white, red, green and blue.
       transfer: "sRGB", "PQ" or "HLG", or the exponent that turns samples into light.
+      full_range: whether black is 0 and white the largest number.
     """
 
     primaries: tuple[float, ...] = _SRGB
     transfer: str | float = "sRGB"
+    full_range: bool = True
 
     @property
     def is_srgb(self) -> bool:
@@ -64,11 +68,15 @@ class Colour:
         same_curve = self.transfer == "sRGB" or (
             not isinstance(self.transfer, str) and abs(self.transfer - 2.2) < 0.01
         )
-        return same_curve and bool(np.allclose(self.primaries, _SRGB, atol=1e-3))
+        return (
+            self.full_range and same_curve and bool(np.allclose(self.primaries, _SRGB, atol=1e-3))
+        )
 
     def note(self) -> str | None:
         """A half-sentence where the networks, which know gamma-encoded pictures, do worse."""
         known = "the networks have seen gamma-encoded pictures only"
+        if not self.full_range:
+            return "its samples have the narrow range of video, which is not undone"
         if self.transfer in ("PQ", "HLG"):
             return f"its samples are HDR ({self.transfer}), and {known}"
         if self.transfer == 1.0:
@@ -76,8 +84,8 @@ class Colour:
         return None
 
     def profile(self, *, grey: bool) -> bytes | None:
-        """The ICC profile of the same meaning; None for HDR, which has none, and for sRGB."""
-        if self.is_srgb or self.transfer in ("PQ", "HLG"):
+        """The ICC profile of the same meaning; None for sRGB, and for what has none, as HDR."""
+        if self.is_srgb or self.transfer in ("PQ", "HLG") or not self.full_range:
             return None
         if self.transfer == "sRGB":
             curve = struct.pack(
@@ -153,17 +161,19 @@ def colour_of_chunks(chunks: Sequence[Chunk]) -> Colour | None:
     found = dict(chunks)
     code = found.get(b"cICP", b"")
     if len(code) == 4 and (told := _of_code_points(code[0], code[1])) is not None:
-        return told
+        return dataclasses.replace(told, full_range=bool(code[3]))
     if b"sRGB" in found:
         return Colour()
     gamma, places = found.get(b"gAMA", b""), found.get(b"cHRM", b"")
     colour = None
-    if len(gamma) == 4 and (value := int.from_bytes(gamma, "big")):
+    value = int.from_bytes(gamma, "big") if len(gamma) == 4 else 0
+    if _LEAST_GAMMA <= value <= 1e10 / _LEAST_GAMMA:
         colour = Colour(transfer=1e5 / value)
     if len(places) == 32:
         primaries = tuple(value / 1e5 for value in struct.unpack(">8I", places))
         curve = colour.transfer if colour is not None else "sRGB"
-        if all(y > 0 for y in primaries[1::2]) and _spans_a_triangle(primaries):
+        possible = all(0 <= place <= 1.2 for place in primaries) and min(primaries[1::2]) > 0
+        if possible and _spans_a_triangle(primaries):
             colour = Colour(primaries, curve)
     return colour
 

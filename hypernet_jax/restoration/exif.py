@@ -15,6 +15,7 @@ from typing import BinaryIO
 from hypernet_jax.restoration.orientation import ORIENTATIONS
 
 __all__ = [
+    "LAYOUT_TAGS",
     "Directories",
     "Field",
     "build_block",
@@ -30,9 +31,12 @@ __all__ = [
 
 # Bytes of one value, by the number of its type; 16 to 18 are BigTIFF's.
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+# BigTIFF's, and the types of half the width that the same values have elsewhere.
 _WIDTHS_OF_BIG = {16: 8, 17: 8, 18: 8}
+_NARROWED = {16: ("Q", 4), 17: ("q", 9), 18: ("Q", 13)}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
 _SHORT, _LONG = 3, 4
+_HEADER = 8
 
 ORIENTATION = 0x112
 _EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
@@ -43,6 +47,10 @@ _WIDTHS_OF_IMAGE, _HEIGHTS_OF_IMAGE = (0x100, 0xA002), (0x101, 0xA003)
 _THUMBNAILS = ((0x201, 0x202), (0x111, 0x117))
 # More directories than this in a chain are a loop.
 _LONGEST_CHAIN = 16
+
+
+# What numbers that make no sense end in.
+_UNREADABLE = (ValueError, struct.error, OverflowError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +92,19 @@ class Directories:
     gps: tuple[Field, ...] = ()
     interop: tuple[Field, ...] = ()
     damaged: int = 0
+
+
+# How the pixels of one TIFF file are laid out, previews of the old picture, and what
+# `metadata.Metadata` has a place of its own for: XMP and the colour profile.
+LAYOUT_TAGS = frozenset(
+    (
+        *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297,
+        317, *range(320, 329), 330, 332, 333, 334, *range(338, 348), 351, *range(400, 406),
+        *range(433, 436), *range(512, 522), *range(529, 533), 559, 700, 32781,
+        *range(32995, 32999), 33421, 33422, 34377, 34675, 37724, *range(50706, 50742),
+        *range(50778, 50782), *range(50827, 50835), *range(50879, 51182),
+    )
+)  # fmt: skip
 
 
 def _header(file: BinaryIO) -> tuple[str, bool, int]:
@@ -146,25 +167,47 @@ def _fields(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[Fie
     file.seek(0, io.SEEK_END)
     length = file.tell()
     for place in places:
-        # Of a type of no known width nothing can be read, and BigTIFF's types only in place.
-        if place.kind not in _WIDTHS or place.at + place.size > length:
+        field = None
+        # Of a type of no known width nothing can be read.
+        known = place.kind in _WIDTHS or (big and place.kind in _NARROWED)
+        if known and place.at + place.size <= length:
+            file.seek(place.at)
+            field = Field(place.tag, place.kind, place.count, file.read(place.size))
+            field = field if field.kind in _WIDTHS else _narrowed(order, field)
+        if field is not None:
+            fields.append(field)
+        elif place.tag not in LAYOUT_TAGS:
             damaged += 1
-            continue
-        file.seek(place.at)
-        fields.append(Field(place.tag, place.kind, place.count, file.read(place.size)))
     return fields, damaged
 
 
-def read_directories(file: BinaryIO) -> Directories:
+def _narrowed(order: str, field: Field) -> Field | None:
+    """A field of one of BigTIFF's types as every TIFF file has it; None if a value is too large."""
+    form, kind = _NARROWED[field.kind]
+    values = struct.unpack(f"{order}{field.count}{form}", field.value)
+    try:
+        value = struct.pack(f"{order}{field.count}{_INTEGERS[kind]}", *values)
+    except struct.error:
+        return None
+    return Field(field.tag, kind, field.count, value)
+
+
+def read_directories(file: BinaryIO, *, block: bool = False) -> Directories:
     """All fields of a TIFF file or EXIF block, but those of thumbnails and further pages.
+
+    Args:
+      file: open for reading.
+      block: it is an EXIF block, which cannot be a BigTIFF.
 
     Raises:
       ValueError: if its first directory cannot be read.
     """
     order, big, start = _header(file)
+    if block and big:
+        raise ValueError("an EXIF block is no BigTIFF")
     try:
         image, damaged = _fields(file, order, big, start)
-    except struct.error:
+    except _UNREADABLE:
         raise ValueError("a directory is cut short") from None
     found: dict[int, list[Field]] = {_EXIF: [], _GPS: [], _INTEROP: []}
 
@@ -174,7 +217,7 @@ def read_directories(file: BinaryIO) -> Directories:
             return 0
         try:
             found[tag], lost = _fields(file, order, big, pointer)
-        except (ValueError, struct.error):
+        except _UNREADABLE:
             return 1
         return lost
 
@@ -253,7 +296,7 @@ def _tables(block: bytes) -> Iterator[tuple[list[_Place], int]]:
     while starts:
         try:
             places, after, _ = _table(file, order, False, starts.pop(0))
-        except (ValueError, struct.error):
+        except _UNREADABLE:
             continue
         yield places, after
         for place in places:
@@ -269,7 +312,9 @@ def _order(block: bytes) -> str:
 
 
 def _readable(block: bytes | bytearray, place: _Place) -> bool:
-    return place.kind in _WIDTHS and place.at + place.size <= len(block)
+    """Whether a value is one of a known type that lies in the block, behind its header."""
+    inside = place.at >= _HEADER and place.at + place.size <= len(block)
+    return place.kind in _WIDTHS and inside
 
 
 def orientation_of(order: str, fields: Iterable[Field]) -> int | None:
@@ -333,7 +378,7 @@ def _clear_thumbnail(block: bytearray, order: str, after: int) -> None:
             return
         try:
             places, _, following = _table(file, order, False, following)
-        except (ValueError, struct.error):
+        except _UNREADABLE:
             return
         by_tag = {place.tag: place for place in places}
         for at, length in _THUMBNAILS:

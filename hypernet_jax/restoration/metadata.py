@@ -1,5 +1,6 @@
 """What a photograph carries beside its pixels: colour, EXIF, XMP, texts, resolution."""
 
+import contextlib
 import dataclasses
 import io
 import struct
@@ -15,22 +16,12 @@ from hypernet_jax.restoration.colour import Colour, colour_of_chunks, nclx_chunk
 from hypernet_jax.restoration.orientation import swaps_sides
 from hypernet_jax.restoration.png_chunks import COLOUR, TEXT, Chunk, read_chunks
 
-__all__ = ["IPTC", "LAYOUT_TAGS", "Metadata", "read_metadata", "read_tiff_metadata", "tiff_dpi"]
+__all__ = ["IPTC", "Metadata", "read_metadata", "read_tiff_metadata", "tiff_dpi"]
 
 _PREFIX = b"Exif\0\0"
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 IPTC = 33723
 _XMP, _PROFILE = int(Base.XMLPacket), int(Base.InterColorProfile)
-# How the pixels of that one file are laid out, previews of the old picture, and what has a
-# place of its own in `Metadata`.
-LAYOUT_TAGS = frozenset(
-    (
-        *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297,
-        317, *range(320, 329), 330, 332, 333, 334, *range(338, 348), 351, *range(400, 406),
-        *range(433, 436), *range(512, 522), *range(529, 533), 559, _XMP, 32781,
-        *range(32995, 32999), 33421, 33422, 34377, _PROFILE, 37724, *range(50706, 50742),
-        *range(50778, 50782), *range(50827, 50835), *range(50879, 51182),
-    )
-)  # fmt: skip
 # What a TIFF directory tells of colours; of no meaning in a file of another format.
 _TIFF_COLOURS = (301, 318, 319)
 # Positions on the earth of pixels, which are others in a picture that was turned or enlarged.
@@ -48,9 +39,10 @@ class Metadata:
       xmp: the XMP packet, without its orientation.
       dpi: (horizontal, vertical) pixels per inch.
       iptc: the IPTC record of a JPEG file.
-      comment: the comment of a JPEG or GIF file.
+      comments: those of a JPEG or GIF file.
       colours: chunks of a PNG file that tell its colours without a profile.
       texts: chunks of a PNG file that hold text.
+      tiff_colours: the fields of a TIFF file, among those of `exif`, tell its colours.
       size: (width, height) of the pixels it was read with, upright.
     """
 
@@ -59,9 +51,10 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     iptc: bytes | None = None
-    comment: bytes | None = None
+    comments: tuple[bytes, ...] = ()
     colours: tuple[Chunk, ...] = ()
     texts: tuple[Chunk, ...] = ()
+    tiff_colours: bool = False
     size: tuple[int, int] | None = None
 
     @property
@@ -106,14 +99,13 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
     if any(content.startswith(_EXTENDED_XMP) for _, content in getattr(picture, "applist", ())):
         notes.append("the part of its XMP data that did not fit into one segment was left out")
     photoshop = info.get("photoshop")
-    comment = info.get("comment")
     found = Metadata(
         profile=info.get("icc_profile") or None,
         exif=block,
         xmp=packet,
         dpi=_own_dpi(picture) or _exif_dpi(block),
         iptc=photoshop.get(0x0404) if isinstance(photoshop, dict) else None,
-        comment=comment if isinstance(comment, bytes) else None,
+        comments=_comments(picture),
         colours=colours,
         texts=tuple(texts),
     )
@@ -135,10 +127,15 @@ def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int
     def value(tag: int) -> bytes | None:
         return by_tag[tag].value if tag in by_tag else None
 
+    orientation = exif.orientation_of(found.order, found.image)
     kept = dataclasses.replace(
-        found, image=tuple(field for field in found.image if field.tag not in LAYOUT_TAGS)
+        found, image=tuple(field for field in found.image if field.tag not in exif.LAYOUT_TAGS)
     )
     notes = []
+    if orientation not in (None, 1) and by_tag.keys() & set(_GEOGRAPHIC):
+        fields = tuple(field for field in kept.image if field.tag not in _GEOGRAPHIC)
+        kept = dataclasses.replace(kept, image=fields)
+        notes.append("its places on the earth, of a picture that was turned, were left out")
     if found.damaged:
         notes.append(f"{found.damaged} damaged or unknown fields of its metadata were left out")
     metadata = Metadata(
@@ -146,8 +143,9 @@ def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int
         exif=exif.build_block(kept),
         xmp=value(_XMP),
         dpi=tiff_dpi(found.order, by_tag),
+        tiff_colours=bool(by_tag.keys() & set(_TIFF_COLOURS)),
     )
-    return _of_upright(metadata, exif.orientation_of(found.order, found.image), size, notes)
+    return _of_upright(metadata, orientation, size, notes)
 
 
 def _of_upright(
@@ -160,14 +158,22 @@ def _of_upright(
     orientation = orientation or 1
     turned = swaps_sides(orientation)
     if packet is not None:
-        upright = xmp.without(packet, xmp.ORIENTATION | xmp.THUMBNAILS)
+        upright = xmp.without(packet, xmp.ORIENTATION)
         if upright is None and orientation != 1:
             notes.append("its XMP data are damaged and were left out")
         # What cannot be read is kept as it is, unless it may say that the picture lies.
         packet = packet if upright is None and orientation == 1 else upright
+    if packet is not None:
+        outdated = xmp.THUMBNAILS | (xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset())
+        packet = xmp.without(packet, outdated) or packet
     block = found.exif
     if block is not None:
         block = exif.without_old_picture(block, turned=turned)
+        try:
+            exif.read_directories(io.BytesIO(block), block=True)
+        except ValueError:  # its fields lay upon each other
+            block = None
+            notes.append("its EXIF data are damaged and were left out")
     upright_size = size[::-1] if turned else size
     dpi = found.dpi[::-1] if turned and found.dpi else found.dpi
     changes = {"exif": block, "xmp": packet, "dpi": dpi, "size": upright_size}
@@ -178,7 +184,7 @@ def _exif_of(
     picture: Image.Image, raw: dict[bytes, bytes]
 ) -> tuple[bytes | None, list[str], int | None]:
     """The EXIF block, notes, and the orientation that it, or an AVIF file itself, tells."""
-    block = picture.info.get("exif") or raw.get(b"exif") or raw.get(b"APP1")
+    block = picture.info.get("exif") or raw.get(b"exif")
     orientation = None
     if picture.format == "AVIF":
         orientation, block = _avif_exif(picture, block)
@@ -186,7 +192,7 @@ def _exif_of(
         return None, [], orientation
     block = block.removeprefix(_PREFIX)
     try:
-        found = exif.read_directories(io.BytesIO(block))
+        found = exif.read_directories(io.BytesIO(block), block=True)
     except ValueError:
         return None, ["its EXIF data are damaged and were left out"], orientation
     return block, [], orientation or exif.orientation_of(found.order, found.image)
@@ -216,14 +222,26 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         if not keyword.startswith(b"Raw profile type "):
             kept.append((name, content))
             continue
-        try:
+        kind, data = keyword.removeprefix(b"Raw profile type "), b""
+        with contextlib.suppress(ValueError, zlib.error):
             text = zlib.decompress(rest[1:]) if name == b"zTXt" else rest
             # An empty line, the kind, the length, and the digits.
-            digits = b"".join(text.split()[2:])
-            raw[keyword.removeprefix(b"Raw profile type ")] = bytes.fromhex(digits.decode("ascii"))
-        except (ValueError, zlib.error):
-            continue
+            data = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+        if kind == b"APP1":
+            kind = b"xmp" if data.startswith(_XMP_PREFIX) else b"exif"
+        if data and kind in (b"exif", b"xmp"):
+            raw[kind] = data.removeprefix(_XMP_PREFIX)
+        else:
+            kept.append((name, content))
     return kept, raw
+
+
+def _comments(picture: Image.Image) -> tuple[bytes, ...]:
+    segments = getattr(picture, "applist", None)
+    if segments is not None:
+        return tuple(content for name, content in segments if name == "COM")
+    comment = picture.info.get("comment")
+    return (comment,) if isinstance(comment, bytes) else ()
 
 
 def _own_dpi(picture: Image.Image) -> tuple[float, float] | None:

@@ -28,8 +28,8 @@ def _chunks(metadata: Metadata) -> list[Chunk]:
         chunks.append((b"eXIf", metadata.exif))
     if metadata.xmp:
         chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))
-    if metadata.comment and (comment := _comment(metadata.comment)) not in metadata.texts:
-        chunks.append(comment)
+    comments = [_comment(comment) for comment in metadata.comments]
+    chunks += [comment for comment in comments if comment not in metadata.texts]
     return [*chunks, *metadata.texts]
 
 

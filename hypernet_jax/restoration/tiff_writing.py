@@ -7,7 +7,7 @@ import struct
 import numpy as np
 
 from hypernet_jax.restoration import exif
-from hypernet_jax.restoration.metadata import IPTC, LAYOUT_TAGS, Metadata, tiff_dpi
+from hypernet_jax.restoration.metadata import IPTC, Metadata, tiff_dpi
 from hypernet_jax.restoration.png_writing import joined_samples
 from hypernet_jax.restoration.reading import Photograph
 
@@ -22,7 +22,7 @@ def _carried(metadata: Metadata) -> exif.Directories:
     found = exif.Directories("<")
     if metadata.exif is not None:
         found = exif.read_directories(io.BytesIO(metadata.exif))
-    image = [field for field in found.image if field.tag not in LAYOUT_TAGS]
+    image = [field for field in found.image if field.tag not in exif.LAYOUT_TAGS]
     by_tag = {field.tag: field for field in image}
     if metadata.dpi is not None and not _says(metadata.dpi, found.order, by_tag):
         image = [field for field in image if field.tag not in _RESOLUTION]

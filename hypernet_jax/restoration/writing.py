@@ -49,12 +49,12 @@ _NAMES = {
     "exif": "EXIF data",
     "xmp": "XMP data",
     "iptc": "IPTC data",
-    "comment": "comment",
+    "comments": "comments",
     "texts": "texts",
 }
 _CARRIED = {
-    "PNG": ("profile", "exif", "xmp", "comment", "texts"),
-    "JPEG": ("profile", "exif", "xmp", "iptc", "comment"),
+    "PNG": ("profile", "exif", "xmp", "comments", "texts"),
+    "JPEG": ("profile", "exif", "xmp", "iptc", "comments"),
     "WEBP": ("profile", "exif", "xmp"),
     "TIFF": ("profile", "exif", "xmp", "iptc"),
     "AVIF": ("profile", "exif", "xmp"),
@@ -66,7 +66,7 @@ _LARGEST_IN_JPEG = {
     "exif": _SEGMENT - 6,
     "xmp": _SEGMENT - 29,
     "iptc": _SEGMENT - 28,
-    "comment": _SEGMENT,
+    "comments": _SEGMENT,
     "profile": 255 * (_SEGMENT - 14),
 }
 # Pixels that a side may have: libjpeg's limit and that of WebP's 14 bits.
@@ -111,6 +111,8 @@ class Encoding:
     quality: int | None = None
 
     def __post_init__(self):
+        if self.quality is not None and not isinstance(self.quality, (int, np.integer)):
+            raise UserError(f"The quality {self.quality!r} is no whole number; give 1 to 100.")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"The quality {self.quality} is out of range; give 1 to 100.")
 
@@ -170,10 +172,11 @@ class Encoding:
             options["exif"] = b"Exif\0\0" + metadata.exif
         if metadata.xmp:
             options["xmp"] = metadata.xmp
-        if form == "JPEG" and metadata.comment:
-            options["comment"] = metadata.comment
-        if form == "JPEG" and metadata.iptc:
-            options["extra"] = _iptc_segment(metadata.iptc)
+        if form == "JPEG":
+            # Pillow has no place for several comments, nor room for a large one.
+            iptc = [_iptc_segment(metadata.iptc)] if metadata.iptc else []
+            comments = [_segment(0xFE, comment) for comment in metadata.comments]
+            options["extra"] = b"".join([*iptc, *comments])
         if metadata.dpi and form in ("JPEG", "BMP"):
             options["dpi"] = metadata.dpi
         quality = self.quality or _QUALITY.get(form)
@@ -188,12 +191,15 @@ class Encoding:
         return stream.getvalue()
 
 
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
 def _iptc_segment(record: bytes) -> bytes:
     """A segment of a JPEG file with one of Photoshop's resources, the IPTC record."""
     padded = record + b"\0" * (len(record) % 2)
     resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(record)) + padded
-    content = b"Photoshop 3.0\0" + resource
-    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
+    return _segment(0xED, b"Photoshop 3.0\0" + resource)
 
 
 def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
@@ -204,14 +210,17 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
         had = "floats" if photograph.depth == 32 else "16"
         notes.append(f"{form} has {depth} bits per channel: the {had} were rounded")
         photograph = _rounded(photograph, depth)
-    # WebP has no grey.
-    grey = photograph.pixels.shape[-1] == 1 and form != "WEBP"
+    # WebP has no grey, and AVIF none with transparency.
+    as_rgb = form == "WEBP" or (form == "AVIF" and photograph.alpha is not None)
+    grey = photograph.pixels.shape[-1] == 1 and not as_rgb
     metadata = photograph.metadata
     if form != "PNG" and metadata.colours:
         metadata, note = _with_profile(metadata, form, grey=grey)
         notes += note
-    if metadata.profile and form == "WEBP" and profile_misfit(metadata.profile, grey=grey):
-        notes.append(f"{form} has no grey pictures, and the profile for them was left out")
+    if form != "TIFF" and metadata.tiff_colours:
+        notes.append(f"{form} cannot tell its colours as the fields of a TIFF file do")
+    if metadata.profile and as_rgb and profile_misfit(metadata.profile, grey=grey):
+        notes.append(f"{form} has no such grey pictures, and the profile for them was left out")
         metadata = dataclasses.replace(metadata, profile=None)
     metadata, lost = _as_carried(metadata, form)
     notes += lost
@@ -226,9 +235,13 @@ def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadat
     colour = metadata.colour
     profile = metadata.profile or (None if colour is None else colour.profile(grey=grey))
     told = dataclasses.replace(metadata, profile=profile, colours=())
+    lost = [name for name, _ in metadata.colours]
     if profile or (colour is not None and colour.is_srgb):
+        # What is beside the meaning of the samples: a screen's, and how bright they get.
+        lost = [name for name in lost if name in (b"mDCV", b"cLLI")]
+    if not lost:
         return told, []
-    names = ", ".join(name.decode() for name, _ in metadata.colours)
+    names = ", ".join(name.decode() for name in lost)
     return told, [f"{form} cannot tell its colours ({names}) as the input does"]
 
 
@@ -243,13 +256,15 @@ def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:
         notes.append(f"{form} cannot carry its {listed}")
     if form == "JPEG":
         for name, largest in _LARGEST_IN_JPEG.items():
-            if len(getattr(metadata, name) or b"") > largest:
+            value = getattr(metadata, name) or b""
+            parts = value if isinstance(value, tuple) else (value,)
+            if any(len(part) > largest for part in parts):
                 missing.append(name)
                 notes.append(f"its {_NAMES[name]} is too large for JPEG and was left out")
         if metadata.dpi and max(metadata.dpi) >= 1 << 16:
             missing.append("dpi")
             notes.append("its resolution is too high for JPEG and was left out")
-    empty = {name: () if name == "texts" else None for name in missing}
+    empty = {name: () if name in ("texts", "comments") else None for name in missing}
     return dataclasses.replace(metadata, **empty), notes  # type: ignore[arg-type]
 
 

@@ -5,15 +5,21 @@ from xml.parsers import expat
 
 from hypernet_jax.restoration.orientation import ORIENTATIONS
 
-__all__ = ["ORIENTATION", "SIZES", "THUMBNAILS", "orientation_of", "without"]
+__all__ = ["ORIENTATION", "RESOLUTIONS", "SIZES", "THUMBNAILS", "orientation_of", "without"]
+
+Properties = frozenset[tuple[str, str]]
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XAP = "http://ns.adobe.com/xap/1.0/"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 # What a prefix means in a packet that does not declare it.
-_USUAL = {"tiff": _TIFF, "exif": _EXIF, "xmp": _XAP, "xap": _XAP}
+_USUAL = {"tiff": _TIFF, "exif": _EXIF, "xmp": _XAP, "xap": _XAP, "rdf": _RDF}
+_VALUE = (_RDF, "value")
+# What may stand around a property of the picture; in anything else it is of something else.
+_FRAME = ("xmpmeta", "xapmeta", "RDF", "Description", "rdf")
 # Properties of the old picture, which may not fit the restored one.
-ORIENTATION = frozenset({(_TIFF, "Orientation")})
-SIZES = frozenset(
+ORIENTATION: Properties = frozenset({(_TIFF, "Orientation")})
+SIZES: Properties = frozenset(
     {
         (_TIFF, "ImageWidth"),
         (_TIFF, "ImageLength"),
@@ -21,20 +27,22 @@ SIZES = frozenset(
         (_EXIF, "PixelYDimension"),
     }
 )
-THUMBNAILS = frozenset({(_XAP, "Thumbnails")})
+RESOLUTIONS: Properties = frozenset({(_TIFF, "XResolution"), (_TIFF, "YResolution")})
+THUMBNAILS: Properties = frozenset({(_XAP, "Thumbnails")})
 _NAME = re.compile(rb"[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(\"[^\"]*\"|'[^']*')", re.DOTALL)
 
 
-class _Properties:
-    """Where a packet holds certain properties, as attributes or elements, and their values."""
+class _Reader:
+    """Where a packet, in UTF-8, holds properties of the picture, and their values."""
 
-    def __init__(self, packet: bytes, wanted: frozenset[tuple[str, str]]):
+    def __init__(self, packet: bytes, wanted: Properties):
         self.found: list[tuple[tuple[int, int], str]] = []
-        self._wanted = wanted
-        self._packet = packet
+        self._wanted, self._packet = wanted, packet
         self._prefixes: list[dict[str, str]] = [_USUAL]
-        self._open: list[tuple[int, tuple[str, str], list[str]]] = []
+        # Of each open element: where it starts, what it is, its text, and whether a property in
+        # it would be one of the picture.
+        self._open: list[tuple[int, tuple[str, str], list[str], bool]] = []
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -53,9 +61,16 @@ class _Properties:
         }
         self._prefixes.append(self._prefixes[-1] | declared)
         start = self._parser.CurrentByteIndex
-        self._open.append((start, self._meaning(name), []))
+        of_picture = self._open[-1][3] if self._open else True
+        meaning = self._meaning(name)
+        frame = of_picture and meaning[1] in _FRAME
+        # A value may be an attribute of the property itself.
+        inner = [
+            value for key, value in attributes.items() if self._meaning(key) == (_RDF, "value")
+        ]
+        self._open.append((start, meaning, inner, frame))
         for key, value in attributes.items():
-            if self._meaning(key) in self._wanted:
+            if frame and self._meaning(key) in self._wanted:
                 self.found.append((self._tag(start)[0][key.encode()], value))
 
     def _tag(self, start: int) -> tuple[dict[bytes, tuple[int, int]], int, bool]:
@@ -69,47 +84,77 @@ class _Properties:
         return spans, stop, self._packet[stop - 2 : stop] == b"/>"
 
     def _text(self, data: str) -> None:
-        if self._open:
-            self._open[-1][2].append(data)
+        for element in self._open:
+            element[2].append(data)
 
     def _end(self, name: str) -> None:
         del name
-        start, meaning, text = self._open.pop()
+        start, meaning, text, _ = self._open.pop()
         self._prefixes.pop()
-        if meaning in self._wanted:
+        of_picture = self._open[-1][3] if self._open else True
+        if of_picture and meaning in self._wanted:
             _, stop, empty = self._tag(start)
             if not empty:
                 stop = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
             self.found.append(((start, stop), "".join(text)))
 
 
-def _properties(
-    packet: bytes, wanted: frozenset[tuple[str, str]]
-) -> list[tuple[tuple[int, int], str]] | None:
-    # Padding with zeros may follow the packet.
+def _as_utf8(packet: bytes) -> bytes:
+    """The packet as UTF-8 without a mark of byte order and what pads it, for XML parsers."""
+    text = None
+    if packet[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = packet.decode("utf-16", "replace")
+    elif packet[:4].count(0) == 2:
+        text = packet.decode("utf-16-le" if packet[1] == 0 else "utf-16-be", "replace")
+    if text is not None:
+        # What it says of its encoding is not true any more.
+        packet = re.sub(r"encoding=[\"'][^\"']*[\"']", "", text, count=1).encode()
+    packet = packet.removeprefix(b"\xef\xbb\xbf").lstrip().rstrip(b"\0 \t\r\n")
     try:
-        return _Properties(packet.rstrip(b"\0"), wanted).found
-    except (expat.ExpatError, ValueError, KeyError):
+        packet.decode("utf-8")
+    except UnicodeDecodeError:
+        packet = packet.decode("latin-1").encode()
+    return packet
+
+
+def _read(packet: bytes, wanted: Properties) -> list[tuple[tuple[int, int], str]] | None:
+    try:
+        return _Reader(packet, wanted).found
+    except (expat.ExpatError, ValueError, KeyError, AttributeError):
         return None
+
+
+def _orientation(value: str) -> int | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if number in ORIENTATIONS else None
 
 
 def orientation_of(packet: bytes) -> int | None:
-    """The orientation, 1 to 8, that a packet tells; None if it tells none or is no XML."""
-    for _, value in _properties(packet, ORIENTATION) or []:
-        if value.strip() in {str(number) for number in ORIENTATIONS}:
-            return int(value)
+    """The orientation, 1 to 8, of the picture that a packet describes; None if it tells none."""
+    for _, value in _read(_as_utf8(packet), ORIENTATION) or []:
+        if (found := _orientation(value)) is not None:
+            return found
     return None
 
 
-def without(packet: bytes, properties: frozenset[tuple[str, str]]) -> bytes | None:
-    """The packet without these properties; None if it is no XML."""
-    found = _properties(packet, properties)
+def without(packet: bytes, properties: Properties) -> bytes | None:
+    """The packet without these properties; None if it is no XML.
+
+    What has none of them stays byte for byte. An orientation that is not understood is kept.
+    """
+    readable = _as_utf8(packet)
+    found = _read(readable, properties)
     if found is None:
         return None
     parts, at = [], 0
-    for (start, stop), _ in sorted(found):
+    for (start, stop), value in sorted(found):
         if start < at:
             continue  # inside one that is gone already
-        parts.append(packet[at:start])
+        if properties == ORIENTATION and _orientation(value) is None:
+            continue
+        parts.append(readable[at:start])
         at = stop
-    return b"".join([*parts, packet[at:]])
+    return b"".join([*parts, readable[at:]]) if at else packet
