@@ -1,6 +1,7 @@
 """The one exception type that means "the user can put this right"."""
 
 import math
+import reprlib
 
 __all__ = ["UserError", "is_device_full", "real_number"]
 
@@ -23,7 +24,7 @@ def real_number(value, name: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"The {name} {value!r} is not a number; give one.") from None
+        raise UserError(f"The {name} {reprlib.repr(value)} is not a number; give one.") from None
     if not math.isfinite(number):
         raise UserError(f"The {name} is {number}; give a finite number.")
     return number

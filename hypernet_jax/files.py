@@ -25,6 +25,8 @@ __all__ = [
 _partial: set[Path] = set()
 
 # A path made of an address has one slash after the colon, and Windows' drives one letter before.
+# Bytes of a name in a folder.
+_LONGEST_NAME = 255
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 
 
@@ -32,8 +34,17 @@ def local_path(path: str | Path) -> Path:
     """The path, or `UserError` for an address such as gs://bucket/run, which is no local file."""
     if not isinstance(path, (str, os.PathLike)):
         raise UserError(f"{path!r} is no path; give the name of a file or folder.")
-    if _ADDRESS.match(os.fspath(path)):
-        scheme = os.fspath(path).partition(":")[0]
+    text = os.fspath(path)
+    if not isinstance(text, str) or "\0" in text:
+        raise UserError(f"{text!r} is no path; give the name of a file or folder.")
+    try:
+        parts = [os.fsencode(part) for part in Path(text).parts]
+    except UnicodeEncodeError:
+        raise UserError(f"This system cannot have a file of the name {text!r}.") from None
+    if any(len(part) > _LONGEST_NAME for part in parts):
+        raise UserError(f"The name {text[:40]}... is too long for a file.")
+    if _ADDRESS.match(text):
+        scheme = text.partition(":")[0]
         raise UserError(
             f"The path {path} is an address ({scheme}:), and only local files and folders are "
             "read and written; copy it to this machine, or mount it."

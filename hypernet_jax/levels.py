@@ -7,6 +7,7 @@ that the hypernetwork's features are made of.
 
 import dataclasses
 import math
+import reprlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -151,7 +152,7 @@ class LevelScale:
             value = float(level)
         except (TypeError, ValueError, OverflowError):
             raise UserError(
-                f"The level {level!r} is not a number; give a {self.describe()}."
+                f"The level {reprlib.repr(level)} is not a number; give a {self.describe()}."
             ) from None
         with np.errstate(over="ignore"):
             low, single, high = np.array([self.low, value, self.high], np.float32)

@@ -69,7 +69,9 @@ def _without_devices(error: Exception) -> str:
     reason = (str(error).splitlines() or ["there is none"])[0].partition(" (set JAX_PLATFORMS")[0]
     reason = reason.rstrip(".")
     names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
-    asked = next((name for name in names if os.environ.get(name)), None)
+    given = [name for name in names if os.environ.get(name)]
+    # The one whose value the error is about, if it says.
+    asked = next((name for name in given if os.environ[name] in reason), next(iter(given), None))
     found = importlib.metadata.entry_points(group="jax_plugins")
     there = ", ".join(["cpu", *sorted({plugin.name for plugin in found})])
     if asked is None:

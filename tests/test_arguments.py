@@ -8,6 +8,7 @@ import pytest
 
 from hypernet_jax import Restorer, UserError
 from hypernet_jax.restoration.photographs import Options, restore_file
+from hypernet_jax.restoration.writing import Encoding
 from hypernet_jax.tasks import TASKS
 
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
@@ -60,6 +61,41 @@ def test_wrong_arguments_of_apply_files_and_names(tmp_path):
         restore_file(RESTORER, "in.png", "out.png", Options(5.0), level=10)
     with pytest.raises(UserError, match="no path"):
         restore_file(RESTORER, None, "out.png", level=10)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [None, 3, (1.5, 2), "ab", (-1, 4), (0, 4), (1, 2, 3), (10**12, 10**12), (float("nan"), 1)],
+)
+def test_what_is_no_size(size):
+    with pytest.raises(UserError):
+        RESTORER.restored_size(size, 5)
+    with pytest.raises(UserError):
+        RESTORER.restored_size((4, 4), "x")
+    assert tiny_restorer("sr").restored_size(np.array([4, 6]), 1.5) == (6, 9)
+
+
+def test_wrong_options_of_files(tmp_path):
+    source, output = tmp_path / "in.png", tmp_path / "out.png"
+    for wrong in (
+        lambda: restore_file(None, source, output, level=5),
+        lambda: restore_file(RESTORER, source, output, {"level": 1}),
+        lambda: restore_file(RESTORER, source, output, Options(5.0), overwrite=True),
+        lambda: restore_file(RESTORER, "a\0b.png", output, level=5),
+        lambda: restore_file(RESTORER, source, "a\ud800.png", level=5),
+        lambda: restore_file(RESTORER, source, "a" * 300 + ".png", level=5),
+        lambda: Options(5.0, encoding="png"),
+        lambda: Options("auto", estimator=3),
+        lambda: Options(5.0, limit="much"),
+        lambda: Encoding("x"),
+        lambda: Restorer.from_pretrained("a" * 300),
+        lambda: Restorer(None, None),
+        lambda: Restorer(RESTORER.model, None),
+        lambda: Restorer(RESTORER.model, tiny_theta(tiny_config()), self_ensemble=np.ones(2)),
+    ):
+        with pytest.raises(UserError) as told:
+            wrong()
+        assert len(str(told.value)) < 300
 
 
 def test_a_level_just_out_of_range_is_told_with_its_digits():

@@ -1,7 +1,9 @@
 """Kinds of files: those that are read, and the true reason why others are not."""
 
 import struct
+from zlib import compress, crc32
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -10,8 +12,10 @@ from PIL import Image
 from hypernet_jax import UserError
 from hypernet_jax.restoration.pfm import encode_pfm
 from hypernet_jax.restoration.photographs import Options, restore_file
+from hypernet_jax.restoration.png_chunks import with_chunks
 from hypernet_jax.restoration.reading import read_photograph
 
+from . import tiff_blocks
 from .test_restoration import RESTORER
 
 IDENTITY = Options(0.0, blend=0.0)
@@ -169,3 +173,102 @@ def test_inks_and_lab_with_a_broken_profile_are_converted(mode, profile, tmp_pat
     assert found.pixels.shape == RAMP.shape
     word = "plain formula" if mode == "CMYK" else "Lab was converted to sRGB"
     assert word in found.notes[0]
+
+
+def test_16_bit_ppm_of_any_greatest_value(tmp_path):
+    for greatest in (256, 1023, 4095, 65535):
+        for magic, channels in ((b"P5", 1), (b"P6", 3)):
+            samples = np.round(RAMP[..., :channels] * greatest)
+            head = magic + b"\n# a comment\n24 20\n%d\n" % greatest
+            (tmp_path / "in.ppm").write_bytes(head + samples.astype(">u2").tobytes())
+            found = read_photograph(tmp_path / "in.ppm").pixels
+            expected = np.round(samples.astype(np.float64) * (65535 / greatest))
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_float_maps_with_other_line_ends(tmp_path):
+    body = RAMP[::-1].astype("<f4").tobytes()
+    (tmp_path / "in.pfm").write_bytes(b"PF\r\n24 20\r\n-1.0\r\n" + body)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "in.pfm").pixels, RAMP)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_transparent_greys_of_few_bits(bits, tmp_path):
+    greys = np.array([0, 1, 2, 3], np.uint8)
+    packed = bytes([sum(int(g) << (8 - bits * (i + 1)) for i, g in enumerate(greys[: 8 // bits]))])
+    packed += b"" if bits == 2 else bytes([int(greys[2]) << 4 | int(greys[3])])
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc32(name + data))
+
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0))
+    content += chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", compress(b"\0" + packed))
+    (tmp_path / "in.png").write_bytes(content + chunk(b"IEND", b""))
+    found = read_photograph(tmp_path / "in.png")
+    np.testing.assert_array_equal(found.alpha[0, :, 0], [255, 255, 0, 255])
+    np.testing.assert_array_equal(found.pixels[0, :, 0], greys * (255 // (2**bits - 1)))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7, 8])
+def test_jpeg_2000_of_few_bits_is_not_dark(bits, tmp_path):
+    samples = np.round(RAMP * (2**bits - 1)).astype(np.uint8)
+    content = imagecodecs.jpeg2k_encode(
+        samples, level=0, bitspersample=bits, reversible=True, codecformat="jp2"
+    )
+    (tmp_path / "in.jp2").write_bytes(content)
+    found = read_photograph(tmp_path / "in.jp2").pixels
+    np.testing.assert_allclose(found, samples * (255 / (2**bits - 1)), atol=1)
+
+
+def test_tga_without_bits_of_transparency_is_opaque(tmp_path):
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[..., :3] = 90
+    Image.fromarray(pixels).save(tmp_path / "in.tga")
+    content = bytearray((tmp_path / "in.tga").read_bytes())
+    assert read_photograph(tmp_path / "in.tga").alpha is not None
+    content[17] &= 0xF0
+    (tmp_path / "in.tga").write_bytes(content)
+    found = read_photograph(tmp_path / "in.tga")
+    assert found.alpha is None and (found.pixels == 90).all()
+
+
+def test_sgi_of_16_bits_is_refused_rather_than_cut(tmp_path):
+    Image.fromarray((RAMP * 255).astype(np.uint8)).save(tmp_path / "in.sgi", bpc=2)
+    with pytest.raises(UserError, match="16 bits per channel"):
+        read_photograph(tmp_path / "in.sgi")
+    Image.fromarray((RAMP * 255).astype(np.uint8)).save(tmp_path / "in.sgi")
+    assert read_photograph(tmp_path / "in.sgi").pixels.dtype == np.uint8
+
+
+def test_a_colour_map_of_8_bits(tmp_path):
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    colours = np.random.default_rng(0).integers(0, 256, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", indices, photometric="palette", colormap=colours)
+    found = read_photograph(tmp_path / "in.tif").pixels
+    np.testing.assert_array_equal(found, colours.T[indices])
+
+
+def test_channels_that_are_dropped_are_noted(tmp_path):
+    samples = (np.dstack([RAMP, RAMP[..., :1]]) * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "in.tif", samples, photometric="rgb", extrasamples=["unspecified"])
+    found = read_photograph(tmp_path / "in.tif")
+    np.testing.assert_array_equal(found.pixels, samples[..., :3])
+    assert found.alpha is None and "1 channels of no known meaning" in found.notes[0]
+
+
+def test_large_texts_of_png_are_no_damage(tmp_path):
+    text = (b"zTXt", b"Long\0\0" + compress(b"a" * 5_000_000))
+    content = with_chunks(bytes(imagecodecs.png_encode((RAMP * 255).astype(np.uint8))), [text])
+    (tmp_path / "in.png").write_bytes(content)
+    assert read_photograph(tmp_path / "in.png").metadata.texts == (text,)
+
+
+def test_bigtiff_is_read_like_any_other(tmp_path):
+    samples = (RAMP * 255).astype(np.uint8)
+    tags = [(0x13B, 2, 5, b"name\0", True), (65000, 16, 1, 7, True)]
+    tifffile.imwrite(tmp_path / "in.tif", samples, photometric="rgb", bigtiff=True, extratags=tags)
+    found = read_photograph(tmp_path / "in.tif")
+    np.testing.assert_array_equal(found.pixels, samples)
+    fields = tiff_blocks.read(found.metadata.exif)[0]
+    assert found.notes == () and fields[0x13B][2] == b"name\0"
+    assert fields[65000] == (4, 1, struct.pack("<I", 7))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 
 from hypernet_jax.errors import UserError, is_device_full
@@ -21,6 +22,10 @@ def exit_with_sentence():
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read the output has read enough; nothing more is to be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         # What no one foresaw in reading or writing still is the machine's word to its user.
         where = f": {error.filename}" if error.filename else ""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 import warnings
@@ -104,6 +105,10 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     names_file = args.output == _PIPE or (output.suffix and not output.is_dir())
     if args.images == [_PIPE] and not names_file:
         raise UserError("An image from standard input needs the name of a file as output.")
+    if args.images == [_PIPE] and sys.stdin is None:
+        raise UserError("Standard input is closed; give an image file instead of -.")
+    if args.output == _PIPE and sys.stdout is None:
+        raise UserError("Standard output is closed; give an output file instead of -.")
     if args.output == _PIPE and sys.stdout.isatty():
         raise UserError("An image is not for a terminal; send the output to a file or program.")
     with temporary_folder() as folder:
@@ -116,11 +121,26 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             suffix = suffix_of(args.format or "png", Path(args.images[0]))
             output = Path(folder, f"standard-output{suffix}")
             changes |= {"output": str(output), "format": None}
-        with contextlib.redirect_stdout(sys.stderr if args.output == _PIPE else sys.stdout):
-            yield argparse.Namespace(**(vars(args) | changes))
+        told = io.StringIO()
+        names = {folder / "standard-input": "standard input", output: "standard output"}
+        if args.output != _PIPE:
+            names.pop(output)
+        try:
+            with contextlib.redirect_stdout(told):
+                yield argparse.Namespace(**(vars(args) | changes))
+        except UserError as error:
+            raise UserError(_renamed(str(error), names)) from None
         if args.output == _PIPE:
             sys.stdout.buffer.write(output.read_bytes())
             sys.stdout.buffer.flush()
+        to = sys.stderr if args.output == _PIPE else sys.stdout
+        print(_renamed(told.getvalue(), names), end="", file=to)
+
+
+def _renamed(text: str, names: dict[Path, str]) -> str:
+    for path, name in names.items():
+        text = text.replace(str(path), name)
+    return text
 
 
 def _jobs(args: argparse.Namespace) -> list[batch.Job]:
@@ -226,6 +246,8 @@ def _restore(args: argparse.Namespace) -> int:
     )
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
+    if args.sweep is not None and (args.compare or args.quality is not None):
+        raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
     level = _level(args, restorer.model.task) if args.sweep is None else 0.0
     options = Options(
         level,

@@ -1,4 +1,4 @@
-"""PNG, AVIF, JPEG 2000 and PGM of more than 8 bits, which Pillow would cut down without a word."""
+"""PNG, AVIF, JPEG 2000 and PPM of more than 8 bits, which Pillow would cut down without a word."""
 
 import re
 from pathlib import Path
@@ -30,6 +30,12 @@ def jpeg2k_bits(path: Path) -> int:
     depths = content[start + 42 :: 3] if start >= 0 else b""
     count = int.from_bytes(content[start + 40 : start + 42], "big")
     return max(((depth & 0x7F) + 1 for depth in depths[:count]), default=8)
+
+
+def _is_sycc(path: Path) -> bool:
+    """Whether a JP2 file says that its channels are luminance and two differences."""
+    with path.open("rb") as file:
+        return b"colr\x01\0\0\0\0\0\x12" in file.read(1 << 16)
 
 
 def _scaled(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -72,12 +78,29 @@ def read_deep(
             samples = samples[..., None]
         if samples.dtype != np.uint16 or samples.shape[-1] > 4:
             return None
+        if form == "JPEG2000" and _is_sycc(path):
+            return None
         samples = _scaled(samples, bits_of(path))
         if samples.shape[-1] in (2, 4):
             return samples[..., :-1], samples[..., -1:]
         return samples, None
-    if picture.mode.startswith("I") and form == "PPM":
-        samples = np.asarray(picture)
-        if samples.min() >= 0 and samples.max() <= _WHITE:
-            return samples.astype(np.uint16)[..., None], None
+    if form == "PPM":
+        return _read_ppm(path), None
     return None
+
+
+# Magic number, width, height and greatest value, with comments between them.
+_PPM_HEADER = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,9})" + rb"\s", re.DOTALL)
+
+
+def _read_ppm(path: Path) -> np.ndarray:
+    """A binary PGM or PPM file of more than 8 bits as one of 16."""
+    content = path.read_bytes()
+    head = _PPM_HEADER.match(content)
+    if head is None:
+        raise ValueError("its header is damaged")
+    width, height, greatest = (int(head[index]) for index in (2, 3, 4))
+    channels = 3 if head[1] == b"6" else 1
+    samples = np.frombuffer(content, ">u2", width * height * channels, head.end())
+    scaled = np.round(samples.astype(np.float64) * (_WHITE / greatest))
+    return np.minimum(scaled, _WHITE).astype(np.uint16).reshape(height, width, channels)

@@ -57,6 +57,12 @@ class Metadata:
     tiff_colours: bool = False
     size: tuple[int, int] | None = None
 
+    def profile_as_shown(self, *, grey: bool) -> bytes | None:
+        """The profile, or that of the same meaning as `colours`, if there is one."""
+        if self.profile or self.colour is None:
+            return self.profile
+        return self.colour.profile(grey=grey)
+
     @property
     def colour(self) -> Colour | None:
         """What `colours` say."""

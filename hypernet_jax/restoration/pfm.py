@@ -9,7 +9,9 @@ from hypernet_jax.restoration.limits import check_limit, check_unit_range
 
 __all__ = ["encode_pfm", "is_pfm", "read_pfm"]
 
-_HEADER = re.compile(rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s")
+_HEADER = re.compile(
+    rb"P([Ff])\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[0-9.]+(?:[eE][-+]?\d+)?)(?:\r?\n|\s)"
+)
 
 
 def is_pfm(path: Path) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
 from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.restoration.restorer import Progress, Restorer
@@ -63,6 +63,14 @@ class Options:
     limit: float = DEFAULT_LIMIT
     estimator: Estimator | None = None
 
+    def __post_init__(self):
+        if not isinstance(self.encoding, Encoding):
+            raise UserError(f"{self.encoding!r} is no Encoding; give Encoding(quality).")
+        if self.estimator is not None and not callable(self.estimator):
+            raise UserError(f"The estimator {self.estimator!r} cannot be called.")
+        real_number(self.blend, "blend")
+        real_number(self.limit, "limit")
+
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
@@ -98,7 +106,7 @@ def resolve_level(
       source: the file that they came from.
       estimator: as in `Options`.
     """
-    if level != AUTO:
+    if not (isinstance(level, str) and level == AUTO):
         return task.scale.valid(level), None
     # The middle is enough, and a very large image in single precision would be too much;
     # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
@@ -194,13 +202,19 @@ def restore_file(
       UserError: one sentence, for a bad level, an unreadable input or an unwritable output.
         Nothing is written then.
     """
+    if not isinstance(restorer, Restorer):
+        raise UserError(f"{restorer!r} is no Restorer; use Restorer.from_pretrained.")
     source, output = local_path(source), local_path(output)
+    if options is not None and not isinstance(options, Options):
+        raise UserError(f"{options!r} are no Options; give Options(level, ...).")
     if options is None:
         if level is None:
             raise UserError(f"Give a level: a {restorer.scale.describe()}.")
         options = Options(level, overwrite=overwrite, limit=limit)
-    elif level is not None:
-        raise UserError("Give a level or options, which have one; not both.")
+    elif level is not None or overwrite or limit != DEFAULT_LIMIT:
+        raise UserError(
+            "Give options, or level, overwrite and limit, which are among them; not both."
+        )
     form = format_of(output)
     options.encoding.check(form)
     outputs = [output, comparison_name(output)] if options.compare else [output]

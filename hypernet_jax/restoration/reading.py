@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
+    COLORMAP,
+    COMPRESSION,
     IMAGELENGTH,
     IMAGEWIDTH,
+    PHOTOMETRIC_INTERPRETATION,
     SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    YCBCRSUBSAMPLING,
     TiffImageFile,
 )
 
@@ -29,6 +34,10 @@ from hypernet_jax.restoration.pfm import is_pfm, read_pfm
 from hypernet_jax.restoration.tiff_reading import is_tiff, read_tiff
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_photograph"]
+
+# Texts and profiles that Pillow takes for attacks by their size, when they are only large.
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
+PngImagePlugin.MAX_TEXT_MEMORY = 256 << 20
 
 # Megapixels. More than any camera's, less than would fill a machine's memory.
 DEFAULT_LIMIT = 400.0
@@ -121,6 +130,49 @@ def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
 _DEEP_RAW_MODE = re.compile(r"\b(I|L|LA|RGB|RGBA|CMYK);16")
 
 
+def _byte_of(path: Path, at: int) -> int:
+    """A byte of a header."""
+    with path.open("rb") as file:
+        file.seek(at)
+        return (file.read(1) or b"\0")[0]
+
+
+def _amended(picture: Image.Image, path: Path, bits: int) -> Image.Image:
+    """A picture of 8 bits as its file means it, where Pillow means it otherwise."""
+    key = picture.info.get("transparency")
+    if picture.format == "PNG" and picture.mode == "L" and isinstance(key, int):
+        # The transparent grey is counted in the file's bits, and the pixels in 8.
+        scale = {2: 85, 4: 17}.get(_byte_of(path, 24), 1)
+        picture.info["transparency"] = key * scale
+    # A TGA file's header says how many bits of a pixel are of transparency.
+    if picture.format == "TGA" and "A" in picture.mode and not _byte_of(path, 17) & 0x0F:
+        return picture.convert(picture.mode[:-1])
+    if picture.format == "JPEG2000" and bits < 8 and picture.mode in ("L", "RGB"):
+        # Moved up, but not stretched: white is 240 where there are 4 bits.
+        white = (2**bits - 1) << (8 - bits)
+        return picture.point(lambda value: min(255, round(value * 255 / white)))
+    if isinstance(picture, TiffImageFile) and picture.mode == "P":
+        colours = picture.tag_v2.get(COLORMAP, ())
+        if colours and max(colours) < 256:  # 8 bits where there should be 16
+            picture.putpalette(bytes(np.reshape(colours, (3, -1)).T.ravel().astype(np.uint8)))
+    return picture
+
+
+def _check_channels(picture: TiffImageFile, path: Path, notes: list[str]) -> None:
+    """Notes channels of a TIFF file that Pillow drops, and refuses what it cannot lay out."""
+    tags = picture.tag_v2
+    ycc = tags.get(COMPRESSION, 1) == 1 and tags.get(PHOTOMETRIC_INTERPRETATION) == 6
+    if ycc and tuple(tags.get(YCBCRSUBSAMPLING, (2, 2))) != (1, 1):
+        raise UserError(
+            f"The image {path} has uncompressed YCbCr with fewer colours than pixels, which is "
+            "not supported; convert it to an RGB TIFF or PNG."
+        )
+    bands = len(picture.getbands()) - (picture.mode == "RGBX")
+    dropped = tags.get(SAMPLESPERPIXEL, 1) - bands
+    if dropped > 0:
+        notes.append(f"{dropped} channels of no known meaning were left out")
+
+
 def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     """Bits per channel in the file; the picture's pixels have not been read yet."""
     if picture.format == "AVIF":
@@ -132,6 +184,8 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
         told = picture.tile[0].args
         greatest = told[-1] if isinstance(told, tuple) else 255
         return 16 if picture.mode == "I" or (isinstance(greatest, int) and greatest > 255) else 8
+    if picture.format == "SGI":
+        return 8 * _byte_of(path, 3)
     if picture.mode in ("I", "F"):
         return 32
     deep = any(_DEEP_RAW_MODE.search(str(tile.args)) for tile in picture.tile)
@@ -188,6 +242,7 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         # where their orientation is an odd one. So it reads them as they are stored.
         picture.getexif = Image.Exif  # type: ignore[method-assign]
         picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
+        _check_channels(picture, path, notes)
     picture.load()
     stored = picture.size
     tiff = isinstance(picture, TiffImageFile)
@@ -200,7 +255,7 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
                 "restored; convert it to a 16-bit PNG or TIFF, grey or RGB."
             )
         return _finished(*deep, found, notes)
-    shown: Image.Image = picture
+    shown = _amended(picture, path, bits)
     if picture.mode in ("CMYK", "LAB"):
         shown, profile = _to_srgb(picture, notes)
         metadata, orientation, more = found

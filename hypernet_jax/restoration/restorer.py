@@ -3,7 +3,9 @@
 import collections
 import functools
 import math
+import operator
 import os
+import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,9 @@ DEFAULT_MEMORY = 512.0
 _CPU_BATCHES = min(os.cpu_count() or 1, 8)
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
+
+# Pixels: more than any image has, and no array has more of them than there are addresses.
+_LONGEST_SIDE = 2**31
 
 Window = tuple[slice, slice]
 Progress = Callable[[int, int], None]
@@ -95,6 +100,9 @@ class Restorer:
         start_jax()
         if backend not in BACKENDS:
             raise UserError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
+        _check_model(model, theta)
+        if not isinstance(self_ensemble, (bool, np.bool_)):
+            raise UserError(f"The self_ensemble {self_ensemble!r} is neither True nor False.")
         memory = real_number(memory, "amount of memory")
         # What makes this restorer again, in another process.
         self._made_of = (model, theta, memory, backend, self_ensemble)
@@ -175,7 +183,19 @@ class Restorer:
         return self._generate(self.scale.check(level))
 
     def restored_size(self, size: tuple[int, int], level: float) -> tuple[int, int]:
-        """(height, width) of the result for an image of this (height, width)."""
+        """(height, width) of the result for an image of this (height, width).
+
+        Raises:
+          UserError: for a level out of range, or what is no size.
+        """
+        level = self.scale.valid(level)
+        try:
+            height, width = (operator.index(length) for length in size)
+        except (TypeError, ValueError):
+            raise UserError(f"The size {reprlib.repr(size)} is not two whole numbers.") from None
+        if not (0 < height < _LONGEST_SIDE and 0 < width < _LONGEST_SIDE):
+            raise UserError(f"An image cannot have {height} rows of {width} pixels.")
+        size = height, width
         return self._source(np.broadcast_to(np.uint8(0), (1, *size, 1)), level).size
 
     @ordinary_arithmetic()
@@ -371,6 +391,13 @@ def _shifted(part: slice, window: slice) -> slice:
 
 def _made_again(model: Model, theta: Theta, memory: float, backend: str, ensemble: bool):
     return Restorer(model, theta, memory=memory, backend=backend, self_ensemble=ensemble)
+
+
+def _check_model(model: Model, theta: Theta) -> None:
+    if not isinstance(model, Model):
+        raise UserError(f"{reprlib.repr(model)} is no Model; use Restorer.from_pretrained.")
+    if not isinstance(theta, dict) or {"generated", "shared", "features"} - theta.keys():
+        raise UserError("Theta is not what HyperNetwork.init or load_weights returns.")
 
 
 def _as_array(image) -> np.ndarray:

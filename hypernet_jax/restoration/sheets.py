@@ -90,7 +90,11 @@ def side_by_side(task: Task, before: Photograph, after: Photograph, level: float
         (shown(before_pixels(task, before.pixels, level, whole), alpha), "input"),
         (shown(after.pixels, after.alpha), f"restored, {level_text(task, level)}"),
     ]
-    return contact_sheet([pictures], profile=after.metadata.profile)
+    return contact_sheet([pictures], profile=_profile(after))
+
+
+def _profile(photograph: Photograph) -> bytes | None:
+    return photograph.metadata.profile_as_shown(grey=photograph.pixels.shape[-1] == 1)
 
 
 def _as_8_bits(samples: np.ndarray) -> np.ndarray:
@@ -130,4 +134,4 @@ def sweep(
         pictures.append((shown(restored), f"restored, {level_text(task, level)}"))
     columns = 2 if task.enlarges else _COLUMNS
     rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    return contact_sheet(rows, profile=photograph.metadata.profile)
+    return contact_sheet(rows, profile=_profile(photograph))

@@ -232,8 +232,7 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
 
 def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
     """Colours that a PNG file's chunks tell, as a profile where they can be."""
-    colour = metadata.colour
-    profile = metadata.profile or (None if colour is None else colour.profile(grey=grey))
+    colour, profile = metadata.colour, metadata.profile_as_shown(grey=grey)
     told = dataclasses.replace(metadata, profile=profile, colours=())
     lost = [name for name, _ in metadata.colours]
     if profile or (colour is not None and colour.is_srgb):
