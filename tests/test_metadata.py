@@ -318,3 +318,17 @@ def test_raw_profiles_of_imagemagick_are_taken_as_what_they_are(tmp_path):
     found = read_photograph(tmp_path / "in.png")
     assert found.pixels.shape == (9, 6, 3) and found.metadata.texts == ()
     assert tiff_blocks.read(found.metadata.exif)[0][0x13B][2] == b"name\0"
+
+
+def test_colours_of_bmp_and_jpeg_2000_that_are_not_read_are_noted(tmp_path):
+    for kind, noted in ((0x73524742, False), (0, True), (0x4D424544, True)):
+        head = struct.pack("<IiiHHIIiiII", 124, 9, 6, 1, 24, 0, 168, 0, 0, 0, 0)
+        head += struct.pack("<4II", 0, 0, 0, 0, kind)
+        file = struct.pack("<IHHI", 14 + 124 + 168, 0, 0, 14 + 124)
+        content = b"BM" + file + head.ljust(124, b"\0") + bytes(168)
+        (tmp_path / "in.bmp").write_bytes(content)
+        found = read_photograph(tmp_path / "in.bmp")
+        assert found.pixels.shape == (6, 9, 3) and bool(found.notes) == noted
+    content = imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="jp2")
+    (tmp_path / "in.jp2").write_bytes(content)
+    assert read_photograph(tmp_path / "in.jp2").notes == ()

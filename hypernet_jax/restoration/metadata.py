@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -22,6 +23,8 @@ _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 IPTC = 33723
 _XMP, _PROFILE = int(Base.XMLPacket), int(Base.InterColorProfile)
+# Kinds of colours in the header of a BMP file.
+_SRGB_OF_BMP, _WINDOWS_COLOURS = 0x73524742, 0x57696E20
 # What a TIFF directory tells of colours; of no meaning in a file of another format.
 _TIFF_COLOURS = (301, 318, 319)
 # Positions on the earth of pixels, which are others in a picture that was turned or enlarged.
@@ -104,6 +107,8 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
         colours = nclx_chunks(path)
     if any(content.startswith(_EXTENDED_XMP) for _, content in getattr(picture, "applist", ())):
         notes.append("the part of its XMP data that did not fit into one segment was left out")
+    if _has_unread_colours(picture.format, path):
+        notes.append("what it tells of its colours is in a form that is not read, and was left out")
     photoshop = info.get("photoshop")
     found = Metadata(
         profile=info.get("icc_profile") or None,
@@ -240,6 +245,17 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         else:
             kept.append((name, content))
     return kept, raw
+
+
+def _has_unread_colours(form: str | None, path: Path) -> bool:
+    """Whether a BMP or JPEG 2000 file has a profile or calibrated colours, which Pillow skips."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if form == "BMP" and len(head) >= 122:
+        size, kind = struct.unpack_from("<I", head, 14)[0], struct.unpack_from("<I", head, 70)[0]
+        return size >= 108 and kind not in (_SRGB_OF_BMP, _WINDOWS_COLOURS)
+    # A box with a profile, restricted or not.
+    return form == "JPEG2000" and re.search(rb"colr[\x02\x03]", head) is not None
 
 
 def _comments(picture: Image.Image) -> tuple[bytes, ...]:
