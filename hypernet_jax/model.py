@@ -15,7 +15,13 @@ from jax.typing import ArrayLike
 
 from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
-from hypernet_jax.networks import apply_bank, apply_network, init_network, make_network
+from hypernet_jax.networks import (
+    apply_bank,
+    apply_network,
+    init_network,
+    make_network,
+    spec_of,
+)
 from hypernet_jax.runtime import start_jax
 from hypernet_jax.tasks import Task, get_task
 
@@ -101,7 +107,7 @@ class Model:
     @property
     def colours(self) -> int:
         """Channels of the images that the network restores."""
-        return getattr(self.network, "colours", 3)
+        return spec_of(self.network).in_channels
 
     def parameter_counts(self) -> dict[str, int]:
         """Sizes of the network generated for one level and of theta."""

@@ -105,7 +105,7 @@ def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest)
     low = data.draw(st.integers(0, length - 1))
     high = data.draw(st.integers(low + 1, length))
     padded = length + length % 2
-    for spans in axis_plans(length, (low, high), halo=halo, stride=2, largest=largest):
+    for spans in axis_plans(length, (low, high), halo=halo, multiple=2, largest=largest):
         assert [spans[0].keep[0], spans[-1].keep[1]] == [low, high]
         assert all(a.keep[1] == b.keep[0] for a, b in itertools.pairwise(spans))
         for span in spans:
@@ -118,7 +118,7 @@ def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest)
 
 def test_the_cheapest_plan_keeps_all_cores_at_work():
     rows, columns = (
-        axis_plans(length, (0, length), halo=38, stride=2, largest=1024) for length in (320, 480)
+        axis_plans(length, (0, length), halo=38, multiple=2, largest=1024) for length in (320, 480)
     )
     sides = {
         at_once: [
@@ -130,7 +130,7 @@ def test_the_cheapest_plan_keeps_all_cores_at_work():
 
 
 def test_batches_hold_every_tile_once():
-    plans = axis_plans(400, (0, 400), halo=10, stride=2, largest=64)
+    plans = axis_plans(400, (0, 400), halo=10, multiple=2, largest=64)
     spans, _ = cheapest_plan(plans, plans, at_once=1)
     todo = tiles(5, spans, spans)
     done = [tile for batch in batches(todo, 40 * 64**2) for tile in batch]
@@ -146,7 +146,7 @@ def test_the_receptive_field_is_exact(blocks, light_tail):
     params = init_network(jax.random.key(0), network)
     # Without ReLUs to swallow it, and in one sign, a change cannot cancel on its way.
     params = jax.tree.map(lambda x: jnp.abs(x) * 3 + 0.05, params)
-    radius = network.receptive_field
+    radius = network.spec.reach
     side = 4 * radius
     apply = jax.jit(functools.partial(apply_network, network))
     image = np.full((1, side, side, 3), 0.5, np.float64).astype(np.float32)

@@ -40,13 +40,13 @@ def theta_of(model):
 @pytest.mark.parametrize(("blocks", "reach"), [((1, 1, 1), 56), ((2, 0), None), ((1,), None)])
 def test_the_receptive_field_is_exact(blocks, reach):
     network = make_network("unet", channels=(2, 3, 4)[: len(blocks)], blocks=blocks)
-    radius = network.receptive_field
+    radius = network.spec.reach
     assert reach in (None, radius)
     # All positive: nothing that is seen cancels out.
     params = jax.tree.map(
         lambda x: jnp.full_like(x, 0.01), init_network(jax.random.key(0), network)
     )
-    side = 2 * radius + 4 * network.stride
+    side = 2 * radius + 4 * network.spec.multiple_of
     seen = set()
 
     @jax.jit

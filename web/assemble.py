@@ -26,11 +26,14 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.interchange.portable import describe, is_plain
 from hypernet_jax.model import Model
+from hypernet_jax.networks import spec_of
 from hypernet_jax.weights import load_weights, shipped_tasks
 
 PAGE = ("index.html", "page.css", "page.js", "pixels.js", "worker.js")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 HERE = Path(__file__).parent
+# Side of the page's tiles without their margin, as in worker.js.
+_TILE = 256
 
 
 def runtime(folder: Path) -> None:
@@ -76,9 +79,11 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     metadata = describe(model, level=None, layout="NCHW")
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
-    network = model.network
-    # So that tiles of its sides begin at multiples of the stride.
-    margin = network.receptive_field + -network.receptive_field % network.stride
+    spec = spec_of(model.network)
+    if not spec.exact_tiles or spec.reach is None or _TILE % spec.multiple_of:
+        raise UserError("The page restores in tiles, which this network cannot be; take another.")
+    # So that tiles begin at what the network's sides are multiples of.
+    margin = spec.reach + -spec.reach % spec.multiple_of
     return {
         "title": model.task.title,
         "file": f"{name}.onnx",

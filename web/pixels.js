@@ -72,8 +72,8 @@ export function enlarge(image, factor) {
 
 /**
  * Tiles that cover an image, each with the margin that its pixels depend on, so that restoring
- * tile by tile gives what restoring at once would give. All origins are even: so is the stride
- * of the network.
+ * tile by tile gives what restoring at once would give. All origins are multiples of what the
+ * network's sides must be: so are `side` and `margin`.
  */
 export function tiles(width, height, { side, margin }) {
   const cut = (size) => {

@@ -12,6 +12,7 @@ from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_jaxpr import Value, translate
 from hypernet_jax.interchange.portable import is_plain
 from hypernet_jax.model import Model
+from hypernet_jax.networks import spec_of
 
 __all__ = ["export_onnx"]
 
@@ -27,7 +28,7 @@ def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx
       UserError: where the network or the features of the level have no translation.
     """
     network, plain = model.network, is_plain(model)
-    multiple = getattr(network, "stride", 1)
+    multiple = spec_of(network).multiple_of
     graph = Graph()
 
     # Sides are continued to a multiple of the stride and cut back at the end.

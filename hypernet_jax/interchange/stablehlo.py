@@ -9,6 +9,7 @@ from jax import export
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import is_plain
 from hypernet_jax.model import Model
+from hypernet_jax.networks import spec_of
 
 __all__ = ["export_stablehlo"]
 
@@ -23,7 +24,7 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
     network takes the image alone. The weights are part of the file.
     """
     network = model.network
-    multiple = getattr(network, "stride", 1)
+    multiple = spec_of(network).multiple_of
     batch, height, width = export.symbolic_shape("batch, height, width")
     image = jax.ShapeDtypeStruct((batch, height, width, model.colours), jnp.float32)
     level = jax.ShapeDtypeStruct((), jnp.float32)

@@ -27,11 +27,9 @@ class LevelPlaneNetwork(nn.Module):
     init_gain: float = 0.1
     dtype: str = "float32"
 
-    stride = ResidualNetwork.stride
-    growable = ResidualNetwork.growable
-    branch_exits = ResidualNetwork.branch_exits
     # The plane goes where the image goes, and sees no farther.
-    receptive_field = ResidualNetwork.receptive_field
+    stride = ResidualNetwork.stride
+    spec = ResidualNetwork.spec
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:

@@ -11,15 +11,39 @@ import jax.numpy as jnp
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.level_plane import LevelPlaneNetwork
 from hypernet_jax.networks.residual import ResidualNetwork
+from hypernet_jax.networks.spec import check_exact_tiles, spec_of
 from hypernet_jax.networks.unet import UNet
 
-__all__ = ["apply_network", "init_network", "make_network"]
+__all__ = ["apply_network", "init_network", "make_network", "names", "register_network"]
 
 _NETWORKS: dict[str, type[nn.Module]] = {
     "residual": ResidualNetwork,
     "level_plane": LevelPlaneNetwork,
     "unet": UNet,
 }
+
+
+def register_network(name: str, network: type[nn.Module]) -> None:
+    """Adds a network to those that `config.network.name` may name.
+
+    Args:
+      name: not taken yet.
+      network: a Flax module that takes images (N, H, W, C) and no further arguments. Its property
+        `spec` is a `NetworkSpec`; it is made here with its default attributes.
+
+    Raises:
+      UserError: if the name is taken, or the network claims exact tiles and has layers that
+        cannot be masked.
+    """
+    if name in _NETWORKS:
+        raise UserError(f"There is a network {name!r} already; choose another name.")
+    check_exact_tiles(network())
+    _NETWORKS[name] = network
+
+
+def names() -> set[str]:
+    """Names of the networks that there are."""
+    return set(_NETWORKS)
 
 
 def make_network(name: str, **options: Any) -> nn.Module:
@@ -36,8 +60,9 @@ def make_network(name: str, **options: Any) -> nn.Module:
 
 def init_network(key: jax.Array, network: nn.Module) -> dict:
     """Fresh parameters of a plain network: the template for a hypernetwork."""
-    side = 8 * getattr(network, "stride", 1)
-    image = jnp.zeros((1, side, side, getattr(network, "colours", 3)))
+    spec = spec_of(network)
+    side = 8 * spec.multiple_of
+    image = jnp.zeros((1, side, side, spec.in_channels))
     return network.init(key, image)["params"]
 
 
@@ -67,11 +92,10 @@ def apply_network(
     """Restores images of any height and width.
 
     Args:
-      network: a module whose `stride` attribute, if it has one, says what height
-        and width must be multiples of.
+      network: a module; its `spec` says what height and width must be multiples of.
       params: its parameters.
       image: (N, H, W, C) float, in [0, 1].
-      valid: (N, 2) integers, multiples of the stride: only so many rows and
+      valid: (N, 2) integers, multiples of the same: only so many rows and
         columns of each image count, from the top left. There the result is that
         of the valid part alone, so that one compiled shape serves many sizes;
         elsewhere it means nothing. For networks of zero-padded `nn.Conv` layers.
@@ -80,8 +104,8 @@ def apply_network(
     cut back afterwards: no pixel is lost. The result has the shape of `image`.
     """
     height, width = image.shape[1:3]
-    stride = getattr(network, "stride", 1)
-    bottom, right = -height % stride, -width % stride
+    multiple = spec_of(network).multiple_of
+    bottom, right = -height % multiple, -width % multiple
     padded = image
     if bottom or right:
         padded = jnp.pad(image, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="symmetric")

@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from hypernet_jax.level_conv import conv_general_dilated
+from hypernet_jax.networks.spec import NetworkSpec
 
 __all__ = [
     "Conv1x1",
@@ -90,22 +92,25 @@ class ResidualNetwork(nn.Module):
     init_gain: float = 0.1
     dtype: str = "float32"
 
-    stride = 2
-    # Attributes that may be larger than those of the weights that training starts from, and the
-    # layers that, where they are zero, make an added block the identity.
-    growable = ("channels", "blocks")
-    branch_exits = r"block_\d+/conv_2/"
+    stride: ClassVar[int] = 2
 
     @property
-    def receptive_field(self) -> int:
-        """How far, in pixels of the image, anything that one output pixel depends on lies from it.
+    def spec(self) -> NetworkSpec:
+        """What it needs of images, and how it grows.
 
-        Reached upwards and to the left by odd rows and columns; even ones, and
-        the other directions, see up to two pixels less.
+        Its reach is that of odd rows and columns upwards and to the left; even ones, and the
+        other directions, see up to two pixels less.
         """
         # At half resolution: two convolutions per block, the body's last, and the next one.
         half = 2 * self.blocks + 2
-        return 2 * half + (2 if self.light_tail else 4)
+        return NetworkSpec(
+            in_channels=self.colours,
+            multiple_of=self.stride,
+            reach=2 * half + (2 if self.light_tail else 4),
+            exact_tiles=True,
+            growable=("channels", "blocks"),
+            branch_exits=r"block_\d+/conv_2/",
+        )
 
     @nn.compact
     def __call__(self, image: jax.Array, guide: jax.Array | None = None) -> jax.Array:

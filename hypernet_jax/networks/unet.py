@@ -14,6 +14,7 @@ from hypernet_jax.networks.residual import (
     he_init,
     pixel_shuffle,
 )
+from hypernet_jax.networks.spec import NetworkSpec
 
 __all__ = ["UNet"]
 
@@ -35,7 +36,7 @@ class UNet(nn.Module):
       init_gain: factor on every kernel's He initialisation.
       dtype: what the convolutions compute in; parameters and result are float32.
 
-    Images are (N, H, W, colours), float, H and W multiples of `stride`.
+    Images are (N, H, W, colours), float, H and W multiples of 2 to the number of scales.
     """
 
     colours: int = 3
@@ -44,9 +45,6 @@ class UNet(nn.Module):
     residual_output: bool = True
     init_gain: float = 1.0
     dtype: str = "float32"
-
-    growable = ("channels", "blocks")
-    branch_exits = r"block_\d+/conv_2/"
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,13 +55,19 @@ class UNet(nn.Module):
             )
 
     @property
-    def stride(self) -> int:
-        """What height and width must be multiples of."""
-        return 2 ** len(self.channels)
+    def spec(self) -> NetworkSpec:
+        """What it needs of images, and how it grows."""
+        return NetworkSpec(
+            in_channels=self.colours,
+            multiple_of=2 ** len(self.channels),
+            reach=self._reach(),
+            exact_tiles=True,
+            growable=("channels", "blocks"),
+            branch_exits=r"block_\d+/conv_2/",
+        )
 
-    @property
-    def receptive_field(self) -> int:
-        """How far, in pixels of the image, anything that one output pixel depends on lies from it.
+    def _reach(self) -> int:
+        """How far it sees.
 
         A sample at the scale of s pixels stands where its s x s pixels begin. A convolution at
         that scale sees s pixels to each side, a strided one that leads to it s / 2. A pixel

@@ -18,7 +18,7 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_runtime import onnx_network
 from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model, make_model, model_config
-from hypernet_jax.networks import apply_network
+from hypernet_jax.networks import apply_network, spec_of
 from hypernet_jax.restoration.ensemble import ApplyTiles, mean_of_views
 from hypernet_jax.restoration.memory import bytes_per_pixel
 from hypernet_jax.restoration.sources import Source, unit_of
@@ -113,9 +113,14 @@ class Restorer:
         )
         self._apply = jax.jit(functools.partial(apply_network, model.network))
         per_pixel = bytes_per_pixel(model, theta)
-        self._halo = model.network.receptive_field
-        self._stride = model.network.stride
-        least = smallest_side(2 * self._halo + self._stride) ** 2 * per_pixel
+        self._spec = spec_of(model.network)
+        if self._spec.reach is None or not self._spec.exact_tiles:
+            raise UserError(
+                f"A {type(model.network).__name__} cannot be applied in exact tiles, as images are "
+                "restored; take a network whose spec says that it can."
+            )
+        self._halo, self._multiple = self._spec.reach, self._spec.multiple_of
+        least = smallest_side(2 * self._halo + self._multiple) ** 2 * per_pixel
         if 1e6 * memory < least:
             raise UserError(
                 f"This network does not fit into {memory:g} MB of memory; "
@@ -303,7 +308,7 @@ class Restorer:
         network = self._network(self.scale.check(level))
         height, width = source.size
         plans = functools.partial(
-            axis_plans, halo=self._halo, stride=self._stride, largest=self._largest
+            axis_plans, halo=self._halo, multiple=self._multiple, largest=self._largest
         )
         rows, columns = cheapest_plan(
             plans(height, (window[0].start, window[0].stop)),

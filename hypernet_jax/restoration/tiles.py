@@ -24,7 +24,7 @@ __all__ = [
     "tiles",
 ]
 
-# Sides of tiles, multiples of every stride there is: each pair is one compiled program.
+# Sides of tiles, multiples of what every network needs: each pair is one compiled program.
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
 # Smaller tiles go in batches on CPUs.
 SMALLEST_ALONE = 256
@@ -37,9 +37,9 @@ class Span:
     """One tile along one axis.
 
     Attributes:
-      start: where the tile begins in the image, a multiple of the stride.
+      start: where the tile begins in the image, a multiple of what the network needs.
       side: its length; it may reach beyond the image.
-      valid: how much of it lies in the image, padded to a multiple of the stride.
+      valid: how much of it lies in the image, padded to a multiple of what the network needs.
       keep: the part of the image, start and stop, that is taken from it.
     """
 
@@ -58,12 +58,12 @@ class Tile:
     columns: Span
 
 
-def _spans(length: int, window: tuple[int, int], side: int, halo: int, stride: int) -> list[Span]:
+def _spans(length: int, window: tuple[int, int], side: int, halo: int, multiple: int) -> list[Span]:
     low, high = window
     spans = []
     while low < high:
         start = max(0, low - halo)
-        start -= start % stride
+        start -= start % multiple
         valid = min(length - start, side)
         stop = start + side - halo if start + side < length else high
         stop = min(stop, high)
@@ -75,22 +75,22 @@ def _spans(length: int, window: tuple[int, int], side: int, halo: int, stride: i
 
 
 def axis_plans(
-    length: int, window: tuple[int, int], *, halo: int, stride: int, largest: int
+    length: int, window: tuple[int, int], *, halo: int, multiple: int, largest: int
 ) -> list[list[Span]]:
     """Ways to cover one axis by tiles all of one side.
 
     Args:
       length: of the image.
       window: start and stop of what is wanted.
-      halo: the network's receptive field.
-      stride: the network's.
+      halo: how far the network sees.
+      multiple: what the network's sides must be multiples of.
       largest: no side is longer than this.
     """
-    padded = length + -length % stride
+    padded = length + -length % multiple
     plans = [
         spans
         for side in _SIDES
-        if side <= largest and (spans := _spans(padded, window, side, halo, stride))
+        if side <= largest and (spans := _spans(padded, window, side, halo, multiple))
     ]
     if not plans:
         raise UserError(

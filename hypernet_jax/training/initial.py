@@ -17,6 +17,7 @@ from hypernet_jax.features import Constant, Independent
 from hypernet_jax.hypernet import Theta, path_matches
 from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model
+from hypernet_jax.networks import spec_of
 from hypernet_jax.weights import load_weights
 
 __all__ = ["grow", "initial_theta", "with_features_of"]
@@ -32,7 +33,7 @@ def _network_fits(source: Model, model: Model) -> bool:
     """Whether the source's network, within the model's, makes the same function."""
     if type(source.network) is not type(model.network):
         return False
-    sizes = getattr(model.network, "growable", ())
+    sizes = spec_of(model.network).growable
     for name, value in vars(source.network).items():
         if name.startswith("_") or name in _FREE_ATTRIBUTES:
             continue
@@ -197,4 +198,4 @@ def initial_theta(config, model: Model) -> Theta:
             "the config; choose others, or the network and generated parameters that they were "
             "trained with, or a larger network of that kind (more channels or blocks)."
         )
-    return grow(theta, fresh, exits=getattr(model.network, "branch_exits", "$^"))
+    return grow(theta, fresh, exits=spec_of(model.network).branch_exits)

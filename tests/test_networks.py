@@ -1,0 +1,152 @@
+"""Every registered network is held to what its spec claims; false claims are refused."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax.networks import (
+    NetworkSpec,
+    check_exact_tiles,
+    make_network,
+    register_network,
+    registry,
+    spec_of,
+)
+from hypernet_jax.tasks import TASKS
+
+SMALL = {
+    "residual": {"channels": 4, "blocks": 2, "light_tail": True},
+    "level_plane": {"channels": 4, "blocks": 1},
+    "unet": {"channels": (4, 6, 8), "blocks": (1, 1, 0)},
+}
+
+
+def restorer_of(name, memory=2.0):
+    model = make_model(
+        {
+            "task": "denoise",
+            "normalisation": TASKS["denoise"].scale.normalisation,
+            "network": {"name": name} | SMALL.get(name, {}),
+            "features": {"name": "affine"},
+            "generated": "",
+        }
+    )
+    theta = model.init(jax.random.key(0))
+    # Where branches begin as zero, far pixels would not be felt.
+    theta = jax.tree.map(lambda x: x + 0.05 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), theta)
+    return Restorer(model, theta, memory=memory)
+
+
+RESTORERS = {}
+
+
+def test_every_network_is_tested():
+    assert SMALL.keys() == registry.names()
+    for name, options in SMALL.items():
+        check_exact_tiles(make_network(name, **options))
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    st.sampled_from(sorted(SMALL)), st.integers(1, 200), st.integers(1, 200), st.integers(0, 2**31)
+)
+def test_tiles_give_what_the_whole_image_gives(name, height, width, seed):
+    if name not in RESTORERS:
+        RESTORERS[name] = restorer_of(name), restorer_of(name, memory=512)
+    tiled, whole = RESTORERS[name]
+    image = np.random.default_rng(seed).random((1, height, width, 3)).astype(np.float32)
+    params = whole.params(30.0)
+    expected = jax.jit(whole.model.apply)(params, image)
+    found = tiled.apply(image, level=30)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Tiles are really cut where the image is larger than the largest of them.
+    assert tiled._largest <= 192
+
+
+class Normalised(nn.Module):
+    """Claims what it cannot hold: its normalisation sees the whole image."""
+
+    layer: str = "group_norm"
+
+    @property
+    def spec(self):
+        return NetworkSpec(reach=9, exact_tiles=True)
+
+    @nn.compact
+    def __call__(self, image):
+        x = nn.Conv(8, (3, 3), padding=1)(image)
+        if self.layer == "group_norm":
+            x = nn.GroupNorm(2)(x)
+        elif self.layer == "attention":
+            x = x * nn.sigmoid(jnp.mean(x, axis=(1, 2), keepdims=True))
+        elif self.layer == "average":
+            x = nn.avg_pool(x, (2, 2), (1, 1), "SAME")
+        elif self.layer == "transposed":
+            x = nn.ConvTranspose(8, (3, 3), (2, 2))(x)[:, ::2, ::2]
+        elif self.layer == "shifted":
+            x = jnp.roll(x, 1, axis=1)
+        elif self.layer == "mirrored":
+            x = nn.Conv(8, (3, 3), padding="REFLECT")(x)
+        elif self.layer == "bare":
+            kernel = self.param("kernel", nn.initializers.ones, (3, 3, 8, 8))
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        elif self.layer == "gate":
+            x = nn.LayerNorm()(x)[..., :4] * nn.gelu(x[..., 4:])
+        return nn.Conv(3, (3, 3), padding=1)(x)
+
+
+LAYERS = ("group_norm", "attention", "average", "transposed", "shifted", "mirrored", "bare")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_false_claim_of_exact_tiles_is_refused(layer):
+    with pytest.raises(UserError, match="says that its tiles are exact, but has"):
+        check_exact_tiles(Normalised(layer))
+
+
+@pytest.mark.parametrize("layer", ["none", "gate"])
+def test_what_works_on_each_pixel_alone_is_allowed(layer):
+    check_exact_tiles(Normalised(layer))
+
+
+def test_a_network_of_ones_own(monkeypatch, photograph):
+    """One class and one call: it is made by name, restores in tiles, and grows levels."""
+
+    class Shallow(nn.Module):
+        colours: int = 3
+        dtype: str = "float32"
+
+        @property
+        def spec(self):
+            return NetworkSpec(in_channels=self.colours, reach=2, exact_tiles=True)
+
+        @nn.compact
+        def __call__(self, image):
+            x = nn.relu(nn.Conv(6, (3, 3), padding=1)(image))
+            return image + nn.Conv(self.colours, (3, 3), padding=1)(x)
+
+    monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
+    register_network("shallow", Shallow)
+    with pytest.raises(UserError, match="already"):
+        register_network("shallow", Shallow)
+    with pytest.raises(UserError, match="exact, but has"):
+        register_network("normalised", Normalised)
+    restorer = restorer_of("shallow")
+    image = photograph[:70, :90] / np.float32(255)
+    expected = restorer.model.apply(restorer.params(20.0), image[None])[0]
+    np.testing.assert_allclose(
+        restorer.restore(image, level=20), np.clip(expected, 0, 1), atol=1e-5
+    )
+
+
+def test_other_modules_offer_the_least():
+    assert spec_of(nn.Dense(3)) == NetworkSpec()
+    with pytest.raises(UserError, match="how far it sees"):
+        NetworkSpec(exact_tiles=True)
