@@ -4,7 +4,6 @@ python evaluate.py --weights=denoise --dataset=FOLDER --levels=15,25,50 --output
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
@@ -12,13 +11,10 @@ from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
 from hypernet_jax.restoration.restorer import Restorer
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="Optional: the config that the weights must belong to (its task)."
-)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")
 _DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
-_LEVELS = flags.DEFINE_list("levels", [], "Levels in people's units; default: the task's own.")
+_LEVELS = flags.DEFINE_list("levels", [], "Levels in native units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
 _ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
@@ -42,9 +38,6 @@ def main(argv):
     if _OUTPUT.value is not None:
         check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # told before the measuring
     restorer = _restorer()
-    task = restorer.model.task.name
-    if _CONFIG.value is not None and _CONFIG.value.task != task:
-        raise UserError(f"The config is for {_CONFIG.value.task}, but the weights are for {task}.")
     results = evaluate(
         restorer,
         _DATASET.value,

@@ -35,10 +35,10 @@ class Model:
     """Everything about a model but its trained numbers. All methods are pure.
 
     `level_form` says how several levels are computed at once: "unrolled", one network
-    per level, each with its own dense convolutions; "vmap", one network whose
-    convolutions alone are unrolled (`level_conv`); "wide", one network whose convolutions
-    take the whole bank (`networks.apply_bank`); or "auto", which is "unrolled", the fastest
-    on CPUs (benchmarks/train_step.py). All mean `jax.vmap` over the levels.
+    per level, each with its own dense convolutions, the fastest on CPUs
+    (benchmarks/train_step.py); "vmap", one network whose convolutions alone are unrolled
+    (`level_conv`); or "wide", one network whose convolutions take the whole bank
+    (`networks.apply_bank`). All mean `jax.vmap` over the levels.
 
     `remat`: the backward pass of unrolled levels computes the activations of one network at a
     time again, so that those of all levels need never be kept at once.
@@ -47,7 +47,7 @@ class Model:
     task: Task
     network: nn.Module
     hypernet: HyperNetwork
-    level_form: str = "auto"
+    level_form: str = "unrolled"
     remat: bool = False
 
     def init(self, key: jax.Array) -> Theta:
@@ -147,7 +147,7 @@ def make_model(
     config: Mapping[str, Any],
     *,
     compute_dtype: str = "float32",
-    level_form: str = "auto",
+    level_form: str = "unrolled",
     remat: bool = False,
 ) -> Model:
     """Builds a model.

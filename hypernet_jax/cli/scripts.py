@@ -38,7 +38,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         arguments = flags.FLAGS(argv)
         # A config file that cannot be loaded is noticed only when it is looked at.
-        getattr(flags.FLAGS.config, "task", None)
+        getattr(getattr(flags.FLAGS, "config", None), "task", None)
     # A config file is a program: it may fail in any way.
     except Exception as error:
         raise UserError(_sentence(error)) from None

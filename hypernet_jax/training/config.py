@@ -1,6 +1,5 @@
 """Checks on a training config: mistakes are told before the first step."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -27,14 +26,6 @@ _FREE_FIELDS = (
     "validation",
 )
 
-
-# What runs did before these fields came, where it is not what their defaults say.
-_BEFORE = {
-    "optimizer.name": "adam",
-    "levels.own_crops": False,
-    "levels.weighting": "equal",
-    "data.grey": 0.0,
-}
 
 # Where levels become larger numbers, a step of the slopes outweighs one of the base by far.
 _LARGEST_Z = 4.0
@@ -103,15 +94,14 @@ def check_config(config) -> None:
         raise UserError(
             f"config.compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16."
         )
-    if config.level_form not in ("auto", *LEVEL_FORMS):
+    if config.level_form not in LEVEL_FORMS:
         raise UserError(
-            f"config.level_form is {config.level_form!r}; "
-            f"choose auto or one of {', '.join(LEVEL_FORMS)}."
+            f"config.level_form is {config.level_form!r}; choose one of {', '.join(LEVEL_FORMS)}."
         )
-    if config.remat and (levels.per_crop or config.level_form not in ("auto", "unrolled")):
+    if config.remat and (levels.per_crop or config.level_form != "unrolled"):
         raise UserError(
-            "config.remat takes the networks of a step one by one; leave config.level_form at auto "
-            "and config.levels.per_crop at False."
+            "config.remat takes the networks of a step one by one; leave config.level_form at "
+            "unrolled and config.levels.per_crop at False."
         )
     if levels.per_crop and levels.fixed:
         raise UserError("config.levels.per_crop draws levels; leave config.levels.fixed empty.")
@@ -145,11 +135,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Fields in which two configs differ and that matter to the result, as short sentences."""
-    # A field that came later had, before, the effect of its default.
     old, new = _flatten(saved), _flatten(given)
-    # Through JSON, as what is saved: it knows no tuples.
-    defaults = _flatten(json.loads(recipe("base").to_json())) | _BEFORE
-    old = {name: defaults[name] for name in new if name in defaults} | old
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())

@@ -93,11 +93,10 @@ def _stop_on_signal(checkpoints: Checkpoints):
 
 def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:
     """Raises `UserError` where a run would go on with another config or other photographs."""
-    known = saved.pop(_FINGERPRINT, None)  # checkpoints of earlier releases have none
-    if known == given.pop(_FINGERPRINT):
+    if saved.pop(_FINGERPRINT, None) == given.pop(_FINGERPRINT):
         # The same dataset, even if it was moved.
         given["data"]["dataset"] = saved["data"]["dataset"]
-    elif known is not None:
+    else:
         raise UserError(
             f"The dataset is not the one that the run in {workdir} was trained on so far; give "
             "that as config.data.dataset, or another --workdir."
