@@ -18,16 +18,18 @@ _LEVELS = flags.DEFINE_list("levels", [], "Levels in native units; default: the 
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
 _ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
+_BACKEND = flags.DEFINE_string("backend", "auto", "jax, onnxruntime, or auto: the faster one.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier report in that folder.")
 
 
 def _restorer() -> Restorer:
     workdir, weights = _WORKDIR.value, _WEIGHTS.value
+    options = {"self_ensemble": _ENSEMBLE.value, "backend": _BACKEND.value}
     if workdir is not None and weights is None:
-        return Restorer.from_workdir(workdir, self_ensemble=_ENSEMBLE.value)
+        return Restorer.from_workdir(workdir, **options)
     if weights is not None and workdir is None:
-        return Restorer.from_pretrained(weights, self_ensemble=_ENSEMBLE.value)
+        return Restorer.from_pretrained(weights, **options)
     raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
 
 

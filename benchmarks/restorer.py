@@ -18,7 +18,6 @@ from PIL import Image
 from timing import interleave, print_table
 
 from hypernet_jax import Restorer, UserError, load_weights
-from hypernet_jax.interchange.onnx_runtime import onnx_network
 
 
 def _torch_contender(network, params, image):
@@ -56,8 +55,9 @@ def _torch_contender(network, params, image):
     return run
 
 
-def _onnx_contender(restorer, theta, level, image):
-    network = onnx_network(restorer.model, theta, level)
+def _onnx_contender(restorer, level, image):
+    """The whole image through one session, without tiles."""
+    network = restorer.backend.prepare(np.float32(level))
     size = np.array([image.shape[:2]])
 
     def run():
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     model, theta = load_weights(args.weights)
-    restorer = Restorer(model, theta)
+    restorer = Restorer(model, theta)  # with the faster backend that there is
     network = restorer.model.network
     params = restorer.params(args.level)
     photograph = skimage.data.coffee()
@@ -99,10 +99,11 @@ def main() -> None:
         contenders["PyTorch"] = _torch_contender(network, params, image)
     except ImportError as error:
         print(f"PyTorch is left out: {error}")
+    on_jax = Restorer(model, theta, backend="jax")
+    contenders["restorer on JAX"] = lambda: on_jax.restore(image, level=args.level)
     try:
-        contenders["ONNX Runtime"] = _onnx_contender(restorer, theta, args.level, image)
-        other = Restorer(model, theta, backend="onnxruntime")
-        contenders["restorer on ONNX Runtime"] = lambda: other.restore(image, level=args.level)
+        on_onnx = Restorer(model, theta, backend="onnxruntime")
+        contenders["ONNX Runtime"] = _onnx_contender(on_onnx, args.level, image)
     except UserError as error:
         print(f"ONNX Runtime is left out: {error}")
     expected = contenders["restorer"]().astype(int)

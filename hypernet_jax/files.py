@@ -42,7 +42,8 @@ def local_path(path: str | Path) -> Path:
     except UnicodeEncodeError:
         raise UserError(f"This system cannot have a file of the name {text!r}.") from None
     if any(len(part) > _LONGEST_NAME for part in parts):
-        raise UserError(f"The name {text[:40]}... is too long for a file.")
+        longest = max(Path(text).parts, key=len)
+        raise UserError(f"File name too long: {longest[:40]}...; choose a shorter one.")
     if _ADDRESS.match(text):
         scheme = text.partition(":")[0]
         raise UserError(

@@ -448,12 +448,12 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(photograph, tm
 def test_a_device_without_room_is_told(told, photograph, monkeypatch, capsys):
     error = jax.errors.JaxRuntimeError(told)
 
-    def full(inputs, valid):
-        del inputs, valid
+    def full(params, inputs, *, valid):
+        del params, inputs, valid
         raise error
 
     restorer = tiny_restorer()
-    monkeypatch.setattr(restorer, "_network", lambda level: full)
+    monkeypatch.setattr(restorer.backend, "apply", full)
     full_device = told.startswith("RESOURCE")
     expected = (UserError, "allow less with --memory") if full_device else (type(error), "mistake")
     with pytest.raises(expected[0], match=expected[1]):

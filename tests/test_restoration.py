@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
+from hypernet_jax.restoration import backends
 from hypernet_jax.restoration.photographs import restore_file
 from hypernet_jax.restoration.writing import Encoding
 from hypernet_jax.tasks import TASKS
@@ -43,7 +44,7 @@ def tiny_theta(config):
 
 def tiny_restorer(task="denoise", colours=3):
     config = tiny_config(task, colours)
-    return Restorer(make_model(config), tiny_theta(config))
+    return Restorer(make_model(config), tiny_theta(config), backend="jax")
 
 
 RESTORER = tiny_restorer()
@@ -79,7 +80,7 @@ def test_one_compilation_serves_all_levels(photograph):
     restorer = tiny_restorer()
     for level in (5, 5.0, np.float64(5), 25, "50"):
         restorer.restore(photograph[:16, :16], level=level)
-    assert restorer._apply._cache_size() == 1
+    assert restorer.backend.apply._cache_size() == 1
     assert restorer._generate.cache_info().currsize == 3
 
 
@@ -190,11 +191,41 @@ def test_backends_agree(task, level, colours, photograph):
 
 def test_a_backend_that_is_not_there_is_told(monkeypatch):
     parts = (make_model(tiny_config()), tiny_theta(tiny_config()))
-    with pytest.raises(UserError, match="backend 'tpu'; choose one of jax, onnxruntime"):
+    with pytest.raises(UserError, match="backend 'tpu'; choose one of auto, jax, onnxruntime"):
         Restorer(*parts, backend="tpu")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"install hypernet-jax\[onnxruntime\]"):
-        Restorer(*parts, backend="onnxruntime").restore(np.zeros((4, 4), np.uint8), level=9)
+        Restorer(*parts, backend="onnxruntime")
+
+
+def test_auto_takes_the_faster_backend_that_runs_the_network(monkeypatch):
+    parts = (make_model(tiny_config()), tiny_theta(tiny_config()))
+    assert Restorer(*parts).backend.name == "onnxruntime"
+    with monkeypatch.context() as patch:
+        # Not installed.
+        patch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+        assert Restorer(*parts).backend.name == "jax"
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        assert Restorer(*parts).backend.name == "jax"
+
+    def untranslated(*args):
+        raise UserError("no translation")
+
+    monkeypatch.setattr(backends.OnnxRuntimeBackend, "__init__", untranslated)
+    assert Restorer(*parts).backend.name == "jax"
+
+
+def test_levels_of_onnx_runtime_share_one_graph(photograph):
+    """Each level fills it anew, and sessions that were made before stay what they are."""
+    restorer = Restorer(make_model(tiny_config()), tiny_theta(tiny_config()), backend="onnxruntime")
+    image = photograph[:30, :40] / np.float32(255)
+    first = restorer.apply(image[None], level=10)
+    for level in (10, 60, 10):
+        expected = RESTORER.apply(image[None], level=level)
+        found = restorer.apply(image[None], level=level)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(restorer.apply(image[None], level=10), first)
 
 
 def test_half_the_bits_make_half_the_file(tmp_path):

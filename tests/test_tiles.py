@@ -17,7 +17,14 @@ from hypernet_jax import Restorer, UserError, load_weights, make_model
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.networks import apply_network, init_network, make_network
 from hypernet_jax.restoration.memory import bytes_per_pixel
-from hypernet_jax.restoration.tiles import Tile, axis_plans, batches, cheapest_plan, tiles
+from hypernet_jax.restoration.tiles import (
+    Tile,
+    axis_plans,
+    batches,
+    cheapest_plan,
+    even_sides,
+    tiles,
+)
 
 from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
@@ -36,10 +43,12 @@ def whole(model, params, image):
     return np.asarray(model.apply(params, jnp.asarray(image, jnp.float32)[None]))[0]
 
 
-@pytest.mark.parametrize("task", ["denoise", "sr"])
-def test_tiles_equal_the_whole_image(task, photograph):
+@pytest.mark.parametrize(
+    ("task", "backend"), [("denoise", "jax"), ("denoise", "onnxruntime"), ("sr", "jax")]
+)
+def test_tiles_equal_the_whole_image(task, backend, photograph):
     model, theta = shipped(task)
-    restorer = Restorer(model, theta, memory=SMALL)
+    restorer = Restorer(model, theta, memory=SMALL, backend=backend)
     # A level that is exact in single precision, as levels are kept.
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
@@ -65,7 +74,7 @@ def test_batches_are_computed_beside_each_other(photograph):
     restorer = tiny_restorer()
     restorer._at_once = 3
     restorer._workers = ThreadPoolExecutor(3)
-    apply, meet = restorer._apply, threading.Barrier(3, timeout=60)
+    apply, meet = restorer.backend.apply, threading.Barrier(3, timeout=60)
     image = np.tile(photograph, (3, 2, 1))[:1100, :1100]
     expected = tiny_restorer().restore(image, level=20)
     calls = itertools.count()
@@ -76,7 +85,7 @@ def test_batches_are_computed_beside_each_other(photograph):
             meet.wait()
         return apply(*args, **kwargs)
 
-    restorer._apply = together
+    restorer.backend.apply = together
     np.testing.assert_array_equal(restorer.restore(image, level=20), expected)
     assert next(calls) > 3
 
@@ -114,6 +123,28 @@ def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest)
             start, stop = span.keep
             assert span.start == 0 or start - span.start >= halo
             assert span.start + span.valid == padded or span.start + span.valid - stop >= halo
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([38, 64]), st.data())
+def test_plans_of_any_size_stay_within_their_area(height, width, halo, data):
+    pixels = data.draw(st.integers((2 * halo + 32) ** 2, 4_000_000))
+    plans = [
+        axis_plans(
+            length, (0, length), halo=halo, multiple=8, largest=10**9,
+            sides=even_sides((0, length), halo=halo, multiple=8),
+        )
+        for length in (height, width)
+    ]  # fmt: skip
+    rows, columns = cheapest_plan(*plans, at_once=1, pixels=pixels, padded=False)
+    for length, spans in ((height, rows), (width, columns)):
+        assert [spans[0].keep[0], spans[-1].keep[1]] == [0, length]
+        assert all(a.keep[1] == b.keep[0] for a, b in itertools.pairwise(spans))
+    most = max(s.valid for s in rows) * max(s.valid for s in columns)
+    # Only an image that would have to be cut into very many tiles may go beyond.
+    assert most <= pixels or max(height, width) > 2000
+    if (height + 7) * (width + 7) <= pixels:
+        assert len(rows) == len(columns) == 1
 
 
 def test_the_cheapest_plan_keeps_all_cores_at_work():
@@ -178,7 +209,7 @@ def test_few_programs_serve_many_sizes(photograph):
     def apply(*args, **kwargs):
         return apply_network(restorer.model.network, *args, **kwargs)
 
-    restorer._apply = jax.jit(chex.assert_max_traces(apply, n=4))
+    restorer.backend.apply = jax.jit(chex.assert_max_traces(apply, n=4))
     rng = np.random.default_rng(0)
     for height, width in rng.integers(260, 400, (20, 2)):
         restorer.restore(photograph[:height, :width], level=20)

@@ -136,8 +136,11 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         help="what the network may work in, beside the images themselves (default 512)",
     )  # fmt: skip
     work.add_argument(
-        "--backend", default="jax", help="jax (default), or onnxruntime: faster on CPUs, an extra"
+        "--backend",
+        default="auto",
+        help="jax; onnxruntime: faster on CPUs, an extra; auto (default): the faster one there is",
     )
+    work.add_argument("--verbose", action="store_true", help="say which backend computes")
     work.add_argument(
         "--limit", type=float, default=400.0, metavar="MP",
         help="megapixels that an image may have (default 400)",

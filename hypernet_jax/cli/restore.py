@@ -44,7 +44,7 @@ def load_restorer(
     weights: str | None,
     *,
     memory: float,
-    backend: str = "jax",
+    backend: str = "auto",
     self_ensemble: bool = False,
 ) -> Restorer:
     """The restorer that --task and --weights ask for."""
@@ -244,6 +244,8 @@ def _restore(args: argparse.Namespace) -> int:
         backend=args.backend,
         self_ensemble=args.self_ensemble,
     )
+    if args.verbose:
+        print(f"The networks are computed by {restorer.backend.name}.", file=sys.stderr)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     if args.sweep is not None and (args.compare or args.quality is not None):

@@ -22,10 +22,13 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._count = itertools.count()
+        self.labels: dict[str, str] = {}
 
-    def constant(self, value: Any, name: str = "constant") -> str:
-        """Adds a tensor and returns its name, made unique."""
-        name = f"{name}_{next(self._count)}"
+    def constant(self, value: Any, *, label: str | None = None) -> str:
+        """Adds a tensor and returns its name; `labels` holds that of a label."""
+        name = f"constant_{next(self._count)}"
+        if label is not None:
+            self.labels[label] = name
         self._constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 

@@ -16,11 +16,11 @@ from jax.extend.core import Literal
 from hypernet_jax.errors import UserError
 from hypernet_jax.interchange.onnx_graph import Graph
 
-__all__ = ["Value", "translate"]
+__all__ = ["OIHW", "Value", "translate"]
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 # Height and width, in and out: kernels as JAX and as ONNX have them.
-_OIHW = (3, 2, 0, 1)
+OIHW = (3, 2, 0, 1)
 
 
 class Value:
@@ -29,6 +29,7 @@ class Value:
     Attributes:
       shape: as traced.
       constant: its value, if that is known.
+      label: what the graph is to remember the constant by.
       is_image: whether it is kept as (N, C, H, W) where the function has (N, H, W, C).
     """
 
@@ -38,9 +39,11 @@ class Value:
         make: Callable[[], str] | None = None,
         *,
         constant: np.ndarray | None = None,
+        label: str | None = None,
         is_image: bool = False,
     ):
         self.shape, self.constant, self.is_image = shape, constant, is_image
+        self.label = label
         # A convolution to which a bias may still be added, the vector that this is a view of,
         # and the weights and arrays that this is the weighted sum of.
         self.convolution: Callable[[Value | None], str] | None = None
@@ -52,8 +55,10 @@ class Value:
     def name(self, graph: Graph) -> str:
         """The tensor's name; its node is made when it is first asked for."""
         if self._name is None:
-            made = self._make() if self._make is not None else graph.constant(self.constant)
-            self._name = made
+            if self._make is not None:
+                self._name = self._make()
+            else:
+                self._name = graph.constant(self.constant, label=self.label)
         return self._name
 
 
@@ -101,7 +106,7 @@ class _Translation:
             closed = hasattr(inner, "jaxpr")
             jaxpr, constants = (inner.jaxpr, inner.consts) if closed else (inner, ())
             return self.run(jaxpr, constants, inputs)
-        if all(value.constant is not None for value in inputs):
+        if all(value.constant is not None and value.label is None for value in inputs):
             found = equation.primitive.bind(*(value.constant for value in inputs), **params)
             return [_known(found)]
         return [self._primitive(equation, inputs, shape)]
@@ -141,7 +146,7 @@ class _Translation:
         plain = (1, 1) == params["lhs_dilation"] == params["rhs_dilation"]
         numbers = params["dimension_numbers"]
         layout = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
-        if not plain or layout != (_TO_CHANNELS_FIRST, _OIHW, _TO_CHANNELS_FIRST):
+        if not plain or layout != (_TO_CHANNELS_FIRST, OIHW, _TO_CHANNELS_FIRST):
             raise _untranslated("a dilated convolution or one of another layout")
         lows, highs = zip(*params["padding"], strict=True)
 
@@ -165,12 +170,13 @@ class _Translation:
     def _kernel(self, kernel: Value) -> str:
         """As ONNX has it; a weighted sum of constants is one of turned constants."""
         if kernel.constant is not None:
-            return self._graph.constant(np.ascontiguousarray(kernel.constant.transpose(_OIHW)))
+            turned = np.ascontiguousarray(kernel.constant.transpose(OIHW))
+            return self._graph.constant(turned, label=kernel.label)
         if kernel.mixture is not None:
             weights, bank = kernel.mixture
-            turned = bank.transpose(0, *(axis + 1 for axis in _OIHW))
+            turned = bank.transpose(0, *(axis + 1 for axis in OIHW))
             return self._mixed(weights, np.ascontiguousarray(turned))
-        return self._op("Transpose", kernel.name(self._graph), perm=_OIHW)
+        return self._op("Transpose", kernel.name(self._graph), perm=OIHW)
 
     def _mixed(self, weights: Value, bank: np.ndarray) -> str:
         flat = self._graph.constant(bank.reshape(len(bank), -1))

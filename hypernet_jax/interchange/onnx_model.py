@@ -1,20 +1,22 @@
 """A model as ONNX: the level goes in beside the image, and kernels are made in the graph."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from flax import traverse_util
 
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.interchange.onnx_jaxpr import Value, translate
+from hypernet_jax.interchange.onnx_jaxpr import OIHW, Value, translate
 from hypernet_jax.interchange.portable import is_plain
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 
-__all__ = ["export_onnx"]
+__all__ = ["PlainGraph", "export_onnx"]
 
 
 def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx.ModelProto:
@@ -27,33 +29,85 @@ def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx
     Raises:
       UserError: where the network or the features of the level have no translation.
     """
-    network, plain = model.network, is_plain(model)
-    multiple = spec_of(network).multiple_of
     graph = Graph()
+    if is_plain(model):
+        params = model.generate(theta, model.task.scale.high)
+        flat = traverse_util.flatten_dict(params, sep="/")
+        return _plain(graph, model, flat, metadata)
 
-    # Sides are continued to a multiple of the stride and cut back at the end.
+    def restore(image: jax.Array, level: jax.Array) -> jax.Array:
+        params = model.generate(theta, level)
+        return cast(jax.Array, model.network.apply({"params": params}, image))
+
+    level = Value((), lambda: "level"), jax.ShapeDtypeStruct((), jnp.float32)
+    return _finished(graph, model, restore, [level], metadata, [("level", ())])
+
+
+def _plain(
+    graph: Graph, model: Model, params: dict[str, np.ndarray], metadata: dict[str, Any]
+) -> onnx.ModelProto:
+    """A network with these parameters, by path, whose names the graph remembers."""
+    paths = list(params)
+
+    def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
+        tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
+        return cast(jax.Array, model.network.apply({"params": tree}, image))
+
+    leaves = [
+        (
+            Value(leaf.shape, constant=np.asarray(leaf), label=path),
+            jax.ShapeDtypeStruct(leaf.shape, jnp.float32),
+        )
+        for path, leaf in params.items()
+    ]
+    return _finished(graph, model, restore, leaves, metadata, [])
+
+
+def _finished(
+    graph: Graph,
+    model: Model,
+    restore: Callable[..., jax.Array],
+    arguments: list[tuple[Value, jax.ShapeDtypeStruct]],
+    metadata: dict[str, Any],
+    inputs: list[tuple[str, tuple]],
+) -> onnx.ModelProto:
+    """The graph of restore(image, *arguments), for images of any size."""
+    multiple = spec_of(model.network).multiple_of
+    # Sides are continued to a multiple of what the network needs and cut back at the end.
     size = graph.op("Shape", "image", start=2, end=4)
     image = _completed(graph, "image", size, multiple)
     # Traced with sizes that nothing else has.
     traced = jax.ShapeDtypeStruct((1, 6 * multiple, 7 * multiple, model.colours), jnp.float32)
-    inputs = [(Value(traced.shape, lambda: image, is_image=True), traced)]
-    if not plain:
-        scalar = jax.ShapeDtypeStruct((), jnp.float32)
-        inputs.append((Value((), lambda: "level"), scalar))
-
-    def restore(image: jax.Array, level: jax.Array | float = model.task.scale.high) -> jax.Array:
-        params = model.generate(theta, level)
-        return cast(jax.Array, network.apply({"params": params}, image))
-
-    restored = translate(graph, restore, *inputs).name(graph)
+    whole = Value(traced.shape, lambda: image, is_image=True), traced
+    restored = translate(graph, restore, whole, *arguments).name(graph)
     starts, axes = (graph.constant(np.array(pair, np.int64)) for pair in ([0, 0], [2, 3]))
     restored = graph.op("Slice", restored, starts, size, axes)
-
     shape = ("batch", model.colours, "height", "width")
-    described: list[Any] = [("image", shape)]
-    if not plain:
-        described.append(("level", ()))
+    described: list[Any] = [("image", shape), *inputs]
     return graph.model(inputs=described, output=(restored, "restored", shape), metadata=metadata)
+
+
+class PlainGraph:
+    """The graph of a network, to be filled with the parameters of one level after the other.
+
+    Args:
+      model: whose network it is.
+      params: by path, of any level.
+    """
+
+    def __init__(self, model: Model, params: dict[str, np.ndarray]):
+        graph = Graph()
+        self._proto = _plain(graph, model, params, {})
+        tensors = {tensor.name: tensor for tensor in self._proto.graph.initializer}
+        self._tensors = {path: tensors[name] for path, name in graph.labels.items()}
+
+    def filled(self, params: dict[str, np.ndarray]) -> bytes:
+        """A model file with these parameters."""
+        for path, tensor in self._tensors.items():
+            leaf = params[path]
+            turned = leaf.transpose(OIHW) if leaf.ndim == 4 else leaf
+            tensor.raw_data = np.ascontiguousarray(turned, np.float32).tobytes()
+        return self._proto.SerializeToString()
 
 
 def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:

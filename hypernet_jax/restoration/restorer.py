@@ -4,7 +4,6 @@ import collections
 import functools
 import math
 import operator
-import os
 import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,21 +12,23 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hypernet_jax.errors import UserError, is_device_full, real_number
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.interchange.onnx_runtime import onnx_network
 from hypernet_jax.levels import LevelScale
 from hypernet_jax.model import Model, make_model, model_config
-from hypernet_jax.networks import apply_network, spec_of
+from hypernet_jax.networks import spec_of
+from hypernet_jax.restoration.backends import make_backend
 from hypernet_jax.restoration.ensemble import ApplyTiles, mean_of_views
 from hypernet_jax.restoration.memory import bytes_per_pixel
 from hypernet_jax.restoration.sources import Source, unit_of
 from hypernet_jax.restoration.tiles import (
     SMALLEST_ALONE,
+    Span,
     Tile,
     axis_plans,
     batches,
     cheapest_plan,
+    even_sides,
     largest_side,
     smallest_side,
     tiles,
@@ -35,17 +36,12 @@ from hypernet_jax.restoration.tiles import (
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 
-__all__ = ["BACKENDS", "DEFAULT_MEMORY", "Restorer"]
-
-# What computes the networks: XLA, on any device, or ONNX Runtime, on the CPU.
-BACKENDS = ("jax", "onnxruntime")
+__all__ = ["DEFAULT_MEMORY", "Restorer"]
 
 # Generated networks that are kept; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
 # Megabytes that the network may work in.
 DEFAULT_MEMORY = 512.0
-# Batches in work at once on CPUs.
-_CPU_BATCHES = min(os.cpu_count() or 1, 8)
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 
@@ -78,7 +74,7 @@ class Restorer:
         theta: Theta,
         *,
         memory: float = DEFAULT_MEMORY,
-        backend: str = "jax",
+        backend: str = "auto",
         self_ensemble: bool = False,
     ):
         """Joins a model and its trained numbers.
@@ -88,8 +84,8 @@ class Restorer:
           theta: what training made.
           memory: megabytes that the network may work in, about: the images
             themselves come on top.
-          backend: "jax", or "onnxruntime" (an extra), which is faster for small networks
-            on CPUs.
+          backend: "jax"; "onnxruntime" (an extra), which is faster on CPUs; or "auto", the
+            faster of them that is installed and runs the network.
           self_ensemble: restore all eight views of an image, mirrored and turned, and take the
             mean (self-ensemble): a little better, for eight times the work.
 
@@ -98,8 +94,6 @@ class Restorer:
             backend.
         """
         start_jax()
-        if backend not in BACKENDS:
-            raise UserError(f"Unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
         _check_model(model, theta)
         if not isinstance(self_ensemble, (bool, np.bool_)):
             raise UserError(f"The self_ensemble {self_ensemble!r} is neither True nor False.")
@@ -111,7 +105,6 @@ class Restorer:
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
             functools.partial(jax.jit(model.generate), theta)
         )
-        self._apply = jax.jit(functools.partial(apply_network, model.network))
         per_pixel = bytes_per_pixel(model, theta)
         self._spec = spec_of(model.network)
         if self._spec.reach is None or not self._spec.exact_tiles:
@@ -126,25 +119,18 @@ class Restorer:
                 f"This network does not fit into {memory:g} MB of memory; "
                 f"allow {math.ceil(least / 1e6)} MB or more."
             )
-        on_cpu = jax.default_backend() == "cpu"
-        # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
-        # one core: so there is a batch in work for each core that the memory allows, whichever
-        # thread asked for it.
-        self._at_once = max(1, min(_CPU_BATCHES, int(1e6 * memory / least))) if on_cpu else 1
-        self._network: Callable[[np.float32], ApplyTiles] = self._xla_network
-        if backend == "onnxruntime":
-            # It spreads every convolution over the cores itself.
-            self._at_once = 1
-            self._network = functools.lru_cache(_CACHED_LEVELS)(
-                functools.partial(onnx_network, model, theta)
-            )
+        self.backend = make_backend(backend, model, self._generate)
+        self._at_once = max(1, min(self.backend.most_at_once, int(1e6 * memory / least)))
+        self._network: Callable[[np.float32], ApplyTiles] = self.backend.prepare
         if self_ensemble:
             of_one_view = self._network
             self._network = lambda level: mean_of_views(of_one_view(level))
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
-        self._batch_pixels = min(share / per_pixel, _CPU_BATCH_PIXELS if on_cpu else math.inf)
+        self._most_pixels = share / per_pixel
+        on_cpu = jax.default_backend() == "cpu"
+        self._batch_pixels = min(self._most_pixels, _CPU_BATCH_PIXELS if on_cpu else math.inf)
 
     @classmethod
     def from_pretrained(
@@ -152,7 +138,7 @@ class Restorer:
         name: str | Path,
         *,
         memory: float = DEFAULT_MEMORY,
-        backend: str = "jax",
+        backend: str = "auto",
         self_ensemble: bool = False,
     ) -> "Restorer":
         """Loads weights that the package carries, by name, or a .safetensors file."""
@@ -160,16 +146,20 @@ class Restorer:
 
     @classmethod
     def from_workdir(
-        cls, workdir: str | Path, *, memory: float = DEFAULT_MEMORY, self_ensemble: bool = False
+        cls,
+        workdir: str | Path,
+        *,
+        memory: float = DEFAULT_MEMORY,
+        backend: str = "auto",
+        self_ensemble: bool = False,
     ) -> "Restorer":
         """Loads the averaged weights of the newest checkpoint of a training run."""
         # Orbax takes seconds to import, and only training runs need it.
         from hypernet_jax.checkpoints import load_ema
 
         config, theta = load_ema(workdir)
-        return cls(
-            make_model(model_config(config)), theta, memory=memory, self_ensemble=self_ensemble
-        )
+        model = make_model(model_config(config))
+        return cls(model, theta, memory=memory, backend=backend, self_ensemble=self_ensemble)
 
     def __reduce__(self):
         # Copies and pickles are made from the model and its numbers: threads and compiled
@@ -297,6 +287,28 @@ class Restorer:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
 
+    def _plan(self, size: tuple[int, int], window: Window) -> tuple[list[Span], list[Span]]:
+        """The tiles of both axes."""
+        plans = []
+        for length, part in zip(size, window, strict=True):
+            place, largest, sides = (part.start, part.stop), self._largest, None
+            if self.backend.any_size:
+                # Bounded by their area instead: one side may be long where the other is short.
+                sides = even_sides(place, halo=self._halo, multiple=self._multiple)
+                largest = max(sides)
+            plans.append(
+                axis_plans(
+                    length, place,
+                    halo=self._halo, multiple=self._multiple, largest=largest, sides=sides,
+                )
+            )  # fmt: skip
+        return cheapest_plan(
+            *plans,
+            at_once=self._at_once,
+            pixels=self._most_pixels if self.backend.any_size else math.inf,
+            padded=not self.backend.any_size,
+        )
+
     def _source(self, images: np.ndarray, level: float) -> Source:
         enlarges = self.model.task.enlarges
         return Source(images, self.scale.valid(level) if enlarges else None)
@@ -307,14 +319,7 @@ class Restorer:
         """Yields (image and place, channels, restored pixels, network's input there)."""
         network = self._network(self.scale.check(level))
         height, width = source.size
-        plans = functools.partial(
-            axis_plans, halo=self._halo, multiple=self._multiple, largest=self._largest
-        )
-        rows, columns = cheapest_plan(
-            plans(height, (window[0].start, window[0].stop)),
-            plans(width, (window[1].start, window[1].stop)),
-            at_once=self._at_once,
-        )
+        rows, columns = self._plan((height, width), window)
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1
@@ -337,15 +342,6 @@ class Restorer:
         while waiting:
             yield from _kept(*waiting.popleft())
 
-    def _xla_network(self, level: np.float32) -> ApplyTiles:
-        params = self.params(float(level))
-
-        @ordinary_arithmetic()  # also in the threads that it is called in
-        def network(inputs, valid):
-            return np.asarray(self._apply(params, inputs, valid=valid))
-
-        return network
-
 
 def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
     inputs = [
@@ -363,15 +359,7 @@ def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]
 def _kept(
     batch: list[Tile], channels: slice, inputs: np.ndarray, restored: Future
 ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
-    try:
-        results = restored.result()
-    except jax.errors.JaxRuntimeError as error:
-        if not is_device_full(error):
-            raise
-        raise UserError(
-            "The device has not enough memory for tiles of this size; allow less with --memory "
-            "(memory=... in Python)."
-        ) from None
+    results = restored.result()
     for tile, given, result in zip(batch, inputs, results, strict=True):
         rows, columns = slice(*tile.rows.keep), slice(*tile.columns.keep)
         here = (

@@ -8,7 +8,7 @@ list, whatever the image's: what a tile has beyond the image is masked away.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hypernet_jax.errors import UserError
 
@@ -19,6 +19,7 @@ __all__ = [
     "axis_plans",
     "batches",
     "cheapest_plan",
+    "even_sides",
     "largest_side",
     "smallest_side",
     "tiles",
@@ -28,6 +29,8 @@ __all__ = [
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
 # Smaller tiles go in batches on CPUs.
 SMALLEST_ALONE = 256
+# Most tiles along one axis that a plan of even sides cuts an image into.
+_MOST_CUTS = 64
 # Images at once, where they fit: a few sizes, so few programs.
 _BATCHES = (64, 16, 4, 1)
 
@@ -75,7 +78,13 @@ def _spans(length: int, window: tuple[int, int], side: int, halo: int, multiple:
 
 
 def axis_plans(
-    length: int, window: tuple[int, int], *, halo: int, multiple: int, largest: int
+    length: int,
+    window: tuple[int, int],
+    *,
+    halo: int,
+    multiple: int,
+    largest: int,
+    sides: Sequence[int] | None = None,
 ) -> list[list[Span]]:
     """Ways to cover one axis by tiles all of one side.
 
@@ -85,11 +94,13 @@ def axis_plans(
       halo: how far the network sees.
       multiple: what the network's sides must be multiples of.
       largest: no side is longer than this.
+      sides: to choose from; None for those that programs are compiled for.
     """
     padded = length + -length % multiple
+    some = _SIDES if sides is None else sides
     plans = [
         spans
-        for side in _SIDES
+        for side in some
         if side <= largest and (spans := _spans(padded, window, side, halo, multiple))
     ]
     if not plans:
@@ -100,21 +111,53 @@ def axis_plans(
     return plans
 
 
+def even_sides(window: tuple[int, int], *, halo: int, multiple: int) -> list[int]:
+    """Sides that cut a window into so many tiles of about equal length, 1 and more."""
+    length = window[1] - window[0]
+    # A tile may begin up to a multiple before what it must see.
+    sides = (-(-length // count) + 2 * (halo + multiple) for count in range(1, length + 1))
+    found = {side + -side % multiple for side in sides}
+    return sorted(found)[-_MOST_CUTS:]
+
+
 def cheapest_plan(
-    rows: list[list[Span]], columns: list[list[Span]], *, at_once: int
+    rows: list[list[Span]],
+    columns: list[list[Span]],
+    *,
+    at_once: int,
+    pixels: float = math.inf,
+    padded: bool = True,
 ) -> tuple[list[Span], list[Span]]:
-    """Of the plans of both axes the two that are done first, `at_once` tiles being in work."""
+    """Of the plans of both axes the two that are done first.
+
+    Args:
+      rows, columns: as `axis_plans` returns them.
+      at_once: how many tiles are in work at the same time.
+      pixels: that a tile may have.
+      padded: what a tile has beyond the image is computed, too.
+    """
 
     # Nothing is cut into tiles that would be batched in always other numbers: each number is a
     # program, and so is each pair of sides.
-    def cost(plan: tuple[list[Span], list[Span]]) -> tuple[bool, int, int]:
+    def cost(plan: tuple[list[Span], list[Span]]) -> tuple[bool, float, int]:
         down, across = plan
         sides = (down[0].side, across[0].side)
+        if not padded:
+            valid = [sum(span.valid for span in axis) for axis in plan]
+            return False, valid[0] * valid[1], len(down) * len(across)
         cut_small = any(len(axis) > 1 and axis[0].side < SMALLEST_ALONE for axis in plan)
         rounds = math.ceil(len(down) * len(across) / at_once)
         return cut_small, rounds * sides[0] * sides[1], sum(sides)
 
-    return min(itertools.product(rows, columns), key=cost)
+    def area(plan: tuple[list[Span], list[Span]]) -> int:
+        if padded:
+            return plan[0][0].side * plan[1][0].side
+        down, across = (max(span.valid for span in axis) for axis in plan)
+        return down * across
+
+    both = list(itertools.product(rows, columns))
+    # Where none is small enough, the smallest.
+    return min([plan for plan in both if area(plan) <= pixels] or [min(both, key=area)], key=cost)
 
 
 def largest_side(memory: float, bytes_per_pixel: float) -> int:

@@ -1,0 +1,162 @@
+"""What computes the generated networks: XLA on any device, or ONNX Runtime on the CPU."""
+
+import functools
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.model import Model
+from hypernet_jax.networks import apply_network
+from hypernet_jax.restoration.ensemble import ApplyTiles
+from hypernet_jax.runtime import ordinary_arithmetic
+
+__all__ = ["BACKENDS", "Backend", "OnnxRuntimeBackend", "XlaBackend", "make_backend"]
+
+AUTO = "auto"
+# Networks that are ready to run, each for its level; a compact one takes 2 MB, the published
+# size 6 MB.
+_CACHED_LEVELS = 32
+
+Params = Callable[[float], dict]
+
+
+class Backend(Protocol):
+    """Computes the network of any level.
+
+    Attributes:
+      name: as `make_backend` knows it.
+      most_at_once: batches of tiles that it makes use of at the same time, from threads.
+      any_size: tiles may have any size, and what is not valid costs nothing; else each size is
+        a program to be compiled, and all of a tile is computed.
+    """
+
+    name: str
+    most_at_once: int
+    any_size: bool
+
+    def prepare(self, level: np.float32) -> ApplyTiles:
+        """The network for one level: (tiles (N, H, W, C), valid (N, 2)) -> restored tiles.
+
+        Of each tile only its first `valid` rows and columns count. Threads may call it.
+        """
+        ...
+
+
+class XlaBackend:
+    """The network as JAX compiles it; one program for each size of tiles, for all levels."""
+
+    name = "jax"
+    any_size = False
+
+    def __init__(self, model: Model, params: Params):
+        self.apply = jax.jit(functools.partial(apply_network, model.network))
+        self._params = params
+        # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
+        # one core: so there may be a batch in work for each core.
+        on_cpu = jax.default_backend() == "cpu"
+        self.most_at_once = min(os.cpu_count() or 1, 8) if on_cpu else 1
+
+    def prepare(self, level: np.float32) -> ApplyTiles:
+        params = self._params(float(level))
+
+        @ordinary_arithmetic()  # also in the threads that it is called in
+        def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+            try:
+                return np.asarray(self.apply(params, inputs, valid=valid))
+            except jax.errors.JaxRuntimeError as error:
+                if not is_device_full(error):
+                    raise
+                raise UserError(
+                    "The device has not enough memory for tiles of this size; allow less with "
+                    "--memory (memory=... in Python)."
+                ) from None
+
+        return network
+
+
+class OnnxRuntimeBackend:
+    """The network as ONNX Runtime runs it on the CPU; a session for each level, of one graph.
+
+    Raises:
+      UserError: if onnx or onnxruntime is not installed, or the network cannot be exported.
+    """
+
+    name = "onnxruntime"
+    # It spreads every convolution over the cores itself.
+    most_at_once = 1
+    any_size = True
+
+    def __init__(self, model: Model, params: Params):
+        try:
+            import onnxruntime
+
+            from hypernet_jax.interchange.onnx_model import PlainGraph
+        except ModuleNotFoundError as error:
+            if error.name not in ("onnx", "onnxruntime"):
+                raise
+            raise UserError(
+                f"The backend onnxruntime needs {error.name}: install hypernet-jax[onnxruntime], "
+                "or take the backend jax."
+            ) from None
+        self._runtime = onnxruntime
+        self._params = params
+        self._graph = PlainGraph(model, _flat(params(model.task.scale.high)))
+        self._filling = threading.Lock()
+        self.prepare = functools.lru_cache(_CACHED_LEVELS)(self._prepare)
+
+    def _prepare(self, level: np.float32) -> ApplyTiles:
+        with self._filling:
+            content = self._graph.filled(_flat(self._params(float(level))))
+        session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+        def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+            restored = np.zeros(inputs.shape, np.float32)
+            for image, (height, width), result in zip(inputs, valid, restored, strict=True):
+                planes = np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)[None])
+                (made,) = session.run(None, {"image": planes})
+                result[:height, :width] = made[0].transpose(1, 2, 0)
+            return restored
+
+        return network
+
+
+def _flat(params: dict) -> dict[str, np.ndarray]:
+    return {
+        path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()
+    }
+
+
+_BACKENDS: Mapping[str, Callable[[Model, Params], Any]] = {
+    "jax": XlaBackend,
+    "onnxruntime": OnnxRuntimeBackend,
+}
+BACKENDS = (AUTO, *_BACKENDS)
+
+
+def make_backend(name: str, model: Model, params: Params) -> Backend:
+    """Returns the backend called `name`.
+
+    Args:
+      name: "jax", "onnxruntime", or "auto": ONNX Runtime on a CPU where it is installed and can
+        run the network, and else JAX.
+      model: whose network it computes.
+      params: level -> the network's parameters.
+    """
+    if name not in BACKENDS:
+        raise UserError(f"Unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
+    if name != AUTO:
+        return _BACKENDS[name](model, params)
+    installed = all(importlib.util.find_spec(each) for each in ("onnx", "onnxruntime"))
+    if jax.default_backend() == "cpu" and installed:
+        try:
+            return OnnxRuntimeBackend(model, params)
+        except UserError:  # the network has no translation to ONNX
+            pass
+    return XlaBackend(model, params)
