@@ -25,11 +25,11 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier report in
 
 def _restorer() -> Restorer:
     workdir, weights = _WORKDIR.value, _WEIGHTS.value
-    options = {"self_ensemble": _ENSEMBLE.value, "backend": _BACKEND.value}
+    ensemble, backend = _ENSEMBLE.value, _BACKEND.value
     if workdir is not None and weights is None:
-        return Restorer.from_workdir(workdir, **options)
+        return Restorer.from_workdir(workdir, self_ensemble=ensemble, backend=backend)
     if weights is not None and workdir is None:
-        return Restorer.from_pretrained(weights, **options)
+        return Restorer.from_pretrained(weights, self_ensemble=ensemble, backend=backend)
     raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
 
 
