@@ -374,7 +374,6 @@ def test_hidden_files_are_no_images_of_a_set(folder_of_images):
 def test_evaluate_script(weights, folder_of_images, tmp_path):
     process = run(
         "evaluate.py",
-        f"--config={REPOSITORY}/configs/denoise.py",
         f"--weights={weights}",
         f"--dataset={folder_of_images}",
         "--levels=15,25.5",

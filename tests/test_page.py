@@ -1,5 +1,6 @@
 """The page: what it answers, what it refuses, and how it looks in a real browser."""
 
+import io
 import json
 import os
 import signal
@@ -118,6 +119,17 @@ def _free_port() -> int:
         return listening.getsockname()[1]
 
 
+def _upload_small_picture(address: str) -> None:
+    """As a visitor's browser does."""
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(stream, "PNG")
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
+    body = head + b"Content-Type: image/png\r\n\r\n" + stream.getvalue() + b"\r\n--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    request = urllib.request.Request(f"{address}gradio_api/upload", body, kind)
+    urllib.request.urlopen(request, timeout=30).close()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of a running page, as the command serves it, and the folder it may write in."""
@@ -143,6 +155,7 @@ def server(tmp_path_factory):
         except OSError:
             time.sleep(0.5)
     assert process.poll() is None, process.stderr.read()
+    _upload_small_picture(address)
     yield address
     # Something of what was uploaded is still there, and gone when the page is.
     assert list(folder.rglob("*.png"))

@@ -410,13 +410,6 @@ def test_fields_that_do_not_touch_the_result_may_change():
     assert config_difference(saved, given) == ["config.seed was 0 and is now 1"]
 
 
-def test_a_field_that_came_later_had_its_default_before():
-    given = json.loads(recipe("base").to_json())
-    saved = json.loads(recipe("base").to_json())
-    del saved["features"]["levels"], saved["levels"]["fixed"], saved["loss"]
-    assert config_difference(saved, given) == []
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
     config = tiny_config(default_data)
     config.optimizer.learning_rate = 1e30

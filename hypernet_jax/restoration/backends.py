@@ -94,6 +94,8 @@ class OnnxRuntimeBackend:
     any_size = True
 
     def __init__(self, model: Model, params: Params):
+        # Else it reports to its makers as soon as it is imported, and leaves a file behind.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
 
