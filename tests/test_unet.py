@@ -28,13 +28,13 @@ def config_of(**network):
 def theta_of(model):
     """Random everywhere, slopes and branch ends too, but of moderate size."""
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    leaves, structure = jax.tree.flatten(shapes)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    drawn = [
-        0.3 * jax.random.normal(key, leaf.shape) / np.sqrt(max(np.prod(leaf.shape[-3:-1]), 1))
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+    rng = np.random.default_rng(1)
+
+    def drawn(leaf):
+        scale = 0.3 / np.sqrt(max(np.prod(leaf.shape[-3:-1]), 1))
+        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree.map(drawn, shapes)
 
 
 @pytest.mark.parametrize(("blocks", "reach"), [((1, 1, 1), 56), ((2, 0), None), ((1,), None)])
@@ -60,7 +60,7 @@ def test_the_receptive_field_is_exact(blocks, reach):
     assert max(seen) == radius
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (333, 200)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 300)])
 def test_tiles_give_the_whole_image(size):
     model = make_model(config_of())
     theta = theta_of(model)
