@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--task", default="denoise", choices=list(TASKS))
     parser.add_argument("--level", default="25")
     parser.add_argument("--memory", default="512", help="passed on to the command")
-    parser.add_argument("--backend", default="jax", help="passed on to the command")
+    parser.add_argument("--backend", default="auto", help="passed on to the command")
     args = parser.parse_args()
     side = round(math.sqrt(1e6 * args.megapixels))
     flag = "--scale" if TASKS[args.task].enlarges else "--level"

@@ -33,12 +33,14 @@ class Backend(Protocol):
     Attributes:
       name: as `make_backend` knows it.
       most_at_once: batches of tiles that it makes use of at the same time, from threads.
+      memory_factor: what it works in beside what `bytes_per_pixel` counts, which is XLA's.
       any_size: tiles may have any size, and what is not valid costs nothing; else each size is
         a program to be compiled, and all of a tile is computed.
     """
 
     name: str
     most_at_once: int
+    memory_factor: float
     any_size: bool
 
     def prepare(self, level: np.float32) -> ApplyTiles:
@@ -53,6 +55,7 @@ class XlaBackend:
     """The network as JAX compiles it; one program for each size of tiles, for all levels."""
 
     name = "jax"
+    memory_factor = 1.0
     any_size = False
 
     def __init__(self, model: Model, params: Params):
@@ -91,6 +94,9 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     # It spreads every convolution over the cores itself.
     most_at_once = 1
+    # It keeps images in a layout of its own beside the usual one; measured by
+    # benchmarks/large_image.py.
+    memory_factor = 2.0
     any_size = True
 
     def __init__(self, model: Model, params: Params):

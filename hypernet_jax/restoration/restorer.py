@@ -128,7 +128,7 @@ class Restorer:
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
-        self._most_pixels = share / per_pixel
+        self._most_pixels = share / per_pixel / self.backend.memory_factor
         on_cpu = jax.default_backend() == "cpu"
         self._batch_pixels = min(self._most_pixels, _CPU_BATCH_PIXELS if on_cpu else math.inf)
 

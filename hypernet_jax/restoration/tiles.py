@@ -29,8 +29,9 @@ __all__ = [
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
 # Smaller tiles go in batches on CPUs.
 SMALLEST_ALONE = 256
-# Most tiles along one axis that a plan of even sides cuts an image into.
-_MOST_CUTS = 64
+# How many numbers of tiles along one axis are looked at, and by how much the large ones differ;
+# the largest is about 4,000.
+_MOST_PLANS, _GROWTH = 80, 1.11
 # Images at once, where they fit: a few sizes, so few programs.
 _BATCHES = (64, 16, 4, 1)
 
@@ -114,10 +115,11 @@ def axis_plans(
 def even_sides(window: tuple[int, int], *, halo: int, multiple: int) -> list[int]:
     """Sides that cut a window into so many tiles of about equal length, 1 and more."""
     length = window[1] - window[0]
+    # All small numbers of tiles, and ever fewer of the larger ones.
+    counts = {min(length, int(_GROWTH**power) + power) for power in range(_MOST_PLANS)}
     # A tile may begin up to a multiple before what it must see.
-    sides = (-(-length // count) + 2 * (halo + multiple) for count in range(1, length + 1))
-    found = {side + -side % multiple for side in sides}
-    return sorted(found)[-_MOST_CUTS:]
+    sides = (-(-length // count) + 2 * (halo + multiple) for count in counts | {1})
+    return sorted({side + -side % multiple for side in sides})
 
 
 def cheapest_plan(
