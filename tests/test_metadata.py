@@ -332,3 +332,58 @@ def test_colours_of_bmp_and_jpeg_2000_that_are_not_read_are_noted(tmp_path):
     content = imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="jp2")
     (tmp_path / "in.jp2").write_bytes(content)
     assert read_photograph(tmp_path / "in.jp2").notes == ()
+
+
+OF_INGREDIENT = (
+    f"xmlns:t='{TIFF_NAMESPACE}' xmlns:m='m'><m:Ing><rdf:Bag><rdf:li rdf:parseType='Resource'>"
+    "<t:Orientation>6</t:Orientation></rdf:li></rdf:Bag></m:Ing></rdf:Description>"
+)
+
+
+def test_xmp_orientation_of_another_picture_is_not_this_ones():
+    packet = DESCRIPTION.format(OF_INGREDIENT).encode()
+    assert xmp.orientation_of(packet) is None
+    assert xmp.without(packet, xmp.ORIENTATION) == packet
+
+
+@pytest.mark.parametrize("value", ["<rdf:value>6</rdf:value>", "06", "6.0"])
+def test_xmp_orientation_as_a_value_of_other_forms(value):
+    packet = DESCRIPTION.format(
+        f"xmlns:t='{TIFF_NAMESPACE}'><t:Orientation>{value}</t:Orientation></rdf:Description>"
+    ).encode()
+    assert xmp.orientation_of(packet) == 6
+    assert b"Orientation" not in xmp.without(packet, xmp.ORIENTATION)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "latin-1"])
+def test_xmp_in_other_encodings(encoding):
+    text = DESCRIPTION.format(f"xmlns:t='{TIFF_NAMESPACE}' t:Orientation='6' t:a='é'/>")
+    packet = text.encode(encoding)
+    assert xmp.orientation_of(packet) == 6
+    assert xmp.orientation_of(xmp.without(packet, xmp.ORIENTATION)) is None
+
+
+def test_an_orientation_that_is_not_understood_is_kept():
+    packet = DESCRIPTION.format(f"xmlns:t='{TIFF_NAMESPACE}' t:Orientation='upright'/>").encode()
+    assert xmp.orientation_of(packet) is None
+    assert xmp.without(packet, xmp.ORIENTATION) == packet
+
+
+def test_values_that_lie_in_the_header_break_nothing(tmp_path):
+    """Two resolutions are to be swapped, one of which claims to lie where the block begins."""
+    block = bytearray(tiff_blocks.build("<", {0: {0x112: (3, 1, b"\6\0")}}))
+    (start,) = struct.unpack_from("<I", block, 4)
+    entries = bytes(block[start + 2 : start + 14])
+    entries += struct.pack("<HHII", 0x11A, 5, 1, 0) + struct.pack("<HHII", 0x11B, 5, 1, 8)
+    block = block[:start] + struct.pack("<H", 3) + entries + bytes(4)
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", exif=b"Exif\0\0" + bytes(block))
+    for ending in ("jpg", "tif", "avif"):
+        output = tmp_path / f"out.{ending}"
+        assert restore_file(RESTORER, tmp_path / "in.jpg", output, Options(9.0)).size == (6, 9)
+
+
+@pytest.mark.parametrize("gamma", [1, 2, 3, 4999, 2**31])
+def test_impossible_gammas_are_said_not_used(gamma):
+    metadata = {"colours": ((b"gAMA", struct.pack(">I", gamma)),)}
+    _, notes = encoded("JPEG", **metadata)
+    assert notes == ["JPEG cannot tell its colours (gAMA) as the input does"]
