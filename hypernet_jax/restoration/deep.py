@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-__all__ = ["avif_bits", "jpeg2k_bits", "read_deep"]
+__all__ = ["at_full_depth", "avif_bits", "jpeg2k_bits", "read_deep"]
 
 _WHITE = 65535
 
@@ -38,13 +38,14 @@ def _is_sycc(path: Path) -> bool:
         return b"colr\x01\0\0\0\0\0\x12" in file.read(1 << 16)
 
 
-def _scaled(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Samples of so many bits as 16-bit ones."""
-    samples = np.asarray(samples, np.uint16)
-    if bits >= 16:
+def at_full_depth(samples: np.ndarray, bits: int) -> np.ndarray:
+    """Integers of so many bits stretched over all that their type has, 8 or 16."""
+    samples = samples.astype(samples.dtype.newbyteorder("="))
+    full = 8 * samples.dtype.itemsize
+    if bits >= full:
         return samples
-    factor = np.float32(_WHITE / (2**bits - 1))
-    return np.round(samples * factor).astype(np.uint16)
+    factor = np.float32((2**full - 1) / (2**bits - 1))
+    return np.round(samples * factor).astype(samples.dtype)
 
 
 # Formats that imagecodecs decodes: its function, and bits per channel of a file.
@@ -80,7 +81,7 @@ def read_deep(
             return None
         if form == "JPEG2000" and _is_sycc(path):
             return None
-        samples = _scaled(samples, bits_of(path))
+        samples = at_full_depth(samples, bits_of(path))
         if samples.shape[-1] in (2, 4):
             return samples[..., :-1], samples[..., -1:]
         return samples, None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.restoration.deep import at_full_depth
 from hypernet_jax.restoration.limits import check_limit, check_still, check_unit_range
 
 __all__ = ["is_tiff", "read_tiff"]
@@ -57,7 +58,7 @@ def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, 
             check_unit_range(path, samples)
             white: Any = samples.dtype.type(1)
         else:
-            samples = _scaled(samples, page.bitspersample)
+            samples = at_full_depth(samples, _bits_of_first(page))
             white = np.iinfo(samples.dtype).max
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             samples[..., :1] = white - samples[..., :1]
@@ -114,6 +115,11 @@ def _bits(page: Any) -> int:
     return int(max(bits) if isinstance(bits, tuple) else bits)
 
 
+def _bits_of_first(page: Any) -> int:
+    bits = page.bitspersample
+    return int(bits[0] if isinstance(bits, tuple) else bits)
+
+
 def _kind_of_samples(page: Any) -> str | None:
     """What the samples are, if it is nothing that can be restored."""
     formats = page.sampleformat if isinstance(page.sampleformat, tuple) else (page.sampleformat,)
@@ -127,17 +133,6 @@ def _kind_of_samples(page: Any) -> str | None:
     if page.dtype in (np.uint8, np.uint16):
         return None
     return f"{bits}-bit integer samples"
-
-
-def _scaled(samples: np.ndarray, bits: int | tuple[int, ...]) -> np.ndarray:
-    """Samples of so many bits as 8- or 16-bit ones."""
-    depth = int(bits[0] if isinstance(bits, tuple) else bits)
-    full = 8 * samples.dtype.itemsize
-    samples = samples.astype(samples.dtype.newbyteorder("="))
-    if depth >= full:
-        return samples
-    factor = np.float32((2**full - 1) / (2**depth - 1))
-    return np.round(samples * factor).astype(samples.dtype)
 
 
 def _unassociated(pixels: np.ndarray, alpha: np.ndarray, white: Any) -> np.ndarray:
