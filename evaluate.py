@@ -14,7 +14,7 @@ from hypernet_jax.restoration.restorer import Restorer
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")
 _DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
-_LEVELS = flags.DEFINE_list("levels", [], "Levels in native units; default: the task's own.")
+_LEVELS = flags.DEFINE_string("levels", "", "Levels in native units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
 _ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
@@ -43,7 +43,7 @@ def main(argv):
     results = evaluate(
         restorer,
         _DATASET.value,
-        levels=_LEVELS.value,
+        levels=restorer.space.parse_list(_LEVELS.value) if _LEVELS.value else (),
         protocol=_PROTOCOL.value,
         seed=_SEED.value,
     )

@@ -49,12 +49,12 @@ def main() -> None:
     _, protocol = task.protocol("grey" if args.grey else "colour")
     paths = find_images(Path(args.folder))
     chosen = [paths[index] for index in spread(len(paths), args.images)]
-    images = [protocol.reference(read_image(path), 0) for path in chosen]
-    rows, results = [], []
+    images = [protocol.reference(read_image(path), task.space.neutral) for path in chosen]
+    axis, (rows, results) = task.space.single, ([], [])
     for pair in args.pairs:
-        first, second = (float(task.scale.check(quality)) for quality in pair.split(":"))
+        first, second = (axis.valid(quality) for quality in pair.split(":"))
         worst = min(first, second)
-        lowered = [max(task.scale.low, factor * worst) for factor in args.factors]
+        lowered = [max(axis.low, factor * worst) for factor in args.factors]
         for shift in args.shifts:
             before, after = [], {level: [] for level in (second, worst, *lowered)}
             for image in images:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from timing import bandwidth_gbs, interleave, macs, matmul_gflops, print_table
 
-from hypernet_jax import NOISE_SIGMA, Affine, HyperNetwork
+from hypernet_jax import NOISE_SIGMA, Affine, HyperNetwork, LevelSpace
 from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
 
     network = ResidualNetwork(blocks=args.blocks)
-    hypernet = HyperNetwork(NOISE_SIGMA, Affine())
+    hypernet = HyperNetwork(LevelSpace.of(NOISE_SIGMA), Affine())
     theta = hypernet.init(jax.random.key(1), init_network(jax.random.key(0), network))
     params = hypernet.generate(theta, 25.0)
     image = np.asarray(jax.random.uniform(jax.random.key(2), (1, args.height, args.width, 3)))

@@ -22,15 +22,15 @@ import skimage.data
 from PIL import Image
 from timing import environment
 
-from hypernet_jax.degradations import gaussian_noise
-from hypernet_jax.tasks import TASKS
+from hypernet_jax.tasks import TASKS, get_task
 
 
 def make_photograph(path: Path, side: int) -> None:
     """A real photograph, mirrored over and over; noisy, so that it is no easy thing to encode."""
     import jax
 
-    noisy = np.asarray(gaussian_noise(jax.random.key(0), skimage.data.coffee(), 25.0))
+    degradation = get_task("denoise").degradation
+    noisy = np.asarray(degradation(jax.random.key(0), skimage.data.coffee(), {"noise": 25.0}))
     tile = noisy.astype(np.uint8)
     tile = np.concatenate([tile, tile[::-1]])
     tile = np.concatenate([tile, tile[:, ::-1]], axis=1)

@@ -16,8 +16,8 @@ from timing import print_table
 
 from hypernet_jax.blind.noise import noise_sigma, patch_sigma
 from hypernet_jax.data.images import find_images, read_image
-from hypernet_jax.degradations import gaussian_noise
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.tasks import get_task
 
 SIGMAS = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)
 
@@ -41,7 +41,8 @@ def main() -> None:
         figures = []
         for path in paths:
             key = noise_key(0, path.name)
-            noisy = np.asarray(gaussian_noise(key, read_image(path), sigma), np.float32)
+            degradation = get_task("denoise").degradation
+            noisy = np.asarray(degradation(key, read_image(path), {"noise": sigma}))
             figures.append((patch_sigma(noisy), noise_sigma(noisy), wavelet_sigma(noisy)))
         patches, estimates, wavelets = np.array(figures).T
         seen.append(round(float(patches.mean()), 2))

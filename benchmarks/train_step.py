@@ -45,7 +45,7 @@ def plain(model: Model, images):
 
 def adaptive(model: Model, images, count: int):
     """`count` networks, each on its share of the images."""
-    levels = jnp.linspace(5.0, 95.0, count)
+    levels = jnp.linspace(5.0, 95.0, count)[:, None]
     shares = images.reshape((count, -1, *images.shape[1:]))
     return stepper(
         lambda theta: jnp.mean(jnp.abs(model.restore_levels(theta, levels, shares) - 0.5))

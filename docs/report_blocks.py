@@ -51,7 +51,7 @@ def summary(report: Report) -> str:
         options += f" --levels={','.join(f'{level:g}' for level in levels)}"
         rows.append([f"`{options}`", *(cells[level] for level in levels)])
     header = [
-        f"{first}, PSNR in dB: {get_task(report.task).scale.quantity}",
+        f"{first}, PSNR in dB: {get_task(report.task).space.single.quantity}",
         *(f"{level:g}" for level in levels),
     ]
     return named_rows(header, rows)
@@ -113,7 +113,7 @@ def requested(report: Report) -> str:
     fine, study = report.results["requested"]["fine"], report.results["requested"]["table"]
     asked, around = np.asarray(fine["requested"]), np.asarray(fine["psnr"][0])
     steps = np.abs(np.diff(around) / np.diff(asked))
-    level = get_task(report.task).scale.quantity
+    level = get_task(report.task).space.single.quantity
     best = asked[int(np.argmax(around))]
     cost = around.max() - around
     # Where the level is nearly right.
@@ -155,7 +155,7 @@ def blind(report: Report) -> str:
         for row in study["rows"]
     ]
     header = ["level", "mean estimate", "mean error", "PSNR, known", "PSNR, estimated", "lost"]
-    quantity = get_task(report.task).scale.quantity
+    quantity = get_task(report.task).space.single.quantity
     told = f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
     return f"{told}{study['seed']}; level: {quantity}.\n\n{named_rows(header, rows)}"
 
@@ -213,13 +213,13 @@ def picture_distance(report: Report) -> bytes:
     from_papers = {
         name: (levels, values) for name, levels, values in report.published.get("distance", ())
     }
-    scale = get_task(report.task).scale
-    return draw_distance(curves, from_papers, level=f"{scale.quantity} ({scale.unit})")
+    axis = get_task(report.task).space.single
+    return draw_distance(curves, from_papers, level=f"{axis.quantity} ({axis.unit})")
 
 
 def picture_requested(report: Report) -> bytes:
     return draw_requested(
-        report.results["requested"]["table"], level=get_task(report.task).scale.quantity
+        report.results["requested"]["table"], level=get_task(report.task).space.single.quantity
     )
 
 

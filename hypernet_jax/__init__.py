@@ -15,20 +15,31 @@ from hypernet_jax.version import __version__
 if TYPE_CHECKING:
     from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
     from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
-    from hypernet_jax.levels import JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
+    from hypernet_jax.levels import (
+        BLUR_SIGMA,
+        JPEG_QUALITY,
+        NOISE_SIGMA,
+        SCALE_FACTOR,
+        Level,
+        LevelAxis,
+        LevelSpace,
+    )
     from hypernet_jax.model import Model, make_model
     from hypernet_jax.restoration.restorer import Restorer
     from hypernet_jax.tasks import TASKS, Task, get_task
     from hypernet_jax.weights import load_weights, save_weights
 
 __all__ = [
+    "BLUR_SIGMA",
     "JPEG_QUALITY",
     "NOISE_SIGMA",
     "SCALE_FACTOR",
     "TASKS",
     "Affine",
     "HyperNetwork",
-    "LevelScale",
+    "Level",
+    "LevelAxis",
+    "LevelSpace",
     "Mlp",
     "Model",
     "Polynomial",
@@ -49,7 +60,10 @@ __all__ = [
 _HOMES = {
     "features": ("Affine", "Mlp", "Polynomial", "Proportional"),
     "hypernet": ("HyperNetwork", "count_parameters", "path_matches"),
-    "levels": ("JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR", "LevelScale"),
+    "levels": (
+        *("BLUR_SIGMA", "JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR"),
+        *("Level", "LevelAxis", "LevelSpace"),
+    ),
     "model": ("Model", "make_model"),
     "restoration.restorer": ("Restorer",),
     "tasks": ("TASKS", "Task", "get_task"),

@@ -1,12 +1,15 @@
 """Features of the normalised level: z -> phi(z), the coordinates of a kernel bank.
 
-A feature map is a frozen (hashable) object with two pure methods:
-`init(key)` makes its own trainable parameters (an empty dict for the fixed
-maps) and `__call__(params, z)` returns phi, one-dimensional. `z` is a scalar
-or, for a task with several levels, a vector.
+A feature map is a frozen (hashable) object with two pure methods: `init(key)` makes its own
+trainable parameters (an empty dict for the fixed maps) and `__call__(params, z)` returns phi, (D,),
+of z, (A,), one number for each axis of the level.
 """
 
+import collections
 import dataclasses
+import functools
+import itertools
+import operator
 from typing import Protocol
 
 import jax
@@ -48,12 +51,15 @@ class Constant(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        return jnp.ones(1, jnp.asarray(z).dtype)
+        return jnp.ones(1, z.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial(_Fixed):
-    """phi = (1, z, z^2, ..., z^degree)."""
+    """phi = all monomials of z up to `degree`: (1, z, z^2, ...) of one axis.
+
+    Of two axes and degree 2: (1, z_1, z_2, z_1^2, z_1 z_2, z_2^2).
+    """
 
     degree: int = 2
 
@@ -63,47 +69,60 @@ class Polynomial(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        z = jnp.atleast_1d(z)
-        powers = [z**d for d in range(1, self.degree + 1)]
-        return jnp.concatenate([jnp.ones(1, z.dtype), *powers])
+        terms = [jnp.ones(1, z.dtype), z]
+        for degree in range(2, self.degree + 1):
+            factors = itertools.combinations_with_replacement(range(len(z)), degree)
+            monomials = [collections.Counter(each).items() for each in factors]
+            terms += [
+                functools.reduce(operator.mul, (z[axis : axis + 1] ** n for axis, n in each))
+                for each in monomials
+            ]
+        return jnp.concatenate(terms)
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine(Polynomial):
-    """phi = (1, z): each parameter is A*z + B, the published method."""
+    """phi = (1, z_1, ..., z_A): each parameter is affine in z, the published method."""
 
     degree: int = dataclasses.field(default=1, init=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Proportional(_Fixed):
-    """phi = (z): the theory taken at its word, theta_i / theta_j = i / j."""
+    """phi = z: the theory taken at its word, theta_i / theta_j = i / j."""
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        return jnp.atleast_1d(z)
+        return z
 
 
 @dataclasses.dataclass(frozen=True)
 class Mlp:
-    """phi = (1, tanh MLP of z): a learned curve through parameter space.
+    """phi = (1, tanh MLP of z): a learned surface in the space of parameters.
 
     The constant feature stays, so that the network can start well scaled.
+
+    Attributes:
+      hidden: units of its layer.
+      outputs: features beside the constant.
+      axes: numbers in z.
     """
 
     hidden: int = 16
     outputs: int = 3
+    axes: int = 1
 
     def __post_init__(self):
-        if self.hidden < 1 or self.outputs < 1:
+        if min(self.hidden, self.outputs, self.axes) < 1:
             raise UserError("The features of an MLP need at least one hidden unit and one output.")
 
     def init(self, key: jax.Array) -> dict:
         hidden_key, output_key = jax.random.split(key)
+        directions = jax.random.normal(hidden_key, (self.axes, self.hidden))
         return {
             # Biases spread the tanh knees over the normalised range instead of all at z = 0.
             "hidden": {
-                "kernel": 3.0 * jax.random.normal(hidden_key, (1, self.hidden)),
+                "kernel": 3.0 * directions / jnp.sqrt(self.axes),
                 "bias": jnp.linspace(-2.0, 2.0, self.hidden),
             },
             "output": {
@@ -114,10 +133,12 @@ class Mlp:
         }
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
-        z = jnp.atleast_1d(z)
         hidden = jnp.tanh(z @ params["hidden"]["kernel"] + params["hidden"]["bias"])
         learned = hidden @ params["output"]["kernel"] + params["output"]["bias"]
         return jnp.concatenate([jnp.ones(1, learned.dtype), learned])
+
+
+Centre = tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +147,12 @@ class Independent(_Fixed):
 
     With every parameter generated, the bank is a stack of plain networks that are trained
     side by side: what one network for all levels is measured against.
+
+    Attributes:
+      centres: z of the level of each network.
     """
 
-    centres: tuple[float, ...] = ()
+    centres: tuple[Centre, ...] = ()
 
     def __post_init__(self):
         if len(set(self.centres)) != len(self.centres) or not self.centres:
@@ -139,43 +163,78 @@ class Independent(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        below, above = self._neighbours()
-        centres = np.asarray(self.centres)
-        low, high = ((centres + other).astype(z.dtype) / 2 for other in (below, above))
-        one, zero = jnp.ones_like(low), jnp.zeros_like(low)
-        return jnp.where(z > low, jnp.where(z > high, zero, one), zero)
+        one = jnp.ones(1, z.dtype)
+        return jnp.concatenate([self._nearest(centre, z, one) for centre in self.centres])
 
-    def _neighbours(self) -> tuple[np.ndarray, np.ndarray]:
-        """The next lower and the next higher centre of each; infinite beyond the ends."""
-        knots = [-np.inf, *sorted(self.centres), np.inf]
-        places = [knots.index(centre) for centre in self.centres]
-        return (
-            np.asarray([knots[place - 1] for place in places]),
-            np.asarray([knots[place + 1] for place in places]),
-        )
+    def _nearest(self, centre: Centre, z: jax.Array, one: jax.Array) -> jax.Array:
+        """1 where no other centre is nearer; of two that are as near, the smaller one's; (1,)."""
+        found = one
+        for other in self.centres:
+            if other == centre:
+                continue
+            # Beyond the plane in the middle between the two the other one is nearer.
+            way = np.subtract(other, centre)
+            way = way / np.linalg.norm(way)
+            middle = np.add(other, centre) / 2
+            shares = (z[axis : axis + 1] * z.dtype.type(part) for axis, part in enumerate(way))
+            along = functools.reduce(operator.add, shares)
+            end = z.dtype.type(middle @ way)
+            zero = jnp.zeros_like(one)
+            if centre < other:
+                found = jnp.where(along > end, zero, found)
+            else:
+                found = jnp.where(along < end, found, zero)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolated(Independent):
-    """phi = linear interpolation between the two nearest centres, held beyond the ends.
+    """phi = linear interpolation between neighbouring centres, held beyond the ends.
 
-    Applied to networks that were trained as `Independent` this is deep network
-    interpolation (DNI; Wang et al., CVPR 2019).
+    Of several axes, the product of that along each: the centres must be all points of a grid.
+    Applied to networks that were trained as `Independent` this is deep network interpolation
+    (DNI; Wang et al., CVPR 2019).
     """
+
+    def __post_init__(self):
+        super().__post_init__()
+        knots = [set(column) for column in zip(*self.centres, strict=True)]
+        if set(itertools.product(*knots)) != set(self.centres):
+            raise UserError(
+                "Interpolated networks need config.features.levels at all points of a grid: each "
+                "value of one part with each value of the others."
+            )
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        centres, (below, above) = np.asarray(self.centres), self._neighbours()
-        # How far z has come from the centre below to this one, and from this one to the next.
-        # Nothing is below the first: it is reached from the start. Nothing is above the last.
-        first, last = np.isinf(below), np.isinf(above)
-        start, end = (
-            ends.astype(z.dtype)
-            for ends in (np.where(first, 0.0, below), np.where(last, 0.0, centres))
-        )
-        rise = (z - start) / (centres - below).astype(z.dtype) + first.astype(z.dtype)
-        fall = (z - end) / (above - centres).astype(z.dtype)
-        return jnp.clip(rise, 0.0, 1.0) - jnp.clip(fall, 0.0, 1.0)
+        columns = zip(*self.centres, strict=True)
+        shares = [_shares(column, z[axis : axis + 1]) for axis, column in enumerate(columns)]
+        return functools.reduce(operator.mul, shares)
+
+
+def _shares(values: tuple[float, ...], z: jax.Array) -> jax.Array:
+    """The share of each value in the linear interpolation along one axis.
+
+    Args:
+      values: of the n centres along it, in any order; several may have the same.
+      z: (1,).
+
+    Returns:
+      (n,); 1 for all centres of the value z, and 0 from the next value on.
+    """
+    knots = [-np.inf, *sorted(set(values)), np.inf]
+    places = [knots.index(value) for value in values]
+    below, above = (np.asarray([knots[place + step] for place in places]) for step in (-1, 1))
+    centres = np.asarray(values)
+    # How far z has come from the centre below to this one, and from this one to the next.
+    # Nothing is below the first: it is reached from the start. Nothing is above the last.
+    first, last = np.isinf(below), np.isinf(above)
+    start, end = (
+        ends.astype(z.dtype) for ends in (np.where(first, 0.0, below), np.where(last, 0.0, centres))
+    )
+    rise = (z - start) / (centres - below).astype(z.dtype) + first.astype(z.dtype)
+    fall = (z - end) / (above - centres).astype(z.dtype)
+    return jnp.clip(rise, 0.0, 1.0) - jnp.clip(fall, 0.0, 1.0)
 
 
 def make_features(name: str, **options) -> FeatureMap:
@@ -183,9 +242,9 @@ def make_features(name: str, **options) -> FeatureMap:
 
     Args:
       name: affine, proportional, polynomial, mlp, constant, independent or interpolated.
-      **options: `degree` (polynomial), `hidden` and `outputs` (mlp), `centres` (independent,
-        interpolated; values of z); those of the other kinds are passed over, so that a
-        config can hold them all.
+      **options: `degree` (polynomial), `hidden`, `outputs` and `axes` (mlp), `centres`
+        (independent, interpolated; tuples of z); those of the other kinds are passed over, so
+        that a config can hold them all.
     """
     kinds: dict[str, type] = {
         "affine": Affine,

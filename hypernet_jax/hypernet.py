@@ -1,6 +1,6 @@
 """The hypernetwork: a level is turned into a parameter pytree.
 
-    level --LevelScale--> z --features--> phi --kernel bank--> params
+    level --LevelSpace--> z --features--> phi --kernel bank--> params
 
 A *generated* leaf of the restoration network is a bank of coefficients with one
 leading axis, the features: leaf(level) = sum_d phi_d(level) * bank[d]. A
@@ -21,15 +21,16 @@ from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Affine, FeatureMap, Independent
-from hypernet_jax.levels import LevelScale
+from hypernet_jax.levels import LevelSpace
 
 __all__ = ["HyperNetwork", "count_parameters", "path_matches"]
 
 Params = Any
 Theta = dict[str, Any]
 
-# How many levels across the range the initial fit of the bank looks at.
-_FIT_POINTS = 33
+# How many values across the range of each axis the fit of the bank looks at, by the number of axes.
+_FIT_POINTS = {1: 33, 2: 9, 3: 5}
+_FEWEST_FIT_POINTS = 3
 
 
 def path_matches(pattern: str) -> Callable[[str], bool]:
@@ -55,7 +56,7 @@ class HyperNetwork:
     """A pure map from a level to the parameters of any restoration network.
 
     Attributes:
-      scale: the meaning of the level; normalises it.
+      space: the meaning of the level; normalises it.
       features: z -> phi, see `hypernet_jax.features`.
       generated: predicate on the "/"-joined path of a parameter: whether it
         depends on the level. The network itself knows nothing of it.
@@ -65,7 +66,7 @@ class HyperNetwork:
     map's own parameters, empty for the fixed maps).
     """
 
-    scale: LevelScale
+    space: LevelSpace
     features: FeatureMap = dataclasses.field(default_factory=Affine)
     generated: Callable[[str], Any] = _everything
 
@@ -103,22 +104,26 @@ class HyperNetwork:
         return {"generated": banks, "shared": shared, "features": feature_params}
 
     def levels_of_fit(self) -> jax.Array:
-        """Levels over the whole range, in people's units."""
-        return jnp.linspace(self.scale.low, self.scale.high, _FIT_POINTS)
+        """Levels over the whole range, a grid where there are several axes; (n, A)."""
+        count = _FIT_POINTS.get(len(self.space), _FEWEST_FIT_POINTS)
+        lines = [jnp.linspace(axis.low, axis.high, count) for axis in self.space.axes]
+        grid = jnp.meshgrid(*lines, indexing="ij")
+        return jnp.stack([jnp.ravel(part) for part in grid], axis=-1)
 
     def fit(
-        self, feature_params: dict, levels: jax.Array, wanted: Callable[[jax.Array], jax.Array]
+        self, feature_params: dict, levels: ArrayLike, wanted: Callable[[jax.Array], jax.Array]
     ) -> jax.Array:
         """Weights w that make phi(level) @ w as near to wanted(level) as least squares can.
 
         Args:
           feature_params: of these features.
-          levels: where, in people's units, (n,).
+          levels: where, in native units, (n, A).
           wanted: level -> (m,).
 
         Returns:
           (number of features, m).
         """
+        levels = jnp.asarray(levels)
         phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
         weights, *_ = jnp.linalg.lstsq(phis, jax.vmap(wanted)(levels))
         # Least squares misses 0 and 1 by a rounding error, and a start from weights is to be exact.
@@ -126,16 +131,17 @@ class HyperNetwork:
         return jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
     def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
-        """Features of one level in people's units; shape (number of features,)."""
-        return self.features(feature_params, self.scale.normalise(level))
+        """Features of one level in native units, (A,) or a scalar for one axis; (D,)."""
+        parts = jnp.asarray(level, jnp.float32).reshape(len(self.space))
+        return self.features(feature_params, self.space.normalise(parts))
 
     def generate(self, theta: Theta, level: ArrayLike) -> Params:
         """Returns the parameters of the restoration network for one level.
 
         Args:
           theta: what `init` returned, trained or not.
-          level: scalar in people's units. Not range-checked here, since it may
-            be traced: `LevelScale.check` does that at the public boundary.
+          level: (A,) in native units, or a scalar for a space of one axis. Not checked, since it
+            may be traced: `LevelSpace.parse` does that at the public boundary.
 
         Pure and differentiable; the result has exactly the template's tree
         structure. `jax.vmap` over `level` gives the parameters of many networks.

@@ -1,108 +1,69 @@
-"""What a degradation level is, per task: range, unit, direction, normalisation.
+"""What a degradation level is: its axes, their ranges and units, and how a level is read.
 
-Levels are in people's units everywhere else (sigma in 0-255 grey levels, JPEG
-quality, scale factor). This module alone turns them into the dimensionless `z`
-that the hypernetwork's features are made of.
+A level has one part for each axis of a `LevelSpace`: noise alone, or noise, JPEG and blur.
+Levels are in native units (sigma in 8-bit grey levels, JPEG quality, scale factor) everywhere;
+only `LevelSpace.normalise` turns them into z, which the hypernetwork's features are made of.
+
+Arrays of levels always end in the axis of parts: (A,) for one level, (K, A) for the levels of a
+step, (K, N, A) for one of every crop, (N, H, W, A) for one of every pixel.
 """
 
 import dataclasses
 import math
 import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.normalisation import NORMALISATIONS
 
 __all__ = [
+    "AUTO",
     "BLUR_SIGMA",
     "JPEG_QUALITY",
     "NOISE_SIGMA",
-    "NORMALISATIONS",
     "SCALE_FACTOR",
-    "LevelScale",
+    "Level",
+    "LevelAxis",
+    "LevelRequest",
+    "LevelSpace",
 ]
 
-
-def _published(level):
-    """level / 255 for every task, as the published code does."""
-    return level / 255.0
-
-
-def _per_hundred(level):
-    return level / 100.0
-
-
-def _noise_share(level):
-    """The share of the noise in what is seen, where detail has a contrast of 25 grey levels.
-
-    0 at sigma 0, 1/2 at 25, 4/5 at 100: steep where a little more noise changes most.
-    """
-    return level / (level + 25.0)
-
-
-def _jpeg_error(level):
-    """Square root of libjpeg's quantiser scale, 1 at quality 50.
-
-    The standard tables are multiplied by 50/q below quality 50 and by
-    (100 - q)/50 above it, and the error of a decoded image grows about as the
-    square root of that factor: so restoration strength is close to linear in
-    this z where it is far from linear in the quality. 0 at quality 100.
-
-    Held at its value for quality 5 below that: there the tables reach their largest entry
-    and change little more, but z would soon double, far outside what is trained.
-    """
-    quality = jnp.clip(level, 5.0, 100.0)
-    factor = jnp.where(quality < 50.0, 50.0 / quality, (100.0 - quality) / 50.0)
-    return jnp.sqrt(factor)
-
-
-def _scale_loss(level):
-    """1 - 1/scale: the fraction of each axis' bandwidth that was lost; 0 at scale 1."""
-    return 1.0 - 1.0 / level
-
-
-def _blur_loss(level):
-    """The fraction of its contrast that a detail of one pixel (a Gaussian spot of sigma 1) loses.
-
-    0 at sigma 0, and like the error of a blurred image it grows as sigma squared there.
-    """
-    return level * level / (1.0 + level * level)
-
-
-NORMALISATIONS = {
-    "published": _published,
-    "per_hundred": _per_hundred,
-    "noise_share": _noise_share,
-    "jpeg_error": _jpeg_error,
-    "scale_loss": _scale_loss,
-    "blur_loss": _blur_loss,
-}
+# A part of a level that is to be estimated from the image.
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
-class LevelScale:
-    """The meaning of one task's level.
+class LevelAxis:
+    """One quantity that a level is made of.
 
     Attributes:
-      quantity: what the level measures, as it stands in messages and on axes.
+      name: what the part is called in "noise=15,jpeg=40".
+      quantity: what it measures, as it stands in messages and on the axes of plots.
       unit: its unit, may be empty.
-      low: the smallest level that makes sense (inclusive).
-      high: the largest level that is accepted (inclusive).
-      normalisation: key of `NORMALISATIONS`, level -> z.
-      higher_is_worse: whether a higher level means a stronger degradation.
-      origin: the level at which z is to be 0; None where the normalisation has its zero.
-      far: the level at which z is to be 1; None where the normalisation has its one. Where |z|
+      low: the smallest value that makes sense (inclusive).
+      high: the largest value that is accepted (inclusive).
+      neutral: the value of what is not degraded; of a part that is not given.
+      normalisation: key of `NORMALISATIONS`, value -> z.
+      higher_is_worse: whether a higher value means a stronger degradation.
+      origin: the value at which z is to be 0; None where the normalisation has its zero.
+      far: the value at which z is to be 1; None where the normalisation has its one. Where |z|
         gets much larger than 1, a step of the slopes outweighs one of the base, and both learn
         slowly.
       step: between neighbouring positions of a slider.
     """
 
+    name: str
     quantity: str
     unit: str
     low: float
     high: float
+    neutral: float
     normalisation: str
     higher_is_worse: bool = True
     origin: float | None = None
@@ -118,57 +79,49 @@ class LevelScale:
 
     def counted(
         self, normalisation: str, *, origin: float | None = None, far: float | None = None
-    ) -> "LevelScale":
-        """The same level, turned into z in this way; `UserError` for an end outside the range."""
+    ) -> "LevelAxis":
+        """The same axis, turned into z in this way; `UserError` for an end outside the range."""
         origin, far = (None if end is None else self.valid(end) for end in (origin, far))
         return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
 
-    def normalise(self, level: ArrayLike):
-        """Maps levels in people's units to z, elementwise; any shape, float32."""
+    def normalise(self, value: ArrayLike) -> jax.Array:
+        """Maps values in native units to z, elementwise; any shape, float32."""
         to_z = NORMALISATIONS[self.normalisation]
 
-        def from_origin(level):
-            z = to_z(jnp.asarray(level, jnp.float32))
+        def from_origin(value):
+            z = to_z(jnp.asarray(value, jnp.float32))
             return z if self.origin is None else z - to_z(jnp.float32(self.origin))
 
-        z = from_origin(level)
+        z = from_origin(value)
         return z if self.far is None else z / from_origin(self.far)
 
-    def check(self, level) -> np.float32:
-        """Returns `level` as a float32 scalar, or raises `UserError` with the range.
-
-        The one place where a level from outside is coerced: 25, 25.0, "25" and a
-        numpy scalar become the same type, so that they share one compiled trace.
-        """
-        return np.float32(self.valid(level))
-
-    def valid(self, level) -> float:
-        """Returns `level` as the number that was given, for what is not computed in float32.
+    def valid(self, value: Any) -> float:
+        """Returns `value` as a number.
 
         Raises:
           UserError: if it is no number, or outside the range, which is compared in float32.
         """
         try:
-            value = float(level)
+            number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise UserError(
-                f"The level {reprlib.repr(level)} is not a number; give a {self.describe()}."
+                f"The level {reprlib.repr(value)} is not a number; give a {self.describe()}."
             ) from None
         with np.errstate(over="ignore"):
-            low, single, high = np.array([self.low, value, self.high], np.float32)
-        if not math.isfinite(value) or not low <= single <= high:
-            raise UserError(f"The level {value:.9g} is out of range; give a {self.describe()}.")
-        return value
+            low, single, high = np.array([self.low, number, self.high], np.float32)
+        if not math.isfinite(number) or not low <= single <= high:
+            raise UserError(f"The level {number:.9g} is out of range; give a {self.describe()}.")
+        return number
 
     @property
     def only(self) -> float | None:
-        """The one level that a plain network serves; None where there is a range."""
+        """The one value that a plain network serves; None where there is a range."""
         return self.low if self.low == self.high else None
 
-    def at(self, level) -> "LevelScale":
-        """The scale of a plain network, which serves this one level and no other."""
-        value = self.valid(level)
-        return dataclasses.replace(self, low=value, high=value)
+    @property
+    def default(self) -> float:
+        """The value of a part that is not given."""
+        return self.neutral if self.only is None else self.only
 
     def describe(self) -> str:
         """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
@@ -178,15 +131,293 @@ class LevelScale:
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 
-NOISE_SIGMA = LevelScale("noise sigma", "8-bit grey levels", 0.0, 100.0, "per_hundred", step=0.5)
-JPEG_QUALITY = LevelScale(
+@dataclasses.dataclass(frozen=True)
+class LevelSpace:
+    """The levels of a task: one axis or several.
+
+    Attributes:
+      axes: in the order of the parts of every array of levels.
+    """
+
+    axes: tuple[LevelAxis, ...]
+
+    def __post_init__(self):
+        if not self.axes or len(set(self.names)) != len(self.axes):
+            raise UserError("The levels of a task need one or more axes, of different names.")
+
+    @classmethod
+    def of(cls, *axes: LevelAxis) -> "LevelSpace":
+        """The space of these axes."""
+        return cls(axes)
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the axes."""
+        return tuple(axis.name for axis in self.axes)
+
+    @property
+    def single(self) -> LevelAxis:
+        """The only axis.
+
+        Raises:
+          UserError: if there are several.
+        """
+        if len(self.axes) > 1:
+            raise UserError(
+                f"This is for levels of one number, and those of this task have {len(self.axes)} "
+                f"parts: {', '.join(self.names)}."
+            )
+        return self.axes[0]
+
+    @property
+    def neutral(self) -> "Level":
+        """The level of an image that is not degraded."""
+        return Level(self, tuple(axis.neutral for axis in self.axes))
+
+    @property
+    def default(self) -> "Level":
+        """The level no part of which is given: the neutral one, or the only one."""
+        return Level(self, tuple(axis.default for axis in self.axes))
+
+    @property
+    def low(self) -> "Level":
+        """The smallest value of every part."""
+        return Level(self, tuple(axis.low for axis in self.axes))
+
+    @property
+    def high(self) -> "Level":
+        """The largest value of every part."""
+        return Level(self, tuple(axis.high for axis in self.axes))
+
+    @property
+    def only(self) -> "Level | None":
+        """The one level that a plain network serves; None where there is a range."""
+        return None if any(axis.only is None for axis in self.axes) else self.low
+
+    def parse(self, level: Any) -> "Level":
+        """Reads and checks a level: done once, where it enters.
+
+        Args:
+          level: a number or its text, for a space of one axis; {"noise": 15, "jpeg": 40};
+            "noise=15,jpeg=40"; a number for each axis, in order; or a `Level`. A part that is not
+            named has its neutral value.
+
+        Returns:
+          A hashable `Level` of this space, of as many digits as were given.
+
+        Raises:
+          UserError: for what is no level, or outside the range.
+        """
+        if isinstance(level, Level):
+            if level.space == self:
+                return level
+            level = level.named
+        parts = self._parts(level)
+        return Level(
+            self, tuple(axis.valid(parts.get(axis.name, axis.default)) for axis in self.axes)
+        )
+
+    def parse_list(self, text: str) -> list["Level"]:
+        """Reads several levels: "5,15,25" of one axis, "noise=5,jpeg=40; noise=15" of several.
+
+        Raises:
+          UserError: as `parse`.
+        """
+        separator = "," if len(self) == 1 and ";" not in text else ";"
+        return [self.parse(level) for level in text.split(separator)]
+
+    def request(self, level: Any) -> "LevelRequest":
+        """As `parse`, of a level some parts of which may be "auto", or all.
+
+        Raises:
+          UserError: for what is neither.
+        """
+        if _is_auto(level):
+            return LevelRequest(self, (None,) * len(self))
+        if isinstance(level, LevelRequest):
+            return level if level.space == self else self.request(level.named)
+        parts = level.named if isinstance(level, Level) else self._parts(level)
+        values = []
+        for axis in self.axes:
+            part = parts.get(axis.name, axis.default)
+            values.append(None if _is_auto(part) else axis.valid(part))
+        return LevelRequest(self, tuple(values))
+
+    def _parts(self, level: Any) -> Mapping[str, Any]:
+        """What is given for each axis; nothing is checked yet but the names."""
+        if isinstance(level, str) and "=" in level:
+            pairs = [part.partition("=") for part in level.split(",")]
+            level = [(name.strip(), value.strip()) for name, _, value in pairs]
+            if len({name for name, _ in level}) < len(level):
+                raise UserError(f"A part is given twice; give each once: {self.describe()}.")
+            level = dict(level)
+        if isinstance(level, Mapping):
+            unknown = [name for name in level if name not in self.names]
+            if unknown:
+                raise UserError(
+                    f"A level has no part {unknown[0]!r} here; give a {self.describe()}."
+                )
+            return level
+        if _is_sequence(level) and len(level) == len(self):
+            return dict(zip(self.names, level, strict=True))
+        if len(self) == 1:
+            return {self.names[0]: level}
+        raise UserError(
+            f"The level {reprlib.repr(level)} does not say its parts; give a {self.describe()}, as "
+            f"in {','.join(f'{axis.name}={axis.high:g}' for axis in self.axes)}."
+        )
+
+    def array(self, levels: Iterable[Any]) -> np.ndarray:
+        """Several levels, each as `parse` takes it, as float32 (n, A)."""
+        values = [self.parse(level).values for level in levels]
+        return np.asarray(values, np.float32).reshape((-1, len(self)))
+
+    def named(self, levels: ArrayLike) -> dict[str, Any]:
+        """Arrays (..., A) by the names of their parts, (...) each."""
+        return {name: levels[..., index] for index, name in enumerate(self.names)}  # type: ignore[index]
+
+    def normalise(self, levels: ArrayLike) -> jax.Array:
+        """Maps levels (..., A) in native units to z, (..., A), float32."""
+        levels = jnp.asarray(levels, jnp.float32)
+        if len(self) == 1:
+            return self.axes[0].normalise(levels)
+        parts = (levels[..., index : index + 1] for index in range(len(self)))
+        z = [axis.normalise(part) for axis, part in zip(self.axes, parts, strict=True)]
+        return jnp.concatenate(z, axis=-1)
+
+    def counted(
+        self,
+        normalisations: Sequence[str],
+        *,
+        origins: Sequence[float | None],
+        fars: Sequence[float | None],
+    ) -> "LevelSpace":
+        """The same space, each axis turned into z in its own way; see `LevelAxis.counted`."""
+        ways = zip(self.axes, normalisations, origins, fars, strict=True)
+        return LevelSpace(tuple(axis.counted(n, origin=o, far=f) for axis, n, o, f in ways))
+
+    def at(self, level: Any) -> "LevelSpace":
+        """The space of a plain network, which serves this one level and no other."""
+        values = self.parse(level).values
+        return LevelSpace(
+            tuple(
+                dataclasses.replace(axis, low=value, high=value)
+                for axis, value in zip(self.axes, values, strict=True)
+            )
+        )
+
+    def describe(self) -> str:
+        """The axes' descriptions, each with its name where there are several."""
+        if len(self) == 1:
+            return self.axes[0].describe()
+        return "; ".join(f"{axis.name}: {axis.describe()}" for axis in self.axes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """A level that was checked: what `LevelSpace.parse` returns. Hashable.
+
+    Attributes:
+      space: that it belongs to.
+      values: one for each axis, in native units.
+    """
+
+    space: LevelSpace = dataclasses.field(repr=False)
+    values: tuple[float, ...]
+
+    @property
+    def named(self) -> dict[str, float]:
+        """The values by the names of their axes."""
+        return dict(zip(self.space.names, self.values, strict=True))
+
+    @property
+    def array(self) -> np.ndarray:
+        """float32, (A,)."""
+        return np.asarray(self.values, np.float32)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self.array if dtype is None else self.array.astype(dtype)
+
+    def __getitem__(self, name: str) -> float:
+        return self.named[name]
+
+    def __float__(self) -> float:
+        return self[self.space.single.name]
+
+    def __str__(self) -> str:
+        """ "25", or "noise=15,jpeg=40"; what `LevelSpace.parse` reads again."""
+        if len(self.values) == 1:
+            return f"{self.values[0]:g}"
+        return ",".join(f"{name}={value:g}" for name, value in self.named.items())
+
+    def describe(self) -> str:
+        """For captions: "noise sigma 25", or "noise sigma 15, JPEG quality 40"."""
+        parts = zip(self.space.axes, self.values, strict=True)
+        return ", ".join(f"{axis.quantity} {value:g}" for axis, value in parts)
+
+    def plain(self) -> Any:
+        """As JSON: the number of a level of one axis, and else the values by name."""
+        return self.values[0] if len(self.values) == 1 else self.named
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelRequest:
+    """A level some parts of which are to be estimated. Hashable.
+
+    Attributes:
+      space: that it belongs to.
+      values: one for each axis; None where it is to be estimated.
+    """
+
+    space: LevelSpace = dataclasses.field(repr=False)
+    values: tuple[float | None, ...]
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Names of the parts that are to be estimated."""
+        return tuple(name for name, value in self.named.items() if value == AUTO)
+
+    @property
+    def named(self) -> dict[str, float | str]:
+        """The values by the names of their axes; "auto" for those to be estimated."""
+        values = [AUTO if value is None else value for value in self.values]
+        return dict(zip(self.space.names, values, strict=True))
+
+    def level(self, estimates: Mapping[str, float] | None = None) -> Level:
+        """The level, completed by estimates, by name, of the parts that are not given."""
+        found = estimates or {}
+        pairs = zip(self.space.axes, self.values, strict=True)
+        values = (axis.valid(found[axis.name]) if v is None else v for axis, v in pairs)
+        return Level(self.space, tuple(values))
+
+
+def _is_sequence(level: Any) -> bool:
+    is_array = isinstance(level, (np.ndarray, jax.Array)) and level.ndim == 1
+    return isinstance(level, (tuple, list)) or is_array
+
+
+def _is_auto(part: Any) -> bool:
+    return isinstance(part, str) and part.strip() == AUTO
+
+
+NOISE_SIGMA = LevelAxis(
+    "noise", "noise sigma", "8-bit grey levels", 0.0, 100.0, 0.0, "per_hundred", step=0.5
+)
+JPEG_QUALITY = LevelAxis(
+    "jpeg",
     "JPEG quality",
     "as libjpeg counts it",
     1.0,
+    100.0,
     100.0,
     "jpeg_error",
     higher_is_worse=False,
     far=5.0,  # +0.3 dB after 600 steps over z up to 3.2
 )
-SCALE_FACTOR = LevelScale("scale factor", "enlargement per side", 1.0, 8.0, "scale_loss", step=0.1)
-BLUR_SIGMA = LevelScale("blur sigma", "pixels", 0.0, 4.0, "blur_loss", step=0.1)
+SCALE_FACTOR = LevelAxis(
+    "scale", "scale factor", "enlargement per side", 1.0, 8.0, 1.0, "scale_loss", step=0.1
+)
+BLUR_SIGMA = LevelAxis("blur", "blur sigma", "pixels", 0.0, 4.0, 0.0, "blur_loss", step=0.1)

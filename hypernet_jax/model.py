@@ -11,8 +11,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
 from hypernet_jax.networks import (
@@ -57,7 +59,7 @@ class Model:
         return self.hypernet.init(hypernet_key, template)
 
     def generate(self, theta: Theta, level: ArrayLike) -> dict:
-        """Parameters of the restoration network for one level in people's units."""
+        """Parameters of the restoration network for one level, (A,) in native units."""
         return self.hypernet.generate(theta, level)
 
     def apply(self, params: dict, image: jax.Array) -> jax.Array:
@@ -69,14 +71,14 @@ class Model:
 
         Args:
           theta: the hypernetwork's parameters.
-          levels: (K,) in people's units.
+          levels: (K, A) in native units.
           images: (K, N, H, W, C) in [0, 1], N images degraded to each level.
 
         Returns:
           (K, N, H, W, C).
         """
         if self.level_form == "wide":
-            levels = jnp.repeat(levels, images.shape[1])
+            levels = jnp.repeat(levels, images.shape[1], axis=0)
             flat = images.reshape((-1, *images.shape[2:]))
             return self.restore_each(theta, levels, flat).reshape(images.shape)
 
@@ -95,7 +97,7 @@ class Model:
 
         Args:
           theta: the hypernetwork's parameters.
-          levels: (N,) in people's units.
+          levels: (N, A) in native units.
           images: (N, H, W, C) in [0, 1].
 
         Returns:
@@ -112,7 +114,7 @@ class Model:
     def parameter_counts(self) -> dict[str, int]:
         """Sizes of the network generated for one level and of theta."""
         theta = jax.eval_shape(self.init, jax.random.key(0))
-        params = jax.eval_shape(lambda t: self.generate(t, self.task.scale.high), theta)
+        params = jax.eval_shape(lambda t: self.generate(t, self.task.space.high.array), theta)
         dependent = count_parameters(params) - count_parameters(theta["shared"])
         if isinstance(self.hypernet.features, Constant):
             dependent = 0
@@ -129,18 +131,41 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     A network that does not depend on the level and is trained at a single one
     is a plain network: its entry "level" names the level that it serves.
     """
-    fixed = set(config["levels"]["fixed"])
+    levels = config["levels"]
+    fixed = {get_task(config["task"]).space.parse(level) for level in levels["fixed"]}
     plain = config["features"]["name"] == "constant" and len(fixed) == 1
-    ends = {name: config["levels"].get(name) for name in ("origin", "far")}
     return {
         "task": config["task"],
-        "normalisation": config["levels"]["normalisation"],
+        "normalisation": _jsonable(levels["normalisation"]),
         "network": dict(config["network"]),
         "features": dict(config["features"]),
         "generated": config["generated"],
-        **({"level": float(fixed.pop())} if plain else {}),
-        **{name: float(level) for name, level in ends.items() if level is not None},
+        **({"level": fixed.pop().plain()} if plain else {}),
+        **{
+            name: _jsonable(levels[name])
+            for name in ("origin", "far")
+            if levels.get(name) is not None
+        },
     }
+
+
+def _jsonable(value: Any) -> Any:
+    """A number, a text, or a list of them for levels of several parts."""
+    if isinstance(value, (tuple, list)):
+        return [_jsonable(part) for part in value]
+    return value if isinstance(value, str) or value is None else float(value)
+
+
+def _of_each_axis(value: Any, axes: int) -> tuple:
+    """An option of the level's axes: one value for each, or the same for all."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != axes:
+            raise UserError(
+                f"Give one value for each of the {axes} parts of the level, not {len(value)}: "
+                f"{tuple(value)}."
+            )
+        return tuple(value)
+    return (value,) * axes
 
 
 def make_model(
@@ -159,17 +184,22 @@ def make_model(
     """
     start_jax()
     task = get_task(config["task"])
-    scale = task.scale.counted(
-        config["normalisation"], origin=config.get("origin"), far=config.get("far")
+    space = task.space
+    normalisations, origins, fars = (
+        _of_each_axis(config.get(name), len(space)) for name in ("normalisation", "origin", "far")
     )
+    space = space.counted(normalisations, origins=origins, fars=fars)
     if "level" in config:
-        scale = scale.at(config["level"])
-    task = dataclasses.replace(task, scale=scale)
+        space = space.at(config["level"])
+    task = dataclasses.replace(task, space=space)
     features = dict(config["features"])
-    centres = tuple(float(scale.normalise(level)) for level in features.pop("levels", ()))
+    centres = tuple(
+        tuple(np.asarray(space.normalise(space.parse(level).array), float).tolist())
+        for level in features.pop("levels", ())
+    )
     hypernet = HyperNetwork(
-        scale=scale,
-        features=make_features(**features, centres=centres),
+        space=space,
+        features=make_features(**features, centres=centres, axes=len(space)),
         generated=path_matches(config["generated"]),
     )
     network = make_network(**config["network"], dtype=compute_dtype)

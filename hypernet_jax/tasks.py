@@ -1,33 +1,47 @@
-"""The restoration tasks: each a degradation, a level scale and how it is measured.
+"""The restoration tasks: each a degradation, the space of its levels and how it is measured.
 
 All that tells one task from another stands here; the commands, the page and training
 take it from a `Task` and name none. docs/new_task.md adds one, step by step.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hypernet_jax import degradations
 from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
+from hypernet_jax.degradations import (
+    BLUR,
+    DOWN_UP,
+    JPEG,
+    NOISE,
+    QUANTISE,
+    Chain,
+    bicubic_resize,
+)
 from hypernet_jax.errors import UserError
-from hypernet_jax.levels import BLUR_SIGMA, JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR, LevelScale
+from hypernet_jax.levels import (
+    BLUR_SIGMA,
+    JPEG_QUALITY,
+    NOISE_SIGMA,
+    SCALE_FACTOR,
+    Level,
+    LevelSpace,
+)
 from hypernet_jax.metrics import luminance, rgb_to_y
 
 __all__ = ["TASKS", "Protocol", "Task", "get_task"]
 
-Degrade = Callable[[Any, Any, Any], Any]
 
-
-def _same(image: np.ndarray, level: float) -> np.ndarray:
+def _same(image: np.ndarray, level: Level) -> np.ndarray:
     del level
     return image
 
 
-def _no_shave(level: float) -> int:
+def _no_shave(level: Level) -> int:
     del level
     return 0
 
@@ -38,7 +52,7 @@ class Protocol:
 
     Attributes:
       description: one line for the tables.
-      degrade: (key, reference, level) -> degraded, 8-bit range.
+      degradation: reference -> degraded.
       reference: (clean uint8 HWC, level) -> reference uint8 HWC.
       luma: measure on the Y channel instead of RGB.
       shave: level -> border pixels left out of the measurement.
@@ -46,10 +60,10 @@ class Protocol:
     """
 
     description: str
-    degrade: Degrade
-    reference: Callable[[np.ndarray, float], np.ndarray] = _same
+    degradation: Chain
+    reference: Callable[[np.ndarray, Level], np.ndarray] = _same
     luma: bool = False
-    shave: Callable[[float], int] = _no_shave
+    shave: Callable[[Level], int] = _no_shave
     blocking: bool = False
 
 
@@ -60,46 +74,54 @@ class Task:
     Attributes:
       name: its name on the command line and in configs.
       title: its name in tables and figures.
-      scale: the meaning of its level.
-      degrade: (key, image, level) -> degraded, 8-bit range, used in training.
-      on_device: whether `degrade` is traceable by JAX; if not it runs in the
+      space: the meaning of its level.
+      degradation: clean -> degraded, used in training. Where JAX cannot trace it, it runs in the
         input pipeline, on the host.
-      enlarges: the level is a factor by which the image is enlarged (bicubic)
-        before the network sees it.
       protocols: ways to measure; the first is the default.
-      levels: levels that tables show unless told otherwise.
+      levels: levels that tables show if no others are asked for.
       demo_levels: light, medium and strong, for the demo.
       starting_level: where a slider starts, and what an example is degraded to.
-      estimate: (pixels, source) -> level, as in `estimate_level`; None where it cannot be
+      estimate: (pixels, source) -> what `estimate_level` returns; None where it cannot be
         told from the image.
+      enlarges_by: name of the part of the level by which the image is enlarged (bicubic) before
+        the network sees it; None for a task that does not enlarge.
     """
 
     name: str
     title: str
-    scale: LevelScale
-    degrade: Degrade
-    on_device: bool
+    space: LevelSpace
+    degradation: Chain
     protocols: dict[str, Protocol]
-    levels: tuple[float, ...]
-    demo_levels: tuple[float, float, float]
-    starting_level: float
+    levels: tuple[Any, ...]
+    demo_levels: tuple[Any, Any, Any]
+    starting_level: Any
     estimate: Callable[[np.ndarray, Path | None], Estimate] | None = None
-    enlarges: bool = False
+    enlarges_by: str | None = None
 
     def __reduce__(self):
         # By name: functions that are compiled, or have no name, cannot be pickled.
         known = TASKS.get(self.name)
-        if known is None or dataclasses.replace(self, scale=known.scale) != known:
+        if known is None or dataclasses.replace(self, space=known.space) != known:
             return super().__reduce__()
-        return _task_of_scale, (self.name, self.scale)
+        return _task_of_space, (self.name, self.space)
 
-    def network_input(self, image: np.ndarray, level: float) -> np.ndarray:
+    @property
+    def enlarges(self) -> bool:
+        """Whether the image is enlarged before the network sees it."""
+        return self.enlarges_by is not None
+
+    def factor(self, level: Level) -> float | None:
+        """What the image is enlarged by; None for a task that does not enlarge."""
+        return None if self.enlarges_by is None else level[self.enlarges_by]
+
+    def network_input(self, image: np.ndarray, level: Level) -> np.ndarray:
         """What the network is given for a user's image (HWC, 8-bit range); float32 or as it is."""
-        if not self.enlarges:
+        factor = self.factor(level)
+        if factor is None:
             return image
         height, width = image.shape[:2]
-        size = (max(1, round(height * level)), max(1, round(width * level)))
-        return np.clip(np.round(degradations.bicubic_resize(image, level, size=size)), 0, 255)
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        return np.clip(np.round(bicubic_resize(image, factor, size=size)), 0, 255)
 
     def estimate_level(self, pixels: np.ndarray, *, source: Path | None = None) -> Estimate:
         """Estimates how degraded an image is.
@@ -110,7 +132,7 @@ class Task:
             quality exactly, provided that it was compressed once.
 
         Returns:
-          The level and how it was found.
+          The parts of the level and how they were found.
 
         Raises:
           UserError: if the task has no estimator, or the image does not show its level.
@@ -118,7 +140,7 @@ class Task:
         if self.estimate is None:
             raise UserError(
                 f"The level of the task {self.name} cannot be estimated; "
-                f"give a {self.scale.describe()}."
+                f"give a {self.space.describe()}."
             )
         return self.estimate(pixels, source)
 
@@ -133,29 +155,39 @@ class Task:
         return name, self.protocols[name]
 
 
-def _task_of_scale(name: str, scale: LevelScale) -> Task:
-    return dataclasses.replace(TASKS[name], scale=scale)
+def _task_of_space(name: str, space: LevelSpace) -> Task:
+    return dataclasses.replace(TASKS[name], space=space)
 
 
-def _luma_plane(image: np.ndarray, level: float) -> np.ndarray:
+def _luma_plane(image: np.ndarray, level: Level) -> np.ndarray:
     """The Y plane as an 8-bit grey image."""
     del level
     return image if image.shape[-1] == 1 else rgb_to_y(image).astype(np.uint8)
 
 
-def _grey(image: np.ndarray, level: float) -> np.ndarray:
+def _grey(image: np.ndarray, level: Level) -> np.ndarray:
     """The image as a grey one."""
     del level
     return image if image.shape[-1] == 1 else luminance(image)
 
 
-def _crop_to_multiple(image: np.ndarray, level: float) -> np.ndarray:
+def _crop_to_multiple(image: np.ndarray, level: Level) -> np.ndarray:
     """Crops to a multiple of an integer scale, as the literature does; fractional: as it is."""
-    if not float(level).is_integer():
+    scale = level["scale"]
+    if not scale.is_integer():
         return image
     height, width = image.shape[:2]
-    return image[: height - height % int(level), : width - width % int(level)]
+    return image[: height - height % int(scale), : width - width % int(scale)]
 
+
+def _scale_shave(level: Level) -> int:
+    return math.ceil(level["scale"])
+
+
+_NOISY = Chain(NOISE, QUANTISE)
+_COMPRESSED = Chain(QUANTISE, JPEG)
+_ENLARGED = Chain(DOWN_UP, QUANTISE)
+_BLURRED = Chain(BLUR, QUANTISE)
 
 TASKS = {
     task.name: task
@@ -163,20 +195,17 @@ TASKS = {
         Task(
             name="denoise",
             title="Gaussian denoising",
-            scale=NOISE_SIGMA,
-            degrade=degradations.gaussian_noise,
-            on_device=True,
+            space=LevelSpace.of(NOISE_SIGMA),
+            degradation=_NOISY,
             protocols={
-                "8-bit": Protocol(
-                    "noise added, clipped to 0..255 and rounded; RGB", degradations.gaussian_noise
-                ),
+                "8-bit": Protocol("noise added, clipped to 0..255 and rounded; RGB", _NOISY),
                 "float": Protocol(
                     "noise added, neither clipped nor rounded; RGB",
-                    degradations.gaussian_noise_float,
+                    Chain(NOISE),
                 ),
                 "grey": Protocol(
                     "made grey, noise added, clipped to 0..255 and rounded",
-                    degradations.gaussian_noise,
+                    _NOISY,
                     reference=_grey,
                 ),
             },
@@ -188,14 +217,13 @@ TASKS = {
         Task(
             name="dejpeg",
             title="JPEG artefact removal",
-            scale=JPEG_QUALITY,
-            degrade=degradations.jpeg,
-            on_device=False,
+            space=LevelSpace.of(JPEG_QUALITY),
+            degradation=_COMPRESSED,
             protocols={
-                "colour": Protocol("libjpeg, 4:2:0; RGB", degradations.jpeg, blocking=True),
+                "colour": Protocol("libjpeg, 4:2:0; RGB", _COMPRESSED, blocking=True),
                 "grey": Protocol(
                     "BT.601 Y plane compressed as a grey image",
-                    degradations.jpeg,
+                    _COMPRESSED,
                     reference=_luma_plane,
                     blocking=True,
                 ),
@@ -208,33 +236,29 @@ TASKS = {
         Task(
             name="sr",
             title="Super-resolution",
-            scale=SCALE_FACTOR,
-            degrade=degradations.bicubic_down_up,
-            on_device=False,
+            space=LevelSpace.of(SCALE_FACTOR),
+            degradation=_ENLARGED,
             protocols={
                 "y": Protocol(
                     "antialiased bicubic down; Y channel, border of the scale shaved",
-                    degradations.bicubic_down_up,
+                    _ENLARGED,
                     reference=_crop_to_multiple,
                     luma=True,
-                    shave=lambda level: int(np.ceil(level)),
+                    shave=_scale_shave,
                 ),
             },
             levels=(2, 3, 4),
             demo_levels=(2, 3, 4),
             starting_level=2.0,
-            enlarges=True,
+            enlarges_by="scale",
         ),
         Task(
             name="deblur",
             title="Removal of Gaussian blur",
-            scale=BLUR_SIGMA,
-            degrade=degradations.gaussian_blur,
-            on_device=True,
+            space=LevelSpace.of(BLUR_SIGMA),
+            degradation=_BLURRED,
             protocols={
-                "8-bit": Protocol(
-                    "blurred, mirrored at the border, rounded; RGB", degradations.gaussian_blur
-                ),
+                "8-bit": Protocol("blurred, mirrored at the border, rounded; RGB", _BLURRED),
             },
             levels=(0.5, 1, 2, 3, 4),
             demo_levels=(1, 2, 3),

@@ -120,7 +120,7 @@ def test_restorers_can_be_copied_and_pickled(task, again):
     restorer = tiny_restorer(task)
     level = TASKS[task].starting_level
     made = again(restorer)
-    assert made is not restorer and made.scale == restorer.scale
+    assert made is not restorer and made.space == restorer.space
     np.testing.assert_array_equal(
         made.restore(IMAGE, level=level), restorer.restore(IMAGE, level=level)
     )

@@ -10,17 +10,18 @@ from PIL import Image
 
 from hypernet_jax.blind.jpeg_tables import quality_of_file
 from hypernet_jax.cli.main import main
-from hypernet_jax.degradations import gaussian_noise, jpeg
+from hypernet_jax.degradations import jpeg
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
-from hypernet_jax.restoration.photographs import AUTO, resolve_level
+from hypernet_jax.levels import AUTO
+from hypernet_jax.restoration.photographs import resolve_level
 from hypernet_jax.tasks import TASKS
 
 DENOISE, DEJPEG, SR = (TASKS[name] for name in ("denoise", "dejpeg", "sr"))
 
 
 def noisy(image, sigma):
-    return np.asarray(gaussian_noise(noise_key(0, "image"), image, sigma))
+    return np.asarray(DENOISE.degradation(noise_key(0, "image"), image, {"noise": sigma}))
 
 
 # The single channels of these photographs hold grain of their own, of sigma 2 to 4.
@@ -33,22 +34,22 @@ def test_noise_of_real_photographs(name, sigma):
     image = getattr(skimage.data, name.split()[0])()
     image = image[..., 1:2] if name.endswith("grey") else image
     found = DENOISE.estimate_level(noisy(image, sigma))
-    assert found.level == pytest.approx(sigma, abs=1.0 + 0.04 * sigma)
+    assert found.parts["noise"] == pytest.approx(sigma, abs=1.0 + 0.04 * sigma)
 
 
 def test_noise_of_a_grey_image_saved_in_colour():
     grey = noisy(skimage.data.coffee()[..., 1:2], 25)
-    found = DENOISE.estimate_level(grey).level
+    found = DENOISE.estimate_level(grey).parts["noise"]
     colour = np.repeat(grey, 3, axis=-1)
-    assert DENOISE.estimate_level(colour).level == pytest.approx(found, abs=1e-3)
+    assert DENOISE.estimate_level(colour).parts["noise"] == pytest.approx(found, abs=1e-3)
     colour[0, 0, 0] += 1
-    assert DENOISE.estimate_level(colour).level == pytest.approx(found, abs=0.1)
+    assert DENOISE.estimate_level(colour).parts["noise"] == pytest.approx(found, abs=0.1)
     # Toned, and so darker by a tenth; what was saved and rounded once more.
     sepia = np.round(colour * np.array([1.0, 0.92, 0.78]))
-    assert DENOISE.estimate_level(sepia).level == pytest.approx(0.9 * found, rel=0.1)
+    assert DENOISE.estimate_level(sepia).parts["noise"] == pytest.approx(0.9 * found, rel=0.1)
     # Noise of its own in every channel is colour.
     colourful = noisy(np.repeat(skimage.data.coffee()[..., 1:2], 3, axis=-1), 25)
-    assert DENOISE.estimate_level(colourful).level == pytest.approx(25, abs=2)
+    assert DENOISE.estimate_level(colourful).parts["noise"] == pytest.approx(25, abs=2)
 
 
 def test_noise_of_a_small_image_is_refused_with_a_sentence(photograph):
@@ -98,15 +99,15 @@ def test_tables_that_are_not_libjpegs(photograph, tmp_path):
     tables[0][5] += 1
     picture.save(path, qtables=tables)
     found = DEJPEG.estimate_level(photograph, source=path)
-    assert found.level == 40 and "not libjpeg" in found.how
+    assert found.parts["jpeg"] == 40 and "not libjpeg" in found.how
 
 
 @pytest.mark.parametrize("quality", [4, 10, 35, 60, 85])
 def test_quality_from_pixels(quality, photograph):
     found = DEJPEG.estimate_level(jpeg(None, photograph, quality).astype(np.float32))
-    assert found.level == quality
+    assert found.parts["jpeg"] == quality
     grey = photograph[..., 1:2]
-    assert DEJPEG.estimate_level(jpeg(None, grey, quality)).level == quality
+    assert DEJPEG.estimate_level(jpeg(None, grey, quality)).parts["jpeg"] == quality
 
 
 def test_what_was_never_compressed_is_told(photograph):
@@ -133,5 +134,5 @@ def test_level_auto_tells_what_it_chose(photograph, tmp_path, capsys):
 def test_quality_from_the_middle_of_a_large_image(photograph):
     """The part that is looked at starts where blocks of subsampled chrominance do."""
     large = np.tile(photograph, (6, 4, 1))[:2090, :2090]
-    level, _ = resolve_level(DEJPEG, AUTO, jpeg(None, large, 12), None)
-    assert level == 12
+    level, _ = resolve_level(DEJPEG, AUTO, jpeg(None, large, 12).astype(np.uint8), None)
+    assert float(level) == 12

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import UserError, save_weights
+from hypernet_jax import NOISE_SIGMA, LevelSpace, UserError, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.data.images import find_images
 from hypernet_jax.evaluation.measure import evaluate
@@ -400,9 +400,9 @@ def test_demo(tmp_path, capsys):
 
 def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypatch, capsys):
     """Commands and page take it from there; none of them names a task."""
-    scale = dataclasses.replace(TASKS["denoise"].scale, quantity="toy level", high=7.0)
+    axis = dataclasses.replace(NOISE_SIGMA, quantity="toy level", high=7.0)
     toy = dataclasses.replace(
-        TASKS["denoise"], name="toy", scale=scale, starting_level=3.0, estimate=None
+        TASKS["denoise"], name="toy", space=LevelSpace.of(axis), starting_level=3.0, estimate=None
     )
     monkeypatch.setitem(TASKS, "toy", toy)
     monkeypatch.setattr("hypernet_jax.weights._PRETRAINED", tmp_path)

@@ -14,7 +14,8 @@ from hypernet_jax import UserError
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.images import read_image
-from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
+from hypernet_jax.data.levels import BatchForm, LevelSampler
+from hypernet_jax.data.pipeline import make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
     default_dataset,
@@ -22,8 +23,10 @@ from hypernet_jax.data.prepare import (
     prepare_dataset,
 )
 from hypernet_jax.degradations import jpeg
+from hypernet_jax.tasks import TASKS
 
 SAMPLER = LevelSampler(0.0, 100.0, 4)
+COMPRESSED = TASKS["dejpeg"].degradation, TASKS["dejpeg"].space
 
 
 @pytest.fixture
@@ -218,12 +221,13 @@ def test_batches_go_on_where_they_stopped(default_data):
 
 def test_batch_contents(default_data):
     source = open_split(default_data, "train")
-    batch = take(pipeline(source, degrade=jpeg, sampler=LevelSampler(5, 95, 3)), 1)[0]
+    sampler = LevelSampler(5, 95, 3)
+    batch = take(pipeline(source, degradation=COMPRESSED, sampler=sampler), 1)[0]
     assert batch["clean"].shape == (2, 24, 24, 3) and batch["clean"].dtype == np.uint8
-    assert batch["levels"].shape == (3,) and batch["levels"].dtype == np.float32
+    assert batch["levels"].shape == (3, 1) and batch["levels"].dtype == np.float32
     assert batch["degraded"].shape == (3, 2, 24, 24, 3)
     for level, degraded in zip(batch["levels"], batch["degraded"], strict=True):
-        np.testing.assert_array_equal(degraded, jpeg(None, batch["clean"], level))
+        np.testing.assert_array_equal(degraded, jpeg(None, batch["clean"], level[0]))
     grey = take(pipeline(source, colours=1), 1)[0]
     assert grey["clean"].shape == (2, 24, 24, 1)
 
@@ -310,23 +314,47 @@ def test_levels_are_stratified_or_fixed():
     rng = np.random.default_rng(0)
     for _ in range(50):
         levels = SAMPLER(rng, crops=2)
-        assert [int(level // 25) for level in levels] == [0, 1, 2, 3]
+        assert [int(level // 25) for level in levels[:, 0]] == [0, 1, 2, 3]
         low = LevelSampler(0.0, 100.0, 4, power=2.0)(rng, crops=2)
-        assert [int(np.sqrt(level) // 2.5) for level in low] == [0, 1, 2, 3]
-        some = LevelSampler(1.5, 5.2, 40, whole=0.5)(rng, crops=2)
+        assert [int(np.sqrt(level) // 2.5) for level in low[:, 0]] == [0, 1, 2, 3]
+        some = LevelSampler(1.5, 5.2, 40, whole=0.5)(rng, crops=2)[:, 0]
         assert 5 < sum(some == np.round(some)) < 35 and min(some) >= 1.5
         assert all(np.isin(LevelSampler(1.5, 5.2, 4, whole=1.0)(rng, crops=2), [2, 3, 4, 5]))
-    fixed = LevelSampler(0, 1, 9, fixed=(15.0, 35.0))
-    np.testing.assert_array_equal(fixed(rng, crops=2), np.float32([15, 35]))
+    fixed = LevelSampler(0, 1, 9, fixed=((15.0,), (35.0,)))
+    np.testing.assert_array_equal(fixed(rng, crops=2), np.float32([[15], [35]]))
+
+
+@pytest.mark.parametrize("per", ["step", "crop"])
+def test_each_part_of_a_level_is_stratified_and_may_be_absent(per):
+    rng = np.random.default_rng(0)
+    options = {"power": (1.0, 2.0), "neutral": (0.0, 100.0), "form": BatchForm(per=per)}
+    sampler = LevelSampler((0.0, 10.0), (80.0, 50.0), 8, absent=(0.0, 0.25), **options)
+    drawn = np.stack([sampler(rng, crops=3) for _ in range(200)])
+    assert drawn.shape == (200, 8, 3, 2) if per == "crop" else (200, 8, 2)
+    noise, quality = (np.moveaxis(drawn[..., part], 1, -1) for part in (0, 1))
+    np.testing.assert_array_equal(noise // 10, np.broadcast_to(np.arange(8), noise.shape))
+    absent = quality == 100
+    assert 0.2 < absent.mean() < 0.3
+    present = quality[~absent]
+    assert present.min() >= 10 and present.max() <= 50
+    # Drawn evenly in the square root of the range, and in no step in the order of the noise.
+    assert np.sqrt((present - 10) / 40).mean() == pytest.approx(0.5, abs=0.02)
+    together = np.corrcoef(noise[~absent], present)[0, 1]
+    assert abs(together) < 0.05
+    # One part draws what it draws alone.
+    alone = LevelSampler(0.0, 80.0, 8, form=BatchForm(per=per))
+    first, both = (each(np.random.default_rng(1), crops=3) for each in (alone, sampler))
+    np.testing.assert_array_equal(first[..., 0], both[..., 0])
 
 
 def test_levels_per_crop(default_data):
     """Each crop has levels of its own, the same ones however many processes there are."""
     source = open_split(default_data, "train")
-    options = {"sampler": LevelSampler(5, 95, 3, per_crop=True), "degrade": jpeg}
+    sampler = LevelSampler(5, 95, 3, form=BatchForm(per="crop"))
+    options = {"sampler": sampler, "degradation": COMPRESSED}
     whole = take(pipeline(source, crops=4, **options), 1)[0]
-    assert whole["levels"].shape == (3, 4)
-    for stratum, levels in enumerate(whole["levels"]):
+    assert whole["levels"].shape == (3, 4, 1)
+    for stratum, levels in enumerate(whole["levels"][..., 0]):
         assert all(levels // 1 >= 5 + 30 * stratum) and all(levels <= 35 + 30 * stratum)
         assert len(set(levels)) == 4
     for process in range(2):
@@ -335,19 +363,20 @@ def test_levels_per_crop(default_data):
             own = np.take(whole[name], [process, process + 2], axis)
             np.testing.assert_array_equal(part[name], own)
     for crop in range(4):
-        expected = jpeg(None, whole["clean"][crop], whole["levels"][1, crop])
+        expected = jpeg(None, whole["clean"][crop], whole["levels"][1, crop, 0])
         np.testing.assert_array_equal(whole["degraded"][1, crop], expected)
 
 
 def test_own_crops(default_data):
     """Every level has crops of its own, at the same levels however many processes there are."""
     source = open_split(default_data, "train")
-    options = {"sampler": LevelSampler(5, 95, 3, own_crops=True), "degrade": jpeg}
+    sampler = LevelSampler(5, 95, 3, form=BatchForm(own_crops=True))
+    options = {"sampler": sampler, "degradation": COMPRESSED}
     whole = take(pipeline(source, crops=4, **options), 1)[0]
     assert whole["clean"].shape == whole["degraded"].shape == (3, 4, 24, 24, 3)
     assert sorted(whole["ids"].ravel()) == list(range(12))
     for clean, level, degraded in zip(
-        whole["clean"], whole["levels"], whole["degraded"], strict=True
+        whole["clean"], whole["levels"][:, 0], whole["degraded"], strict=True
     ):
         np.testing.assert_array_equal(degraded, jpeg(None, clean, level))
     for process in range(2):

@@ -115,9 +115,9 @@ def test_onnx_of_shipped_weights(task, photograph, tmp_path):
             np.testing.assert_allclose(got, live.apply(image, level=level), atol=1e-4, rtol=0)
         assert np.abs(restored[0] - restored[-1]).max() > 1e-3
     told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    scale = live.scale
+    axis = live.space.single
     assert told["task"] == task and told["colours"] == "3" and told["level_is_input"] == "true"
-    assert (float(told["level_low"]), float(told["level_high"])) == (scale.low, scale.high)
+    assert (float(told["level_low"]), float(told["level_high"])) == (axis.low, axis.high)
     assert ("enlarged" in told["image"]) == (task == "sr")
 
 

@@ -17,6 +17,7 @@ from hypernet_jax import (
     NOISE_SIGMA,
     Affine,
     HyperNetwork,
+    LevelSpace,
     Mlp,
     Polynomial,
     Proportional,
@@ -29,6 +30,7 @@ from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
 from hypernet_jax.tasks import TASKS
 
 LEVELS = (5.0, 25.0, 50.0, 75.0)
+SPACE = LevelSpace.of(NOISE_SIGMA)
 NETWORK = ResidualNetwork(channels=8, blocks=2)
 FEATURES = {
     "affine": Affine(),
@@ -51,7 +53,7 @@ class UNet(nn.Module):
 
 def make(network=NETWORK, features=None, pattern=""):
     template = init_network(jax.random.key(0), network)
-    hypernet = HyperNetwork(NOISE_SIGMA, features or Affine(), path_matches(pattern))
+    hypernet = HyperNetwork(SPACE, features or Affine(), path_matches(pattern))
     return hypernet, hypernet.init(jax.random.key(1), template), template
 
 
@@ -89,7 +91,7 @@ class HyperNetworkTest(chex.TestCase):
     def test_independent_networks_all_start_as_the_template(self):
         # So close that no level of a fit over the whole range is nearest to the one between.
         centres = (0.01, 0.02, 0.03)
-        hypernet, theta, template = make(features=Independent(centres))
+        hypernet, theta, template = make(features=Independent(tuple((z,) for z in centres)))
         for centre in centres:
             params = hypernet.generate(theta, 100 * centre)
             chex.assert_trees_all_close(params, template)
@@ -99,18 +101,20 @@ class HyperNetworkTest(chex.TestCase):
         centres = (0.6, 0.1, 0.95)  # in no order
         order = np.argsort(centres)
         independent, interpolated = (
-            self.variant(functools.partial(make_features(name, centres=centres), {}))
+            self.variant(
+                functools.partial(make_features(name, centres=[(z,) for z in centres]), {})
+            )
             for name in ("independent", "interpolated")
         )
         for z in (*np.linspace(-0.3, 1.3, 33, dtype=np.float32), *np.float32(centres)):
             nearest = np.eye(3)[np.argmin(np.abs(np.subtract(centres, z)))]
-            np.testing.assert_array_equal(independent(z), nearest)
+            np.testing.assert_array_equal(independent(z[None]), nearest)
             between = [np.interp(z, np.sort(centres), np.eye(3)[i][order]) for i in range(3)]
-            np.testing.assert_allclose(interpolated(z), between, atol=1e-6)
+            np.testing.assert_allclose(interpolated(z[None]), between, atol=1e-6)
         # One centre alone is where all levels go.
         for name in ("independent", "interpolated"):
             np.testing.assert_array_equal(
-                make_features(name, centres=(0.5,))({}, jnp.float32(0.2)), [1.0]
+                make_features(name, centres=((0.5,),))({}, jnp.float32([0.2])), [1.0]
             )
 
     @chex.variants(with_jit=True, without_jit=True)
@@ -154,7 +158,7 @@ class HyperNetworkTest(chex.TestCase):
             return hypernet.generate(theta, level)
 
         forms = (25, 25.0, np.float64(25), np.int32(25), jnp.array(25.0), "25")
-        results = [generate(NOISE_SIGMA.check(form)) for form in forms]
+        results = [generate(SPACE.parse(form).array) for form in forms]
         for result in results[1:]:
             chex.assert_trees_all_equal(result, results[0])
 
@@ -213,7 +217,7 @@ def test_affine_parameters_are_collinear(a, b, t):
 def test_published_network_to_the_parameter(colours, generated, trainable):
     network = ResidualNetwork(colours=colours)
     template = jax.eval_shape(lambda: init_network(jax.random.key(0), network))
-    hypernet = HyperNetwork(NOISE_SIGMA, Affine(), path_matches("block_"))
+    hypernet = HyperNetwork(SPACE, Affine(), path_matches("block_"))
     theta = jax.eval_shape(
         lambda: hypernet.init(jax.random.key(1), init_network(jax.random.key(0), network))
     )
@@ -225,7 +229,7 @@ def test_published_network_to_the_parameter(colours, generated, trainable):
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(sorted(TASKS)), st.integers(0, 100), st.integers(0, 100))
 def test_z_is_zero_at_the_origin_and_one_at_the_far_end(task, i, j):
-    scale = TASKS[task].scale
+    scale = TASKS[task].space.single
     origin, far = (scale.low + (scale.high - scale.low) * share / 100 for share in (i, j))
     plain = dataclasses.replace(scale, origin=None, far=None)
     apart = abs(float(plain.normalise(origin)) - float(plain.normalise(far)))
@@ -239,7 +243,8 @@ def test_z_is_zero_at_the_origin_and_one_at_the_far_end(task, i, j):
 def test_features_of_several_levels_at_once():
     z = jnp.array([0.2, 0.7])
     chex.assert_trees_all_close(Affine()({}, z), jnp.array([1.0, 0.2, 0.7]))
-    chex.assert_trees_all_close(Polynomial(2)({}, z), jnp.array([1.0, 0.2, 0.7, 0.04, 0.49]))
+    squares = jnp.array([1.0, 0.2, 0.7, 0.04, 0.14, 0.49])
+    chex.assert_trees_all_close(Polynomial(2)({}, z), squares)
 
 
 def test_unknown_features_are_refused():

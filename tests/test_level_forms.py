@@ -14,7 +14,7 @@ from hypernet_jax.model import LEVEL_FORMS, make_model
 
 from .test_restoration import tiny_config
 
-LEVELS = np.float32([3.0, 25.0, 80.0])
+LEVELS = np.float32([[3.0], [25.0], [80.0]])
 
 
 def make(**changes):

@@ -23,6 +23,7 @@ devices, level_devices, split, own_crops = (int(x) for x in sys.argv[1:])
 jax.config.update("jax_num_cpu_devices", devices)
 
 from hypernet_jax.model import make_model
+from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.recipes import recipe
@@ -38,6 +39,7 @@ optimizer = make_optimizer(config, 50)
 state = init_state(model.init(jax.random.key(0)), optimizer)
 shardings = state_shardings(mesh, state, split=bool(split))
 state = jax.device_put(state, shardings)
+form = BatchForm(own_crops=bool(own_crops))
 step = make_train_step(
     model=model,
     optimizer=optimizer,
@@ -46,18 +48,19 @@ step = make_train_step(
     decay=0.9,
     weighting="relative",
     shardings=shardings,
+    form=form,
 )
 rng = np.random.default_rng(0)
 for index in range(50):
     batch = {
         "clean": rng.integers(0, 256, (8, 12, 12, 3), dtype=np.uint8),
         "ids": np.arange(8 * index, 8 * index + 8, dtype=np.int32),
-        "levels": np.float32([10, 30, 60, 90]),
+        "levels": np.float32([[10], [30], [60], [90]]),
     }
     if own_crops:  # every level's own crops are the same ones here: so must be the losses
         for name in ("clean", "ids"):
             batch[name] = np.stack([batch[name]] * 4)
-    placed = place_batch(mesh, batch)
+    placed = place_batch(mesh, batch, form)
     if index == 0:
         text = step.lower(state, placed).compile().as_text()
         reduced = re.findall(r"= (.+?) all-reduce(?:-start)?\\(", text)

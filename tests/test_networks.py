@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax.levels import NOISE_SIGMA
 from hypernet_jax.networks import (
     NetworkSpec,
     check_exact_tiles,
@@ -17,7 +18,6 @@ from hypernet_jax.networks import (
     registry,
     spec_of,
 )
-from hypernet_jax.tasks import TASKS
 
 SMALL = {
     "residual": {"channels": 4, "blocks": 2, "light_tail": True},
@@ -30,7 +30,7 @@ def restorer_of(name, memory=2.0):
     model = make_model(
         {
             "task": "denoise",
-            "normalisation": TASKS["denoise"].scale.normalisation,
+            "normalisation": NOISE_SIGMA.normalisation,
             "network": {"name": name} | SMALL.get(name, {}),
             "features": {"name": "affine"},
             "generated": "",

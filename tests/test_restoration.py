@@ -24,7 +24,7 @@ from hypernet_jax.weights import shipped_tasks
 def tiny_config(task="denoise", colours=3):
     return {
         "task": task,
-        "normalisation": TASKS[task].scale.normalisation,
+        "normalisation": TASKS[task].space.single.normalisation,
         "network": {
             "name": "residual", "channels": 4, "blocks": 1, "colours": colours,
             "light_tail": True, "residual_output": True, "init_gain": 1.0,
@@ -141,13 +141,14 @@ def test_unfit_arrays_are_refused(image, message):
 @settings(deadline=None)
 @given(st.integers(0, 1000), st.sampled_from(["denoise", "sr", "deblur"]))
 def test_a_plain_network_serves_the_level_that_it_is_told_to(tenths, task):
-    scale = TASKS[task].scale
-    level = min(max(tenths / 10, scale.low), scale.high)
-    only = scale.at(level)
-    assert only.valid(level) == level and only.only == level
-    assert only.check(np.float32(level)) == np.float32(level)
+    space = TASKS[task].space
+    level = min(max(tenths / 10, space.single.low), space.single.high)
+    only = space.at(level)
+    assert float(only.parse(level)) == level == float(only.only)
+    assert only.parse(np.float32(level)).array == np.float32(level)
+    assert only.parse({}) == only.only == only.default
     with pytest.raises(UserError, match="the only one"):
-        only.check(level + 0.1)
+        only.parse(level + 0.1)
 
 
 def test_an_image_is_enlarged_by_the_factor_that_was_given():
@@ -266,8 +267,8 @@ def test_shipped_weights_improve_a_real_photograph(name, photograph):
     restorer = Restorer.from_pretrained(name)
     task = restorer.model.task
     clean = photograph[100:228, 200:328]
-    for level in task.levels:
-        degraded = np.asarray(task.degrade(jax.random.key(0), clean, level))
+    for level in map(task.space.parse, task.levels):
+        degraded = np.asarray(task.degradation(jax.random.key(0), clean, level.named))
         restored = 255 * restorer.apply(degraded[None] / np.float32(255), level=level)[0]
         assert psnr(restored, clean) > psnr(degraded, clean) + 0.2, level
 

@@ -20,6 +20,7 @@ from preemption import identical, run_with_kills, train_command
 
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.tasks import get_task
@@ -34,6 +35,8 @@ from hypernet_jax.training.step import degrade_batch, init_state, make_train_ste
 from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY
+
+FORM = BatchForm()
 
 
 def tiny_config(dataset, task="denoise"):
@@ -77,7 +80,7 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
     """Fields off their defaults: what is built is told them, what is written comes of them."""
     config = tiny_config(default_data)
-    config.levels.update({"power": 1.7, "whole": 0.3})
+    config.levels.update({"power": 1.7, "whole": 0.3, "absent": 0.2})
     config.data.update({"grey": 0.4, "crops": 4, "threads": 1})
     config.update({"seed": 3, "ema_decay": 0.7, "loss": "l2", "steps": 4, "log_every": 1})
     config.levels.weighting = "equal"
@@ -97,7 +100,8 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     levels = config.levels
     assert told["LevelSampler"] == {
         "low": levels.low, "high": levels.high, "count": levels.count, "power": 1.7,
-        "whole": 0.3, "fixed": (), "per_crop": False, "own_crops": True,
+        "whole": 0.3, "absent": 0.2, "neutral": (0.0,), "fixed": (),
+        "form": BatchForm("step", own_crops=True),
     }  # fmt: skip
     pipeline = {"seed": 3, "crops": 4, "crop_size": 16, "grey": 0.4, "threads": 1, "colours": 3}
     assert pipeline.items() <= told["make_pipeline"].items()
@@ -548,16 +552,18 @@ def test_the_step_traces_once_and_learns(default_data):
     optimizer = make_optimizer(config.optimizer, 100)
     chex.clear_trace_counter()
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
-    step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
+    step = make_train_step(
+        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, form=FORM
+    )
     state = init_state(model.init(jax.random.key(0)), optimizer)
     state = jax.device_put(state, state_shardings(mesh, state, split=False))
     clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
     clean = np.broadcast_to(clean, (2, 16, 16, 3))
     losses = []
     for index in range(80):
-        levels = np.float32([20 + index / 20, 60])
+        levels = np.float32([[20 + index / 20], [60]])
         ids = np.arange(2 * index, 2 * index + 2, dtype=np.int32)
-        batch = place_batch(mesh, {"clean": clean, "ids": ids, "levels": levels})
+        batch = place_batch(mesh, {"clean": clean, "ids": ids, "levels": levels}, FORM)
         state, values = step(state, batch)
         losses.append(float(values["loss"]))
     assert step._cache_size() == 1
@@ -571,10 +577,10 @@ def test_relative_weights_make_levels_count_alike(loss, default_data):
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
     theta = model.init(jax.random.key(0))
     clean = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
-    batch = {"clean": clean, "ids": np.arange(2, dtype=np.int32), "levels": np.float32([5, 80])}
+    batch = {"clean": clean, "ids": np.arange(2, dtype=np.int32), "levels": np.float32([[5], [80]])}
 
     def log_loss(theta):
-        target, degraded = degrade_batch(jax.random.key(0), model.task, batch)
+        target, degraded = degrade_batch(jax.random.key(0), model.task, batch, FORM)
         error = model.restore_levels(theta, batch["levels"], degraded) - target
         cost = {"l1": jnp.abs(error), "l2": error**2}[loss]
         smallest = {"l1": 1e-3, "l2": 1e-6}[loss]
@@ -589,12 +595,13 @@ def test_relative_weights_make_levels_count_alike(loss, default_data):
             mesh=mesh,
             seed=0,
             decay=0.9,
+            form=FORM,
             loss=loss,
             weighting=weighting,
         )
         state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
         state = jax.device_put(state, state_shardings(mesh, state, split=False))
-        state, metrics = step(state, place_batch(mesh, batch))
+        state, metrics = step(state, place_batch(mesh, batch, FORM))
         return jax.tree.map(lambda old, new: old - new, theta, state["theta"]), metrics
 
     (relative, metrics), (equal, others) = gradient("relative"), gradient("equal")
@@ -615,10 +622,10 @@ def test_what_has_no_colour_is_degraded_without(task, photograph):
     grey = np.repeat(colour[..., :1], 3, axis=-1)
     batch = {
         "clean": np.stack([colour, grey], axis=1),
-        "levels": np.array([2.0], np.float32),
+        "levels": np.array([[2.0]], np.float32),
         "ids": np.array([[0, 1]], np.int32),
     }
-    _, degraded = degrade_batch(jax.random.key(0), get_task(task), batch)
+    _, degraded = degrade_batch(jax.random.key(0), get_task(task), batch, BatchForm(own_crops=True))
     of_colour, of_grey = degraded[0]
     assert not (of_colour == of_colour[..., :1]).all()
     chex.assert_trees_all_equal(of_grey, jax.numpy.repeat(of_grey[..., :1], 3, axis=-1))
@@ -647,15 +654,17 @@ def test_the_average_follows_the_parameters(default_data):
     model = make_model(model_config(tiny_config(default_data)))
     optimizer = optax.sgd(0.1)
     mesh = make_mesh(level_devices=1, levels=1, crops=1)
-    step = make_train_step(model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9)
+    step = make_train_step(
+        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, form=FORM
+    )
     state = init_state(model.init(jax.random.key(0)), optimizer)
     # As after many steps, when the average has its full length and has moved away.
     state |= {"step": jnp.int32(500), "ema": jax.tree.map(lambda x: x + 1.0, state["theta"])}
     state = jax.device_put(state, state_shardings(mesh, state, split=False))
     before = jax.device_get(state["ema"])
     clean = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
-    batch = {"clean": clean, "ids": np.int32([0]), "levels": np.float32([30])}
-    after, _ = step(state, place_batch(mesh, batch))
+    batch = {"clean": clean, "ids": np.int32([0]), "levels": np.float32([[30]])}
+    after, _ = step(state, place_batch(mesh, batch, FORM))
     expected = jax.tree.map(lambda a, x: 0.9 * a + 0.1 * x, before, after["theta"])
     chex.assert_trees_all_close(after["ema"], expected, rtol=1e-5, atol=1e-6)
 

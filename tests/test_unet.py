@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hypernet_jax import Restorer, UserError, make_model, save_weights
+from hypernet_jax.levels import NOISE_SIGMA
 from hypernet_jax.networks import apply_network, init_network, make_network
-from hypernet_jax.tasks import TASKS
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.recipes import recipe, use_task
 
@@ -18,7 +18,7 @@ SMALL = {"channels": (6, 8, 10), "blocks": (1, 1, 1)}
 def config_of(**network):
     return {
         "task": "denoise",
-        "normalisation": TASKS["denoise"].scale.normalisation,
+        "normalisation": NOISE_SIGMA.normalisation,
         "network": {"name": "unet"} | SMALL | network,
         "features": {"name": "affine"},
         "generated": "",
@@ -75,7 +75,7 @@ def test_tiles_give_the_whole_image(size):
 
 
 def test_levels_of_a_step_and_of_each_crop():
-    levels = jnp.array([5.0, 60.0])
+    levels = jnp.array([[5.0], [60.0]])
     images = jax.random.uniform(jax.random.key(2), (2, 3, 16, 24, 3))
     forms = {
         form: make_model(config_of(), level_form=form) for form in ("unrolled", "vmap", "wide")

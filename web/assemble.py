@@ -25,6 +25,7 @@ from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.interchange.portable import describe, is_plain
+from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 from hypernet_jax.weights import load_weights, shipped_tasks
@@ -58,15 +59,16 @@ def runtime(folder: Path) -> None:
             shutil.copy(Path(scratch) / "node_modules/onnxruntime-web/dist" / name, folder)
 
 
-def example(model: Model, level: float) -> np.ndarray:
+def example(model: Model, level: Level) -> np.ndarray:
     """A photograph, degraded as the task means it; for enlarging, a small one."""
     name = model.task.name
     photograph = skimage.data.coffee()[20:340, 120:540]
-    if model.task.enlarges:
-        small = bicubic_resize(photograph, 1.0 / level)
+    factor = model.task.factor(level)
+    if factor is not None:
+        small = bicubic_resize(photograph, 1.0 / factor)
         return np.clip(np.round(small), 0, 255).astype(np.uint8)
     _, protocol = model.task.protocol(None)
-    degraded = np.asarray(protocol.degrade(noise_key(0, name), photograph, level))
+    degraded = np.asarray(protocol.degradation(noise_key(0, name), photograph, level.named))
     return np.clip(np.round(degraded), 0, 255).astype(np.uint8)
 
 
@@ -74,8 +76,8 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     """Writes a model and its example; returns what the page must know."""
     if is_plain(model) or model.colours != 3:
         raise UserError("The page takes colour networks for every level; give other weights.")
-    name, scale = model.task.name, model.task.scale
-    level = model.task.starting_level
+    name, axis = model.task.name, model.task.space.single
+    level = model.task.space.parse(model.task.starting_level)
     metadata = describe(model, level=None, layout="NCHW")
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
@@ -88,12 +90,12 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
         "title": model.task.title,
         "file": f"{name}.onnx",
         "example": f"example-{name}.png",
-        "quantity": scale.quantity,
-        "unit": scale.unit,
-        "low": scale.low,
-        "high": scale.high,
-        "level": level,
-        "step": scale.step,
+        "quantity": axis.quantity,
+        "unit": axis.unit,
+        "low": axis.low,
+        "high": axis.high,
+        "level": float(level),
+        "step": axis.step,
         "enlarges": model.task.enlarges,
         "margin": margin,
     }

@@ -1,4 +1,4 @@
-"""The level of an image: (pixels, source) -> level, one function per kind of degradation.
+"""The level of an image: (pixels, source) -> estimate, one function per kind of degradation.
 
 Pixels are (H, W, C) in 0..255, C = 1 or 3; source is the file that they are from, if any.
 """
@@ -18,16 +18,21 @@ __all__ = ["Estimate", "estimate_noise", "estimate_quality"]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A level in people's units and how it was found, e.g. "from the file's tables"."""
+    """An estimated level.
 
-    level: float
+    Attributes:
+      parts: by the names of the axes, in native units; not checked for their ranges.
+      how: they were found, e.g. "from the file's tables".
+    """
+
+    parts: dict[str, float]
     how: str
 
 
 def estimate_noise(pixels: np.ndarray, source: Path | None) -> Estimate:
     """Noise sigma; the file says nothing of it."""
     del source
-    return Estimate(noise_sigma(pixels), "estimated from the pixels")
+    return Estimate({"noise": noise_sigma(pixels)}, "estimated from the pixels")
 
 
 def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
@@ -38,11 +43,11 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
         how = "the quality that the file's own tables say"
         if not exact:
             how = "the nearest to the file's own tables, which are not libjpeg's"
-        return Estimate(float(quality), how)
+        return Estimate({"jpeg": float(quality)}, how)
     level = quality_of_pixels(pixels)
     if level is None:
         raise UserError(
             "The image shows no trace of JPEG compression from its corner on, perhaps because "
             "it was cropped or resized since; give its level, the JPEG quality from 1 to 100."
         )
-    return Estimate(level, "estimated from the pixels")
+    return Estimate({"jpeg": level}, "estimated from the pixels")

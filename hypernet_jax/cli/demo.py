@@ -1,6 +1,6 @@
 """`hypernet-jax demo`: every shipped task on real photographs, in figures and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import skimage.data
@@ -26,7 +26,7 @@ def _photograph(name: str) -> np.ndarray:
     return image[top : top + _SIDE, left : left + _SIDE]
 
 
-def demo(output: str, chosen: Mapping[str, Sequence[str]], *, overwrite: bool) -> int:
+def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
     """Prints input and restored PSNR per task and level, and writes one picture per task.
 
     Args:
@@ -34,12 +34,12 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]], *, overwrite: bool) -
       chosen: levels by task, for tasks that shall not show their default ones.
       overwrite: replace pictures that are there.
     """
-    plan = {
-        name: [
-            TASKS[name].scale.valid(level) for level in chosen.get(name) or TASKS[name].demo_levels
-        ]
-        for name in shipped_tasks()
-    }
+    plan = {}
+    for name in shipped_tasks():
+        space = TASKS[name].space
+        plan[name] = [space.parse(level) for level in TASKS[name].demo_levels]
+        if name in chosen:
+            plan[name] = space.parse_list(chosen[name])
     folder = ensure_folder(output)
     for name in plan:
         check_output(folder / f"{name}.png", overwrite=overwrite)
@@ -56,7 +56,8 @@ def demo(output: str, chosen: Mapping[str, Sequence[str]], *, overwrite: bool) -
             for photograph in _PHOTOGRAPHS:
                 clean = _photograph(photograph)
                 key = noise_key(0, photograph)
-                degraded = np.asarray(protocol.degrade(key, clean, level)).astype(np.uint8)
+                degraded = np.asarray(protocol.degradation(key, clean, level.named))
+                degraded = degraded.astype(np.uint8)
                 # The degraded picture has its full size already, also where the task enlarges.
                 restored = restore_degraded(restorer, degraded, level).astype(np.uint8)
                 before = measure(degraded, clean, protocol, level)["psnr"]

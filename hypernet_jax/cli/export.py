@@ -51,9 +51,9 @@ def export(args: argparse.Namespace) -> int:
         check_output(path, overwrite=args.overwrite)
     model, theta, config = load_weights_and_config(args.weights or args.task)
     if args.level is not None:
-        theta, config = bake(model, theta, config, args.level)
+        theta, config = bake(model, theta, config, model.task.space.parse(args.level))
         model = make_model(config)
-    level = config.get("level")
+    level = model.task.space.only
 
     if args.format == "safetensors":
         save_weights(output, theta, config, overwrite=args.overwrite)
@@ -68,6 +68,6 @@ def export(args: argparse.Namespace) -> int:
         write_atomically(output, content, overwrite=args.overwrite)
     served = "every level, given as an input" if not is_plain(model) else "one plain network"
     if level is not None:
-        served = f"{model.task.scale.quantity} {level:g} baked in"
+        served = f"{level.describe()} baked in"
     print(f"wrote {output} ({output.stat().st_size:,} bytes; {model.task.name}, {served})")
     return 0

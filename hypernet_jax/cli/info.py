@@ -51,7 +51,7 @@ def info(args: argparse.Namespace) -> int:
             {
                 "source": args.config or args.weights,
                 "task": model.task.name,
-                "level": model.task.scale.describe(),
+                "level": model.task.space.describe(),
                 **model.parameter_counts(),
             },
             indent=2,

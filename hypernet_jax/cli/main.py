@@ -33,9 +33,7 @@ def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
     from hypernet_jax.weights import shipped_tasks
 
-    chosen = {
-        task: getattr(args, task).split(",") for task in shipped_tasks() if getattr(args, task)
-    }
+    chosen = {task: getattr(args, task) for task in shipped_tasks() if getattr(args, task)}
     # Its own folder holds nothing but pictures of an earlier run.
     return demo(args.output, chosen, overwrite=args.overwrite or args.output == _DEMO_OUTPUT)
 
@@ -98,8 +96,10 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     task.add_argument("--task", help=", ".join(shipped_tasks()))
     task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
     levels = [
-        f"{scale.quantity} ({scale.low:g}-{scale.high:g})"
-        for scale in (TASKS[name].scale for name in shipped_tasks() if not TASKS[name].enlarges)
+        f"{axis.quantity} ({axis.low:g}-{axis.high:g})"
+        for name in shipped_tasks()
+        for axis in TASKS[name].space.axes
+        if not TASKS[name].enlarges
     ]
     task.add_argument("--level", help=", ".join((*levels, "or auto to estimate it")))
     task.add_argument(

@@ -16,9 +16,9 @@ from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
+from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.restoration import batch
 from hypernet_jax.restoration.photographs import (
-    AUTO,
     Estimator,
     Options,
     Restored,
@@ -64,16 +64,16 @@ def load_restorer(
     return restorer
 
 
-def _level(args: argparse.Namespace, task: Task) -> float | str:
+def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
     flag, other = ("scale", "level") if task.enlarges else ("level", "scale")
     if getattr(args, other) is not None:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
-        given = task.scale.only
+        given = task.space.only
     if given is None:
-        raise UserError(f"Give --{flag}: a {task.scale.describe()}.")
-    return AUTO if given == AUTO else task.scale.valid(given)
+        raise UserError(f"Give --{flag}: a {task.space.describe()}.")
+    return task.space.request(given)
 
 
 def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
@@ -168,7 +168,7 @@ def _told(job: batch.Job, restored: Restored) -> str:
     width, height = restored.size
     parts = [f"wrote {job.output} ({width}x{height})"]
     if restored.estimate is not None:
-        parts.append(f"level {restored.level:g}, {restored.estimate}")
+        parts.append(f"level {restored.level}, {restored.estimate}")
     return "; ".join((*parts, *restored.notes))
 
 
@@ -214,8 +214,7 @@ def _restore_many(
 
 
 def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options: Options) -> int:
-    scale = restorer.scale
-    levels = [scale.valid(level) for level in args.sweep.split(",")]
+    levels = restorer.space.parse_list(args.sweep)
     if format_of(job.output) != "PNG":
         raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
     check_output(job.source, job.output, overwrite=args.overwrite)
@@ -250,7 +249,8 @@ def _restore(args: argparse.Namespace) -> int:
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     if args.sweep is not None and (args.compare or args.quality is not None):
         raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
-    level = _level(args, restorer.model.task) if args.sweep is None else 0.0
+    task = restorer.model.task
+    level = _level(args, task) if args.sweep is None else task.space.default
     options = Options(
         level,
         blend=args.blend,
@@ -258,7 +258,7 @@ def _restore(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         compare=args.compare,
         limit=args.limit,
-        estimator=_estimator(args, restorer.model.task),
+        estimator=_estimator(args, task),
     )
     with _piped(args) as piped:
         return _restore_all(restorer, options, piped)

@@ -1,74 +1,22 @@
 """The training input pipeline: deterministic from one seed, random access, resumable.
 
-Every random choice hangs on the seed and on the position in the stream, never
+Every random choice depends on the seed and on the position in the stream, never
 on a thread, so the number of threads does not change what is seen.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import grain
+import jax
 import numpy as np
 
+from hypernet_jax.data.levels import LevelSampler
+from hypernet_jax.degradations import Chain, degrade_example, example_key
 from hypernet_jax.errors import UserError
+from hypernet_jax.levels import LevelSpace
 from hypernet_jax.metrics import luminance
 
-__all__ = ["LevelSampler", "make_pipeline", "to_colours"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LevelSampler:
-    """The levels of one training step.
-
-    Attributes:
-      low, high: range that levels are drawn from, in people's units.
-      count: how many levels are drawn for a step.
-      power: levels are drawn evenly in their 1/power-th power: 2 makes low levels more frequent.
-      whole: the chance of a drawn level to be rounded to a whole number, for levels that people
-        mostly ask for as whole numbers.
-      fixed: if not empty, the levels of every step (the published recipe).
-      per_crop: draw `count` levels for every crop instead of every step.
-      own_crops: every level restores crops of its own instead of the same ones.
-    """
-
-    low: float
-    high: float
-    count: int
-    power: float = 1.0
-    whole: float = 0.0
-    fixed: tuple[float, ...] = ()
-    per_crop: bool = False
-    own_crops: bool = False
-
-    @property
-    def levels(self) -> int:
-        """How many levels each crop is degraded to, fixed or drawn."""
-        return len(self.fixed) or self.count
-
-    def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
-        """One float32 level per stratum: `count` parts of the range, one draw from each.
-
-        Args:
-          rng: generator of the step.
-          crops: crops that each level restores.
-
-        Returns:
-          (count,), or (count, crops) with `per_crop`.
-
-        Stratified draws cover the range in every step, so that the loss of one
-        step can be compared with the next.
-        """
-        if self.fixed:
-            return np.asarray(self.fixed, np.float32)
-        draws = rng.random((self.count, crops) if self.per_crop else self.count)
-        strata = np.arange(self.count)[:, None] if self.per_crop else np.arange(self.count)
-        position = ((strata + draws) / self.count) ** self.power
-        levels = self.low + (self.high - self.low) * position
-        if self.whole:
-            levels = np.where(rng.random(levels.shape) < self.whole, np.round(levels), levels)
-            levels = np.clip(levels, self.low, self.high)
-        return levels.astype(np.float32)
+__all__ = ["make_pipeline", "to_colours"]
 
 
 def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
@@ -120,42 +68,59 @@ def _with_id(position: int, crop: np.ndarray) -> dict[str, Any]:
 class _AddLevels(grain.transforms.RandomMap):
     """Joins the step's levels to its crops and, for host degradations, the degraded crops."""
 
-    def __init__(
-        self, sampler: LevelSampler, degrade: Callable | None, *, process: int, processes: int
-    ):
-        self._sampler, self._degrade = sampler, degrade
+    def __init__(self, sampler: LevelSampler, *, process: int, processes: int):
+        self._sampler = sampler
         self._process, self._processes = process, processes
 
     def random_map(
         self, element: dict[str, np.ndarray], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        if self._sampler.own_crops:
-            count = self._sampler.levels
+        sampler = self._sampler
+        if sampler.form.own_crops:
+            count = sampler.levels
             element = {
                 name: x.reshape((count, len(x) // count, *x.shape[1:]))
                 for name, x in element.items()
             }
-        clean = element["clean"]
-        crops = clean.shape[-4]
-        # Every process draws from the same generator: all have the same levels, or with
-        # `per_crop` each has those of its own crops.
-        levels = self._sampler(rng, crops=crops * self._processes)
-        if self._sampler.per_crop:
+        crops = element["clean"].shape[-4]
+        # Every process draws from the same generator: all have the same levels, or levels of
+        # their own crops where each crop has its own.
+        levels = sampler(rng, crops=crops * self._processes)
+        if sampler.form.per == "crop":
             levels = np.ascontiguousarray(levels[:, self._process :: self._processes])
-        batch = {**element, "levels": levels}
-        if self._degrade is not None:
-            # The crops of each level, be they the same or not.
-            cleans = np.broadcast_to(clean, (len(levels), *clean.shape[-4:]))
-            batch["degraded"] = np.stack([*map(self._degraded, cleans, levels)])
-        return batch
+        return {**element, "levels": levels}
 
-    def _degraded(self, clean: np.ndarray, level: np.ndarray) -> np.ndarray:
-        """All crops at one level, or each at its own."""
-        assert self._degrade is not None
-        if level.ndim == 0:
-            return self._degrade(None, clean, level)
-        crops = zip(clean, level, strict=True)
-        return np.stack([self._degrade(None, crop, own) for crop, own in crops])
+
+class _Degrade(grain.transforms.Map):
+    """Degrades the crops of a batch on the host."""
+
+    def __init__(self, chain: Chain, space: LevelSpace, sampler: LevelSampler, seed: int):
+        self._chain, self._space, self._form, self._seed = chain, space, sampler.form, seed
+
+    def map(self, element: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        clean, levels, ids = element["clean"], element["levels"], element["ids"]
+        count, crops = len(levels), clean.shape[-4]
+        clean = np.broadcast_to(clean, (count, *clean.shape[-4:]))
+        ids = np.broadcast_to(ids, (count, crops))
+        if self._form.per == "step":
+            levels = np.broadcast_to(levels[:, None], (count, crops, levels.shape[-1]))
+        # What JAX can trace is computed here, too, without disturbing an accelerator.
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            key = jax.random.key(self._seed) if self._chain.random else None
+            degraded = [
+                [
+                    degrade_example(
+                        self._chain,
+                        None if key is None else example_key(key, k, ids[k, n]),
+                        clean[k, n],
+                        self._space.named(levels[k, n]),
+                    )
+                    for n in range(crops)
+                ]
+                for k in range(count)
+            ]
+        dtype = np.uint8 if self._chain.quantises else np.float32
+        return {**element, "degraded": np.asarray(degraded).astype(dtype)}
 
 
 def make_pipeline(
@@ -167,7 +132,7 @@ def make_pipeline(
     colours: int,
     sampler: LevelSampler,
     grey: float = 0.0,
-    degrade: Callable | None = None,
+    degradation: tuple[Chain, LevelSpace] | None = None,
     threads: int = 2,
     process: int = 0,
     processes: int = 1,
@@ -182,14 +147,15 @@ def make_pipeline(
       colours: 3, or 1 to convert to grey.
       sampler: draws the levels of a step.
       grey: share of the crops that are made grey, if `colours` is 3.
-      degrade: a host degradation (key, image, level); None if the device does it.
+      degradation: a chain for the host, and the space of its levels; None if the device does it.
       threads: reading threads; no effect on what is read.
       process, processes: this process' share; no record is seen twice in an epoch.
 
     Yields:
-      {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K,), or
-      (K, crops) if drawn per crop} and, with `degrade`, "degraded": uint8 (K, crops, H, W, C).
-      With `sampler.own_crops` clean and ids have a first axis of levels too.
+      {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K, A)} and, with
+      `degradation`, "degraded": (K, crops, H, W, C), uint8 if the chain ends in 8 bits. With a
+      level per crop, levels are (K, crops, A). With crops of each level's own, clean and ids have
+      a first axis of K too.
     """
     dataset = (
         grain.MapDataset.source(source)
@@ -198,8 +164,10 @@ def make_pipeline(
         .repeat()
         .random_map(_RandomCrop(crop_size, colours, grey))
         .map_with_index(_with_id)[process::processes]
-        .batch(crops * (sampler.levels if sampler.own_crops else 1), drop_remainder=True)
-        .random_map(_AddLevels(sampler, degrade, process=process, processes=processes))
+        .batch(crops * (sampler.levels if sampler.form.own_crops else 1), drop_remainder=True)
+        .random_map(_AddLevels(sampler, process=process, processes=processes))
     )
+    if degradation is not None:
+        dataset = dataset.map(_Degrade(*degradation, sampler, seed))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2, 2 * threads))
     return iter(dataset.to_iter_dataset(options))

@@ -1,20 +1,37 @@
-"""Degradations, clean -> degraded: pure given (key, image, level).
+"""Degradations, clean -> degraded: pure given (key, image, value).
 
-Images are (..., H, W, C) in 8-bit range, 0 to 255; levels are in people's
-units. Every degradation has the signature `(key, image, level)`, also where it
-is deterministic and the key goes unused, so that a task can hold any of them.
+Images are (..., H, W, C) in 8-bit range, 0 to 255. A degradation is a function of a PRNG key, an
+image and one number in native units, float to float; joined as operators in a `Chain` they take
+each their own part of a level.
 """
 
 from hypernet_jax.degradations.blur import gaussian_blur
+from hypernet_jax.degradations.chain import Chain, Operator, degrade_example, example_key
 from hypernet_jax.degradations.jpeg import jpeg
-from hypernet_jax.degradations.noise import gaussian_noise, gaussian_noise_float
+from hypernet_jax.degradations.noise import gaussian_noise
+from hypernet_jax.degradations.quantise import quantise
 from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
 
 __all__ = [
+    "BLUR",
+    "DOWN_UP",
+    "JPEG",
+    "NOISE",
+    "QUANTISE",
+    "Chain",
+    "Operator",
     "bicubic_down_up",
     "bicubic_resize",
+    "degrade_example",
+    "example_key",
     "gaussian_blur",
     "gaussian_noise",
-    "gaussian_noise_float",
     "jpeg",
+    "quantise",
 ]
+
+BLUR = Operator(gaussian_blur, axis="blur")
+NOISE = Operator(gaussian_noise, axis="noise", random=True)
+JPEG = Operator(jpeg, axis="jpeg", traceable=False, quantises=True)
+DOWN_UP = Operator(bicubic_down_up, axis="scale", traceable=False)
+QUANTISE = Operator(quantise, quantises=True)

@@ -26,7 +26,7 @@ def _blur_axis(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
 
 @jax.jit
 def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
-    """Blurs by a Gaussian and rounds to 8 bits, as a file would.
+    """Blurs by a Gaussian.
 
     Args:
       key: unused; blur is deterministic.
@@ -34,7 +34,7 @@ def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> 
       sigma: standard deviation in pixels, scalar, 0 to 4; 0 leaves the image as it is.
 
     Returns:
-      float32 of the image's shape, with integral values.
+      float32 of the image's shape.
     """
     del key
     image = jnp.asarray(image, jnp.float32)
@@ -44,4 +44,4 @@ def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> 
     weights = weights / jnp.sum(weights)
     for axis in (image.ndim - 3, image.ndim - 2):
         image = _blur_axis(image, weights, axis)
-    return jnp.round(image)
+    return image

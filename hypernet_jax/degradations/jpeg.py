@@ -39,26 +39,30 @@ def jpeg(key, image, quality) -> np.ndarray:
 
     Args:
       key: unused; JPEG is deterministic.
-      image: (..., H, W, C), 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1 (grey); rounded
-        and clipped to 8 bits first, if it is of another type.
+      image: (..., H, W, C), whole numbers from 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1
+        (grey).
       quality: 1 to 100, as libjpeg counts it; fractions are allowed.
 
     Returns:
-      uint8 of the image's shape.
+      float32 of the image's shape, whole numbers.
+
+    Raises:
+      ValueError: for numbers that are not whole; `quantise` makes them so.
     """
     del key
     image = np.asarray(image)
-    if image.dtype != np.uint8:
-        image = np.clip(np.round(image), 0, 255).astype(np.uint8)
     if image.ndim > 3:
         return np.stack([jpeg(None, one, quality) for one in image])
+    bytes_of_image = image.astype(np.uint8)
+    if not np.array_equal(bytes_of_image, image):
+        raise ValueError("JPEG files hold 8 bits; quantise the image first.")
     grey = image.shape[-1] == 1
     tables = quantisation_tables(float(quality))
     stream = io.BytesIO()
-    picture = Image.fromarray(image[..., 0] if grey else image)
+    picture = Image.fromarray(bytes_of_image[..., 0] if grey else bytes_of_image)
     if grey:
         picture.save(stream, "JPEG", qtables=tables[:1])
     else:
         picture.save(stream, "JPEG", qtables=tables, subsampling="4:2:0")
-    decoded = np.asarray(Image.open(stream))
+    decoded = np.asarray(Image.open(stream), np.float32)
     return decoded[..., None] if grey else decoded

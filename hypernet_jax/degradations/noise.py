@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-__all__ = ["gaussian_noise", "gaussian_noise_float"]
+__all__ = ["gaussian_noise"]
 
 
-def gaussian_noise_float(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
-    """Adds N(0, sigma), neither clipped nor rounded: the "float" protocol.
+def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
+    """Adds N(0, sigma), neither clipped nor rounded.
 
     Args:
       key: PRNG key.
@@ -20,13 +20,3 @@ def gaussian_noise_float(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> 
     """
     image = jnp.asarray(image, jnp.float32)
     return image + jnp.asarray(sigma, jnp.float32) * jax.random.normal(key, image.shape)
-
-
-def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
-    """Adds N(0, sigma), then clips to 0..255 and rounds: the "8-bit" protocol.
-
-    This is what a file that a user can save holds. Arguments as in
-    `gaussian_noise_float`; returns float32 with integral values.
-    """
-    noisy = gaussian_noise_float(key, image, sigma)
-    return jnp.round(jnp.clip(noisy, 0.0, 255.0))

@@ -86,7 +86,7 @@ def bicubic_resize(
 
 
 def bicubic_down_up(key, image, scale) -> np.ndarray:
-    """Shrinks by `scale`, rounds to 8 bits as a file would, enlarges to the same size again.
+    """Shrinks by `scale`, rounds to 8 bits as the small file would, enlarges to the size it had.
 
     Args:
       key: unused; resampling is deterministic.
@@ -95,11 +95,10 @@ def bicubic_down_up(key, image, scale) -> np.ndarray:
         not be multiples of it; the literature's figures crop them to be.
 
     Returns:
-      uint8 of the image's shape.
+      float32 of the image's shape; neither rounded nor clipped.
     """
     del key
     scale = float(scale)
     image = np.asarray(image)
     small = np.clip(np.round(bicubic_resize(image, 1.0 / scale)), 0, 255)
-    large = bicubic_resize(small, scale, size=image.shape[-3:-1])
-    return np.clip(np.round(large), 0, 255).astype(np.uint8)
+    return bicubic_resize(small, scale, size=image.shape[-3:-1])

@@ -8,7 +8,7 @@ import numpy as np
 
 from hypernet_jax.tasks import get_task
 
-__all__ = ["draw_curve", "draw_distance", "draw_requested", "draw_weight_space"]
+__all__ = ["draw_curve", "draw_distance", "draw_requested", "draw_weight_space", "level_label"]
 
 
 def _figure(width: float, height: float, columns: int = 1):
@@ -25,16 +25,28 @@ def _png(figure) -> bytes:
     return stream.getvalue()
 
 
+def level_label(level: float | Mapping[str, float]) -> str:
+    """A level of results.json as text: "25", or "noise=15,jpeg=40"."""
+    if isinstance(level, Mapping):
+        return ",".join(f"{name}={value:g}" for name, value in level.items())
+    return f"{level:g}"
+
+
 def draw_curve(results: Mapping[str, Any]) -> bytes:
     """PNG of PSNR over levels, input and restored, of what `evaluate` returns."""
-    rows = sorted(results["rows"], key=lambda row: row["level"])
-    levels = [row["level"] for row in rows]
-    task = get_task(results["task"])
+    rows, task = results["rows"], get_task(results["task"])
     figure, axes = _figure(6.4, 4.0)
+    if len(task.space) == 1:
+        rows = sorted(rows, key=lambda row: row["level"])
+        levels = [row["level"] for row in rows]
+        worse = "higher" if task.space.single.higher_is_worse else "lower"
+        axes.set_xlabel(f"{results['level']} ({worse} is more degraded)")
+    else:
+        levels = list(range(len(rows)))
+        axes.set_xticks(levels, [level_label(row["level"]) for row in rows], rotation=30)
+        axes.set_xlabel(results["level"])
     axes.plot(levels, [row["psnr"] for row in rows], "o-", label="restored")
     axes.plot(levels, [row["psnr_input"] for row in rows], "s--", color="0.5", label="input")
-    worse = "higher" if task.scale.higher_is_worse else "lower"
-    axes.set_xlabel(f"{results['level']} ({worse} is more degraded)")
     axes.set_ylabel("PSNR (dB)")
     axes.set_title(f"{results['dataset']}: {task.title}, {results['protocol']} protocol")
     axes.grid(alpha=0.3)

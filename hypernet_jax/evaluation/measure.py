@@ -14,6 +14,7 @@ import tqdm
 from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
+from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.runtime import ordinary_arithmetic
@@ -30,11 +31,11 @@ __all__ = [
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
-    """The key of one image's noise: it hangs on the name alone, not on the order."""
+    """The key of one image's noise: it depends on the name alone, not on the order."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
-def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: float) -> np.ndarray:
+def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: Any) -> np.ndarray:
     """Restores an HWC image of 8-bit range, which may leave that range, to integral values."""
     image = np.asarray(degraded, np.float32)[None] / 255.0
     restored = restorer.apply(image, level=level)[0]
@@ -42,7 +43,7 @@ def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: float) -> 
 
 
 def measured_area(
-    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: float
+    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: Level
 ) -> tuple[np.ndarray, np.ndarray]:
     """The plane and the pixels that the protocol compares (HWC, 8-bit range).
 
@@ -57,7 +58,7 @@ def measured_area(
 
 
 def measure(
-    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: float
+    image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: Level
 ) -> dict[str, float]:
     """psnr, ssim and, for blocking protocols, psnr_b of one image (HWC, 8-bit range)."""
     image, reference = measured_area(image, reference, protocol, level)
@@ -68,7 +69,7 @@ def measure(
 
 
 def degraded_pair(
-    path: Path, folder: Path, protocol: Protocol, level: float, *, seed: int
+    path: Path, folder: Path, protocol: Protocol, level: Level, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(degraded, reference) of one image of a folder under a protocol; HWC, 8-bit range.
 
@@ -80,10 +81,10 @@ def degraded_pair(
     if not reference.size:
         raise UserError(
             f"The image {path} ({clean.shape[1]}x{clean.shape[0]} pixels) is too small "
-            f"for the level {level:g}; take it out of the folder."
+            f"for the level {level}; take it out of the folder."
         )
     key = noise_key(seed, path.relative_to(folder).as_posix())
-    return np.asarray(protocol.degrade(key, reference, level)), reference
+    return np.asarray(protocol.degradation(key, reference, level.named)), reference
 
 
 def _figures(
@@ -94,7 +95,7 @@ def _figures(
         restored = restore_degraded(restorer, degraded, level)
         if not np.isfinite(restored).all():
             raise UserError(
-                f"What the network makes of {path} at the level {level:g} is not finite; "
+                f"What the network makes of {path} at the level {level} is not finite; "
                 "these weights are broken, take others."
             )
         before = measure(degraded, reference, protocol, level)
@@ -115,7 +116,7 @@ def evaluate(
     restorer: Restorer,
     dataset: str | Path,
     *,
-    levels: Sequence[float | str] = (),
+    levels: Sequence[Any] = (),
     protocol: str | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -125,8 +126,8 @@ def evaluate(
     Args:
       restorer: what is measured.
       dataset: a folder of clean images of any size, colour or grey.
-      levels: in people's units; the task's own if empty, or the only one that the
-        network serves.
+      levels: as `LevelSpace.parse` takes them; the task's own if empty, or the only one that
+        the network serves.
       protocol: a name of the task's protocols; the first if None.
       seed: of the noise.
       progress: draw a progress bar.
@@ -136,8 +137,8 @@ def evaluate(
     """
     task = restorer.model.task
     name, rule = task.protocol(protocol)
-    default = task.levels if task.scale.only is None else (task.scale.only,)
-    checked = [task.scale.valid(level) for level in (levels or default)]
+    default = task.levels if task.space.only is None else (task.space.only,)
+    checked = [task.space.parse(level) for level in (levels or default)]
     folder = local_path(dataset)
     paths = find_images(folder)
     rows = []
@@ -150,13 +151,13 @@ def evaluate(
                 figures.append(one)
                 bar.update()
             means = {key: _mean(key, [one[key] for one in figures]) for key in figures[0]}
-            rows.append({"level": level, "images": len(figures), **means})
+            rows.append({"level": level.plain(), "images": len(figures), **means})
     return {
         "dataset": folder.resolve().name,
         "task": task.name,
         "protocol": name,
         "protocol_description": rule.description,
-        "level": f"{task.scale.quantity}, {task.scale.unit}",
+        "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
         "seed": seed,
         "self_ensemble": restorer.self_ensemble,
         "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",

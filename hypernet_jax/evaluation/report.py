@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernet_jax.evaluation.drawing import draw_curve
+from hypernet_jax.evaluation.drawing import draw_curve, level_label
 from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
 from hypernet_jax.tasks import get_task
 
@@ -32,8 +32,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns:
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, marks, *rows))
 
 
-def _cell(column: str, value: float | None) -> str:
-    if column in ("level", "images"):
+def _cell(column: str, value: Any) -> str:
+    if column == "level":
+        return level_label(value)
+    if column == "images":
         return f"{value:g}"
     if column.startswith("ssim"):
         return "–" if value is None or math.isnan(value) else f"{value:.4f}"

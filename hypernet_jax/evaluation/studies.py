@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from hypernet_jax.data.images import find_images, spread
 from hypernet_jax.evaluation.measure import degraded_pair, measured_area, restore_degraded
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
 from hypernet_jax.restoration.restorer import Restorer
@@ -29,12 +30,12 @@ class _Degraded:
         paths = find_images(self._folder)
         self.paths = [paths[index] for index in spread(len(paths), images)]
 
-    def pair(self, path: Path, level: float) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, path: Path, level: Level) -> tuple[np.ndarray, np.ndarray]:
         """(degraded, reference) of one image, 8-bit range."""
         return degraded_pair(path, self._folder, self._rule, level, seed=self._seed)
 
     def psnr(
-        self, degraded: np.ndarray, reference: np.ndarray, *, level: float, requested: float
+        self, degraded: np.ndarray, reference: np.ndarray, *, level: Level, requested: Level
     ) -> float:
         """PSNR (dB) of an image of `level` that is restored at `requested`."""
         restored = restore_degraded(self._restorer, degraded, requested)
@@ -75,16 +76,17 @@ def requested_study(
       {"psnr": mean dB, one row per true level and one column per requested one, ...}.
     """
     degraded = _Degraded(restorer, dataset, protocol, seed, images)
-    table = np.zeros((len(levels), len(requested)))
+    true, asked = ([restorer.space.parse(each) for each in given] for given in (levels, requested))
+    table = np.zeros((len(true), len(asked)))
     for path in degraded.paths:
-        for row, level in enumerate(levels):
+        for row, level in enumerate(true):
             pair = degraded.pair(path, level)
-            for column, other in enumerate(requested):
+            for column, other in enumerate(asked):
                 table[row, column] += degraded.psnr(*pair, level=level, requested=other)
     return {
         **degraded.told(),
-        "levels": [float(level) for level in levels],
-        "requested": [float(level) for level in requested],
+        "levels": [level.plain() for level in true],
+        "requested": [level.plain() for level in asked],
         "psnr": (table / len(degraded.paths)).tolist(),
     }
 
@@ -105,18 +107,20 @@ def blind_study(
       the estimated level, ...}.
     """
     degraded = _Degraded(restorer, dataset, protocol, seed, images)
-    task, scale = restorer.model.task, restorer.scale
+    task, space = restorer.model.task, restorer.space
+    axis = space.single
     rows = []
-    for level in levels:
+    for level in map(space.parse, levels):
         figures = []
         for path in degraded.paths:
             pair = degraded.pair(path, level)
-            estimate = float(np.clip(task.estimate_level(pair[0]).level, scale.low, scale.high))
+            found = task.estimate_level(pair[0]).parts[axis.name]
+            estimate = float(np.clip(found, axis.low, axis.high))
             known, blind = (
                 degraded.psnr(*pair, level=level, requested=requested)
-                for requested in (level, estimate)
+                for requested in (level, space.parse(estimate))
             )
-            figures.append((estimate, abs(estimate - level), known, blind))
+            figures.append((estimate, abs(estimate - float(level)), known, blind))
         names = ("estimate", "mean_error", "psnr_known", "psnr_blind")
         means = np.mean(figures, axis=0).tolist()
         rows.append({"level": float(level), **dict(zip(names, means, strict=True))})
@@ -133,7 +137,7 @@ def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[st
       "z": the normalised levels}. A network whose parameters are proportional to the level
       would have ratios that go as z; one that is affine in it has a single component.
     """
-    level_dependent = {**theta, "shared": {}}
+    axis, level_dependent = model.task.space.single, {**theta, "shared": {}}
     generated = [ravel_pytree(model.generate(level_dependent, level))[0] for level in levels]
     points = np.asarray(generated, np.float64)
     centred = points - points.mean(axis=0)
@@ -142,7 +146,7 @@ def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[st
     coordinates = np.pad(u * s, ((0, 0), (0, 2)))[:, :2]
     return {
         "levels": [float(level) for level in levels],
-        "z": [float(model.task.scale.normalise(level)) for level in levels],
+        "z": [float(axis.normalise(level)) for level in levels],
         "explained": (s**2 / np.sum(s**2))[:4].tolist(),
         "components": coordinates.tolist(),
         "ratio": (norms / norms[-1]).tolist(),

@@ -47,7 +47,7 @@ class LevelEstimator:
         return jax.jit(lambda params, crops: self.network.apply({"params": params}, crops))
 
     def estimate(self, image: np.ndarray) -> float:
-        """The level of one image, in people's units, within the task's range.
+        """The level of one image, in native units, within the task's range.
 
         Args:
           image: (H, W) or (H, W, C), C = 1 or 3; uint8, or float in [0, 1]. Sides
@@ -76,8 +76,8 @@ class LevelEstimator:
             [pixels[y : y + self.crop, x : x + self.crop] for y in tops for x in lefts]
         )
         level = float(np.median(np.asarray(self._apply(self.params, crops))))
-        scale = get_task(self.task).scale
-        return min(max(level, scale.low), scale.high)
+        axis = get_task(self.task).space.single
+        return min(max(level, axis.low), axis.high)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes a safetensors file that `load_level_estimator` reads."""

@@ -123,6 +123,8 @@ class _Translation:
             return self._concatenate(inputs, shape, params["dimension"])
         if kind == "dot_general" and params["dimension_numbers"] == (((0,), (0,)), ((), ())):
             return self._weighted_sum(shape, *inputs)
+        if kind == "slice":
+            return self._slice(equation.params, inputs[0], shape)
         if kind in ("broadcast_in_dim", "reshape", "squeeze"):
             return self._reshaped(kind, params, inputs[0], shape)
         raise _untranslated(kind)
@@ -254,6 +256,20 @@ class _Translation:
             return self._op("Concat", *names, axis=_TO_CHANNELS_FIRST.index(axis))
 
         return Value(shape, make, is_image=is_image)
+
+    def _slice(self, params: Any, x: Value, shape: tuple[int, ...]) -> Value:
+        starts, stops = params["start_indices"], params["limit_indices"]
+        axes = [axis for axis, length in enumerate(x.shape) if length != shape[axis]]
+        if set(params["strides"] or (1,)) != {1} or (x.is_image and axes != [3]):
+            raise _untranslated("slice with a step, or of the sides of an image,")
+
+        def make() -> str:
+            ends = ([each[axis] for axis in axes] for each in (starts, stops))
+            places = [1] if x.is_image else axes
+            names = [self._integers(each) for each in (*ends, places)]
+            return self._op("Slice", x.name(self._graph), *names)
+
+        return Value(shape, make, is_image=x.is_image) if axes else x
 
     def _reshaped(self, kind: str, params: Any, x: Value, shape: tuple[int, ...]) -> Value:
         sizes = [int(np.prod(each)) for each in (x.shape, shape)]

@@ -12,7 +12,7 @@ from flax import traverse_util
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_jaxpr import OIHW, Value, translate
-from hypernet_jax.interchange.portable import is_plain
+from hypernet_jax.interchange.portable import is_plain, level_shape
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 
@@ -23,15 +23,15 @@ def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx
     """Builds the model, checked.
 
     Inputs "image" (batch, colours, height, width), float32 in [0, 1], of any size, and "level", a
-    float32 scalar in native units, not checked for its range; output "restored" of the image's
-    shape, not clipped. A plain network takes the image alone.
+    float32 scalar in native units, or a vector of its parts, not checked for its range; output
+    "restored" of the image's shape, not clipped. A plain network takes the image alone.
 
     Raises:
       UserError: where the network or the features of the level have no translation.
     """
     graph = Graph()
     if is_plain(model):
-        params = model.generate(theta, model.task.scale.high)
+        params = model.generate(theta, model.task.space.high.array)
         flat = traverse_util.flatten_dict(params, sep="/")
         return _plain(graph, model, flat, metadata)
 
@@ -39,8 +39,9 @@ def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx
         params = model.generate(theta, level)
         return cast(jax.Array, model.network.apply({"params": params}, image))
 
-    level = Value((), lambda: "level"), jax.ShapeDtypeStruct((), jnp.float32)
-    return _finished(graph, model, restore, [level], metadata, [("level", ())])
+    shape = level_shape(model)
+    level = Value(shape, lambda: "level"), jax.ShapeDtypeStruct(shape, jnp.float32)
+    return _finished(graph, model, restore, [level], metadata, [("level", shape)])
 
 
 def _plain(

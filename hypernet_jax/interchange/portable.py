@@ -6,10 +6,11 @@ import jax
 
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.levels import Level, LevelSpace
 from hypernet_jax.model import Model
 from hypernet_jax.version import __version__
 
-__all__ = ["bake", "describe", "is_plain"]
+__all__ = ["bake", "describe", "is_plain", "level_shape"]
 
 
 def is_plain(model: Model) -> bool:
@@ -17,30 +18,35 @@ def is_plain(model: Model) -> bool:
     return isinstance(model.hypernet.features, Constant)
 
 
+def level_shape(model: Model) -> tuple[int, ...]:
+    """Of the level that an exported model takes: a scalar, or a vector of several parts."""
+    parts = len(model.task.space)
+    return () if parts == 1 else (parts,)
+
+
 def bake(
-    model: Model, theta: Theta, config: dict[str, Any], level: float
+    model: Model, theta: Theta, config: dict[str, Any], level: Level
 ) -> tuple[Theta, dict[str, Any]]:
     """A plain network: the one for a single level, in the form of any other weights.
 
     Args:
       model, theta, config: as `load_weights_and_config` returns them.
-      level: in people's units.
+      level: of the model's space.
 
     Returns:
       theta and config to be given to `save_weights`: features "constant", and an entry
       "level" that makes every other level an error.
     """
-    value = model.task.scale.valid(level)
-    phi = model.hypernet.phi(theta["features"], value)
+    phi = model.hypernet.phi(theta["features"], level.array)
     banks = {
         path: jax.numpy.tensordot(phi, bank, axes=1)[None]
         for path, bank in theta["generated"].items()
     }
     baked = {"generated": banks, "shared": theta["shared"], "features": {}}
-    return baked, {**config, "features": {"name": "constant"}, "level": value}
+    return baked, {**config, "features": {"name": "constant"}, "level": level.plain()}
 
 
-def describe(model: Model, *, level: float | None, layout: str) -> dict[str, Any]:
+def describe(model: Model, *, level: Level | None, layout: str) -> dict[str, Any]:
     """What a user of an exported file must know; stands in or beside it.
 
     Args:
@@ -58,9 +64,23 @@ def describe(model: Model, *, level: float | None, layout: str) -> dict[str, Any
         "image": f"{image}, {layout}, float32 in [0, 1], any height and width",
         "restored": f"restored image, {layout}, float32, not clipped to [0, 1]",
         "colours": model.colours,
-        "level_quantity": task.scale.quantity,
-        "level_unit": task.scale.unit,
-        "level_low": task.scale.low if level is None else level,
-        "level_high": task.scale.high if level is None else level,
+        **_described_axes(task.space if level is None else task.space.at(level)),
         "level_is_input": level is None and not is_plain(model),
     }
+
+
+def _described_axes(space: LevelSpace) -> dict[str, Any]:
+    """The quantity, unit and range of the level; lists of them where it has several parts."""
+    described = [
+        {
+            "level_quantity": axis.quantity,
+            "level_unit": axis.unit,
+            "level_low": axis.low,
+            "level_high": axis.high,
+        }
+        for axis in space.axes
+    ]
+    if len(described) == 1:
+        return described[0]
+    merged = {name: [axis[name] for axis in described] for name in described[0]}
+    return {"level_parts": list(space.names), **merged}

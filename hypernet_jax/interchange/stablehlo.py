@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import export
 
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.interchange.portable import is_plain
+from hypernet_jax.interchange.portable import is_plain, level_shape
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 
@@ -20,14 +20,15 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
     """Serialises the model; `jax.export.deserialize(...).call(image, level)` runs it.
 
     image is (batch, height, width, colours), float32 in [0, 1], of any size; level a float32
-    scalar in people's units, not checked for its range; the result is not clipped. A plain
+    scalar in native units, or a vector of its parts, not checked for its range; the result is not
+    clipped. A plain
     network takes the image alone. The weights are part of the file.
     """
     network = model.network
     multiple = spec_of(network).multiple_of
     batch, height, width = export.symbolic_shape("batch, height, width")
     image = jax.ShapeDtypeStruct((batch, height, width, model.colours), jnp.float32)
-    level = jax.ShapeDtypeStruct((), jnp.float32)
+    level = jax.ShapeDtypeStruct(level_shape(model), jnp.float32)
 
     def apply(image: jax.Array, params: dict) -> jax.Array:
         # As `apply_network`, but what is missing of a multiple is not known yet.
@@ -40,7 +41,7 @@ def export_stablehlo(model: Model, theta: Theta) -> bytes:
         return restored[:, : image.shape[1], : image.shape[2]]
 
     if is_plain(model):
-        params = model.generate(theta, model.task.scale.high)
+        params = model.generate(theta, model.task.space.high.array)
 
         def restore_plain(image):
             return apply(image, params)

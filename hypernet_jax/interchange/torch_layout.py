@@ -13,6 +13,7 @@ import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.levels import Level
 from hypernet_jax.tasks import get_task
 
 __all__ = ["StateDict", "restoration_theta"]
@@ -100,13 +101,13 @@ def restoration_theta(
         may be missing, `conv5` then going straight to the image by a pixel shuffle). Width,
         number of blocks and colours are read off the shapes.
       task: what it restores.
-      level: for a plain network, the level that it was trained for, in people's units.
+      level: for a plain network, the level that it was trained for, in native units.
       residual_output: a plain network adds the degraded image to its output.
 
     Raises:
       UserError: naming the first entry that is missing or does not fit.
     """
-    scale = get_task(task).scale
+    space = get_task(task).space
     if any(name.startswith("res_blocks_meta.") for name in state) or not any(
         name.startswith("res_blocks.") for name in state
     ):
@@ -119,9 +120,9 @@ def restoration_theta(
     if level is None:
         raise UserError(
             "The checkpoint holds a plain network; give --level, the one that it was trained "
-            f"for: a {scale.describe()}."
+            f"for: a {space.describe()}."
         )
-    return _plain(state, task, scale.valid(level), residual_output)
+    return _plain(state, task, space.parse(level), residual_output)
 
 
 def _published(state: State, task: str) -> tuple[Theta, dict[str, Any]]:
@@ -153,7 +154,7 @@ def _published(state: State, task: str) -> tuple[Theta, dict[str, Any]]:
 
 
 def _plain(
-    state: State, task: str, level: float, residual_output: bool
+    state: State, task: str, level: Level, residual_output: bool
 ) -> tuple[Theta, dict[str, Any]]:
     taken = StateDict(state, what="a plain network of the published shape")
     leaves, channels, colours = _frame(taken)
@@ -167,17 +168,18 @@ def _plain(
             leaves[f"block_{block}/conv_{conv}/kernel"] = kernel
             leaves[f"block_{block}/conv_{conv}/bias"] = bias
     taken.finish()
+    ways = [axis.normalisation for axis in level.space.axes]
     network = _network(channels, blocks, colours) | {
         "light_tail": "refine/kernel" not in leaves,
         "residual_output": residual_output,
     }
     config = {
         "task": task,
-        "normalisation": get_task(task).scale.normalisation,
+        "normalisation": ways[0] if len(ways) == 1 else ways,
         "network": network,
         "features": {"name": "constant"},
         "generated": "",
-        "level": level,
+        "level": level.plain(),
     }
     banks = {path: leaf[None] for path, leaf in leaves.items()}
     return {"generated": banks, "shared": {}, "features": {}}, config

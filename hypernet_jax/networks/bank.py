@@ -98,6 +98,6 @@ def apply_bank(
         raise UserError(
             f"The generated parameter {unused[0]} is no kernel or bias of a convolution, so "
             "images of one batch cannot have levels of their own; set "
-            "config.levels.per_crop=False and config.level_form=unrolled."
+            "config.levels.per=step and config.level_form=unrolled."
         )
     return restored

@@ -12,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import apply_network
 from hypernet_jax.restoration.ensemble import ApplyTiles
@@ -24,7 +25,7 @@ AUTO = "auto"
 # size 6 MB.
 _CACHED_LEVELS = 32
 
-Params = Callable[[float], dict]
+Params = Callable[[Level], dict]
 
 
 class Backend(Protocol):
@@ -43,7 +44,7 @@ class Backend(Protocol):
     memory_factor: float
     any_size: bool
 
-    def prepare(self, level: np.float32) -> ApplyTiles:
+    def prepare(self, level: Level) -> ApplyTiles:
         """The network for one level: (tiles (N, H, W, C), valid (N, 2)) -> restored tiles.
 
         Of each tile only its first `valid` rows and columns count. Threads may call it.
@@ -66,8 +67,8 @@ class XlaBackend:
         on_cpu = jax.default_backend() == "cpu"
         self.most_at_once = min(os.cpu_count() or 1, 8) if on_cpu else 1
 
-    def prepare(self, level: np.float32) -> ApplyTiles:
-        params = self._params(float(level))
+    def prepare(self, level: Level) -> ApplyTiles:
+        params = self._params(level)
 
         @ordinary_arithmetic()  # also in the threads that it is called in
         def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -115,13 +116,13 @@ class OnnxRuntimeBackend:
             ) from None
         self._runtime = onnxruntime
         self._params = params
-        self._graph = PlainGraph(model, _flat(params(model.task.scale.high)))
+        self._graph = PlainGraph(model, _flat(params(model.task.space.high)))
         self._filling = threading.Lock()
         self.prepare = functools.lru_cache(_CACHED_LEVELS)(self._prepare)
 
-    def _prepare(self, level: np.float32) -> ApplyTiles:
+    def _prepare(self, level: Level) -> ApplyTiles:
         with self._filling:
-            content = self._graph.filled(_flat(self._params(float(level))))
+            content = self._graph.filled(_flat(self._params(level)))
         session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
         def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:

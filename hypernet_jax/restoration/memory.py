@@ -16,7 +16,7 @@ _HELD_AT_ONCE = 4
 
 def bytes_per_pixel(model: Model, theta: Theta) -> float:
     """An upper bound on what applying the network takes, in bytes per pixel of its input."""
-    params = jax.eval_shape(model.generate, theta, 1.0)
+    params = jax.eval_shape(model.generate, theta, model.task.space.high.array)
     image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, model.colours), jnp.float32)
 
     def activations(params, image):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
+from hypernet_jax.levels import Level
 from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.restoration.restorer import Progress, Restorer
 from hypernet_jax.restoration.sheets import side_by_side
@@ -18,7 +20,6 @@ from hypernet_jax.restoration.writing import Encoding, format_of
 from hypernet_jax.tasks import Task
 
 __all__ = [
-    "AUTO",
     "Estimator",
     "Options",
     "Restored",
@@ -31,9 +32,7 @@ __all__ = [
 ]
 
 
-AUTO = "auto"
-
-# (H, W, C) float32 in [0, 1] -> level.
+# (H, W, C) float32 in [0, 1] -> level, of one axis.
 Estimator = Callable[[np.ndarray], float]
 
 # Pixels on each side of what the level is estimated from.
@@ -45,7 +44,7 @@ class Options:
     """What is done to a file.
 
     Attributes:
-      level: how degraded the image is, in the task's units, or `AUTO` to estimate it.
+      level: how degraded the image is, as `LevelSpace.request` takes it: "auto" estimates it.
       blend: how much of the restored image to take, 0 to 1.
       encoding: how the output is written.
       overwrite: replace an existing output.
@@ -55,7 +54,7 @@ class Options:
         `LevelEstimator.estimate`.
     """
 
-    level: float | str
+    level: Any
     blend: float = 1.0
     encoding: Encoding = dataclasses.field(default_factory=Encoding)
     overwrite: bool = False
@@ -84,30 +83,31 @@ class Restored:
     """
 
     size: tuple[int, int]
-    level: float
+    level: Level
     estimate: str | None = None
     notes: tuple[str, ...] = ()
 
 
 def resolve_level(
     task: Task,
-    level: float | str,
+    level: Any,
     pixels: np.ndarray,
     source: Path | None,
     *,
     estimator: Estimator | None = None,
-) -> tuple[float, str | None]:
+) -> tuple[Level, str | None]:
     """The level itself, or the estimated one and how it was found.
 
     Args:
       task: whose level it is.
-      level: in the task's units, or `AUTO`.
+      level: as `LevelSpace.request` takes it.
       pixels: (H, W, C), uint8, uint16 or float in [0, 1].
       source: the file that they came from.
       estimator: as in `Options`.
     """
-    if not (isinstance(level, str) and level == AUTO):
-        return task.scale.valid(level), None
+    request = task.space.request(level)
+    if not request.estimated:
+        return request.level(), None
     # The middle is enough, and a very large image in single precision would be too much;
     # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
     middle = tuple(
@@ -116,15 +116,13 @@ def resolve_level(
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
-        return task.scale.valid(estimator(pixels / 255)), "estimated by the given network"
+        return task.space.parse(estimator(pixels / 255)), "estimated by the given network"
     found = task.estimate_level(pixels, source=source)
-    return task.scale.valid(found.level), found.how
+    return request.level(found.parts), found.how
 
 
 def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:
     """Transparency, enlarged as the pixels are; a band of rows at a time."""
-    if alpha.shape[:2] == size:
-        return alpha
     enlarged = np.empty((*size, 1), alpha.dtype)
     white = unit_of(alpha.dtype)
     for top in range(0, size[0], 256):
@@ -140,7 +138,7 @@ def restore_photograph(
     restorer: Restorer,
     photograph: Photograph,
     *,
-    level: float,
+    level: Level,
     blend: float = 1.0,
     progress: Progress | None = None,
 ) -> Photograph:
@@ -148,8 +146,9 @@ def restore_photograph(
     pixels = restorer.restore(photograph.pixels, level=level, blend=blend, progress=progress)
     height, width = pixels.shape[:2]
     alpha = photograph.alpha
-    if alpha is not None:
-        alpha = _alpha_of_size(alpha, (height, width), float(level))
+    factor = restorer.model.task.factor(level)
+    if alpha is not None and factor is not None:
+        alpha = _alpha_of_size(alpha, (height, width), factor)
     metadata = photograph.metadata.of_size(width, height)
     return Photograph(pixels, alpha, metadata, photograph.notes)
 
@@ -178,7 +177,7 @@ def restore_file(
     output: str | Path,
     options: Options | None = None,
     *,
-    level: float | str | None = None,
+    level: Any = None,
     overwrite: bool = False,
     limit: float = DEFAULT_LIMIT,
     progress: Progress | None = None,
@@ -193,7 +192,7 @@ def restore_file(
       source: the input file.
       output: the file to write; it appears only when it is complete.
       options: what to do, in full; or
-      level: the level, or "auto", and
+      level: as `LevelSpace.request` takes it, "auto" among others, and
       overwrite: whether to replace an existing output, and
       limit: megapixels that the input may have.
       progress: as in `Restorer.restore`.
@@ -209,7 +208,7 @@ def restore_file(
         raise UserError(f"{options!r} are no Options; give Options(level, ...).")
     if options is None:
         if level is None:
-            raise UserError(f"Give a level: a {restorer.scale.describe()}.")
+            raise UserError(f"Give a level: a {restorer.space.describe()}.")
         options = Options(level, overwrite=overwrite, limit=limit)
     elif level is not None or overwrite or limit != DEFAULT_LIMIT:
         raise UserError(

@@ -8,13 +8,14 @@ import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.levels import LevelScale
+from hypernet_jax.levels import Level, LevelSpace
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import spec_of
 from hypernet_jax.restoration.backends import make_backend
@@ -102,8 +103,9 @@ class Restorer:
         self._made_of = (model, theta, memory, backend, self_ensemble)
         self.model = model
         self.self_ensemble = self_ensemble
+        generate = jax.jit(model.generate)
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
-            functools.partial(jax.jit(model.generate), theta)
+            lambda level: generate(theta, level.array)
         )
         per_pixel = bytes_per_pixel(model, theta)
         self._spec = spec_of(model.network)
@@ -121,7 +123,7 @@ class Restorer:
             )
         self.backend = make_backend(backend, model, self._generate)
         self._at_once = max(1, min(self.backend.most_at_once, int(1e6 * memory / least)))
-        self._network: Callable[[np.float32], ApplyTiles] = self.backend.prepare
+        self._network: Callable[[Level], ApplyTiles] = self.backend.prepare
         if self_ensemble:
             of_one_view = self._network
             self._network = lambda level: mean_of_views(of_one_view(level))
@@ -168,22 +170,22 @@ class Restorer:
         return _made_again, (model, jax.tree.map(np.asarray, theta), *options)
 
     @property
-    def scale(self) -> LevelScale:
-        """The meaning and range of `level`."""
-        return self.model.task.scale
+    def space(self) -> LevelSpace:
+        """The axes of `level`, their units and ranges."""
+        return self.model.task.space
 
     @ordinary_arithmetic()
-    def params(self, level: float) -> dict:
+    def params(self, level: Any) -> dict:
         """The parameters of the network for one level, generated on first use."""
-        return self._generate(self.scale.check(level))
+        return self._generate(self.space.parse(level))
 
-    def restored_size(self, size: tuple[int, int], level: float) -> tuple[int, int]:
+    def restored_size(self, size: tuple[int, int], level: Any) -> tuple[int, int]:
         """(height, width) of the result for an image of this (height, width).
 
         Raises:
           UserError: for a level out of range, or what is no size.
         """
-        level = self.scale.valid(level)
+        level = self.space.parse(level)
         try:
             height, width = (operator.index(length) for length in size)
         except (TypeError, ValueError):
@@ -194,14 +196,14 @@ class Restorer:
         return self._source(np.broadcast_to(np.uint8(0), (1, *size, 1)), level).size
 
     @ordinary_arithmetic()
-    def apply(self, images: np.ndarray, *, level: float) -> np.ndarray:
+    def apply(self, images: np.ndarray, *, level: Any) -> np.ndarray:
         """Applies the network for one level, as it is: nothing is clipped or rounded.
 
         Args:
           images: (N, H, W, C) float in [0, 1]; C = 1 or 3. Grey images go through a
             colour network as three equal channels, whose mean is returned;
             colour images go through a grey network channel by channel.
-          level: in people's units.
+          level: as `LevelSpace.parse` takes it.
 
         Returns:
           float32 of the same shape.
@@ -210,6 +212,7 @@ class Restorer:
           UserError: for a level out of range or an unfit array.
         """
         start_jax()
+        level = self.space.parse(level)
         images = _as_array(images).astype(np.float32)
         if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
             raise UserError(
@@ -226,7 +229,7 @@ class Restorer:
         self,
         image: np.ndarray,
         *,
-        level: float,
+        level: Any,
         blend: float = 1.0,
         window: Window | None = None,
         progress: Progress | None = None,
@@ -236,7 +239,7 @@ class Restorer:
         Args:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
             float in [0, 1]. Three equal channels stay equal.
-          level: how degraded it is, in the task's units: noise sigma in 8-bit grey
+          level: how degraded it is, as `LevelSpace.parse` takes it: noise sigma in 8-bit grey
             levels, JPEG quality, or the factor to enlarge by.
           blend: how much of the restored image to take, from 0 to 1; the rest is
             the input (for super-resolution, its bicubic enlargement).
@@ -253,7 +256,7 @@ class Restorer:
         """
         start_jax()
         image = _as_array(image)
-        level = self.scale.valid(level)
+        level = self.space.parse(level)
         blend = real_number(blend, "blend")
         if progress is not None and not callable(progress):
             raise UserError(f"The progress {progress!r} cannot be called; give a function of two.")
@@ -309,15 +312,14 @@ class Restorer:
             padded=not self.backend.any_size,
         )
 
-    def _source(self, images: np.ndarray, level: float) -> Source:
-        enlarges = self.model.task.enlarges
-        return Source(images, self.scale.valid(level) if enlarges else None)
+    def _source(self, images: np.ndarray, level: Level) -> Source:
+        return Source(images, self.model.task.factor(level))
 
     def _restored_tiles(
-        self, source: Source, level: float, window: Window
+        self, source: Source, level: Level, window: Window
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
-        network = self._network(self.scale.check(level))
+        network = self._network(level)
         height, width = source.size
         rows, columns = self._plan((height, width), window)
         channels = source.images.shape[-1]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hypernet_jax.levels import Level
 from hypernet_jax.restoration.reading import Photograph
 from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.restoration.sources import Source, unit_of
@@ -23,9 +24,9 @@ _COLUMNS = 4
 Labelled = tuple[np.ndarray, str]
 
 
-def level_text(task: Task, level: float) -> str:
+def level_text(task: Task, level: Level) -> str:
     """A level as it stands in captions: "noise sigma 25", "x2.5"."""
-    return f"x{level:g}" if task.enlarges else f"{task.scale.quantity} {level:g}"
+    return level.describe() if task.factor(level) is None else f"x{task.factor(level):g}"
 
 
 def contact_sheet(rows: Sequence[Sequence[Labelled]], *, profile: bytes | None = None) -> bytes:
@@ -74,14 +75,14 @@ def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
 
 
 def before_pixels(
-    task: Task, pixels: np.ndarray, level: float, part: tuple[slice, slice]
+    task: Task, pixels: np.ndarray, level: Level, part: tuple[slice, slice]
 ) -> np.ndarray:
     """What the network was given there, in 8 bits."""
-    source = Source(pixels[None], level if task.enlarges else None)
+    source = Source(pixels[None], task.factor(level))
     return np.round(255.0 * source.read(0, *part)).astype(np.uint8)
 
 
-def side_by_side(task: Task, before: Photograph, after: Photograph, level: float) -> bytes:
+def side_by_side(task: Task, before: Photograph, after: Photograph, level: Level) -> bytes:
     """Input and result, whole, as a PNG file; the input enlarged where the task enlarges."""
     height, width = after.pixels.shape[:2]
     whole = (slice(0, height), slice(0, width))
@@ -113,7 +114,7 @@ def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, sl
 
 
 def sweep(
-    restorer: Restorer, photograph: Photograph, levels: Sequence[float], *, blend: float = 1.0
+    restorer: Restorer, photograph: Photograph, levels: Sequence[Level], *, blend: float = 1.0
 ) -> bytes:
     """The middle of a photograph, pixel by pixel, at several levels: a PNG file.
 
@@ -121,11 +122,11 @@ def sweep(
     """
     task = restorer.model.task
     size = photograph.pixels.shape[:2]
-    largest = max(levels) if task.enlarges else 1.0
+    factors = [task.factor(level) or 1.0 for level in levels]
     pictures: list[Labelled] = []
-    for level in levels:
+    for level, factor in zip(levels, factors, strict=True):
         whole = restorer.restored_size(size, level)
-        side = _SIDE * level / largest if task.enlarges else _SIDE
+        side = _SIDE * factor / max(factors)
         part = _centre(whole, (side, side))
         if not pictures or task.enlarges:
             caption = f"input, {level_text(task, level)}" if task.enlarges else "input"

@@ -24,14 +24,14 @@ footer { display: none !important; }
 
 
 def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
-    scale = TASKS[task].scale
-    unit = f" ({scale.unit})" if scale.unit else ""
+    axis = TASKS[task].space.single
+    unit = f" ({axis.unit})" if axis.unit else ""
     return gr.Slider(
-        scale.low,
-        scale.high,
+        axis.low,
+        axis.high,
         value=value,
-        step=scale.step,
-        label=f"{scale.quantity[:1].upper()}{scale.quantity[1:]}{unit}",
+        step=axis.step,
+        label=f"{axis.quantity[:1].upper()}{axis.quantity[1:]}{unit}",
         **options,
     )
 

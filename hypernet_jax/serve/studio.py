@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.restoration.photographs import AUTO, resolve_level, restore_photograph
+from hypernet_jax.levels import AUTO, Level
+from hypernet_jax.restoration.photographs import resolve_level, restore_photograph
 from hypernet_jax.restoration.reading import Photograph, read_photograph
 from hypernet_jax.restoration.restorer import Progress, Restorer
 from hypernet_jax.restoration.sheets import before_pixels, shown
@@ -64,7 +66,7 @@ class Studio:
             level, how = resolve_level(get_task(task), AUTO, pixels, Path(path))
         except UserError:
             return TASKS[task].starting_level, ""
-        return level, f"Estimated {TASKS[task].scale.quantity}: {level:g} ({how})."
+        return float(level), f"Estimated {TASKS[task].space.single.quantity}: {level} ({how})."
 
     def part(
         self, path: str | Path, task: str, level: float, centre: tuple[float, float], side: int
@@ -91,7 +93,8 @@ class Studio:
     ) -> tuple[np.ndarray, np.ndarray]:
         """A window before and after, uint8 (h, w, 3): the pixels of the whole result there."""
         photograph = self.photograph(path)
-        before = before_pixels(get_task(task), photograph.pixels, level, part)
+        entry = get_task(task)
+        before = before_pixels(entry, photograph.pixels, entry.space.parse(level), part)
         after = shown(self.restorer(task).restore(photograph.pixels, level=level, window=part))
         return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
 
@@ -125,8 +128,9 @@ class Studio:
         """Restores the whole photograph; returns a PNG file of its name in a folder of its own."""
         self._result_size(path, task, level)
         photograph = self.photograph(path)
+        restorer = self.restorer(task)
         restored = restore_photograph(
-            self.restorer(task), photograph, level=level, progress=progress
+            restorer, photograph, level=restorer.space.parse(level), progress=progress
         )
         content, _ = Encoding().encode(restored, "PNG")
         target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
@@ -153,7 +157,9 @@ class Studio:
         path = folder / f"coffee-{task}.png"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            degraded = _degraded(entry, jax.random.key(0), clean, entry.starting_level)
+            degraded = _degraded(
+                entry, jax.random.key(0), clean, entry.space.parse(entry.starting_level)
+            )
             # Two visitors may ask at once, and each must find a whole file.
             stream = io.BytesIO()
             Image.fromarray(degraded).save(stream, "PNG")
@@ -161,12 +167,12 @@ class Studio:
         return path
 
 
-def _degraded(task: Task, key, clean: np.ndarray, level: float) -> np.ndarray:
-    if task.enlarges:
-        from hypernet_jax.degradations import bicubic_resize
-
-        return np.clip(np.round(bicubic_resize(clean, 1.0 / level)), 0, 255).astype(np.uint8)
-    return np.asarray(task.degrade(key, clean, level)).astype(np.uint8)
+def _degraded(task: Task, key, clean: np.ndarray, level: Level) -> np.ndarray:
+    factor = task.factor(level)
+    if factor is not None:
+        small = bicubic_resize(clean, 1.0 / factor)
+        return np.clip(np.round(small), 0, 255).astype(np.uint8)
+    return np.asarray(task.degradation(key, clean, level.named)).astype(np.uint8)
 
 
 def _read_named(path: str, *, limit: float) -> Photograph:

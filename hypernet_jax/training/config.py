@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from hypernet_jax.data.levels import PER
 from hypernet_jax.errors import UserError
-from hypernet_jax.levels import LevelScale
-from hypernet_jax.model import LEVEL_FORMS
+from hypernet_jax.levels import LevelSpace
+from hypernet_jax.model import LEVEL_FORMS, make_model, model_config
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
 
@@ -35,6 +36,7 @@ _RANGES = {
     "seed": (0, 2**31 - 1),
     "levels.power": (0.1, 10.0),
     "levels.whole": (0.0, 1.0),
+    "levels.absent": (0.0, 1.0),
     "data.grey": (0.0, 1.0),
     "data.cache_gib": (0.0, 2.0**20),
     "ema_decay": (0.0, 1.0 - 1e-9),
@@ -65,31 +67,47 @@ def _check_fields(config) -> None:
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
 
-def _check_normalisation(scale: LevelScale) -> None:
+def _check_axes(levels, axes: int) -> None:
+    """Options of drawn levels are numbers, or tuples of one for each part of the level."""
+    for name in ("low", "high", "power", "whole", "absent", "normalisation", "origin", "far"):
+        value = levels[name]
+        if isinstance(value, tuple) and len(value) != axes:
+            parts = "parts" if axes > 1 else "part"
+            raise UserError(
+                f"config.levels.{name} is {value}; levels of this task have {axes} {parts}: give "
+                "a value for each."
+            )
+
+
+def _check_normalisation(space: LevelSpace) -> None:
     """Any may be tried on any task that it is finite and of moderate size for."""
-    z = np.abs(np.asarray(scale.normalise(np.linspace(scale.low, scale.high, 101))))
-    if not z.max() <= _LARGEST_Z:  # or not a number
-        reached = f"reaches {z.max():.3g}" if np.isfinite(z).all() else "is not finite"
-        raise UserError(
-            f"config.levels.normalisation={scale.normalisation}, from config.levels.origin to far "
-            f"({scale.far}), {reached} for some {scale.describe()}; choose another, or give "
-            f"config.levels.far, the level that becomes 1, such that none is above {_LARGEST_Z:g}."
-        )
+    for axis in space.axes:
+        z = np.abs(np.asarray(axis.normalise(np.linspace(axis.low, axis.high, 101))))
+        if not z.max() <= _LARGEST_Z:  # or not a number
+            reached = f"reaches {z.max():.3g}" if np.isfinite(z).all() else "is not finite"
+            raise UserError(
+                f"config.levels.normalisation={axis.normalisation}, from config.levels.origin to "
+                f"far ({axis.far}), {reached} for some {axis.describe()}; choose another, or give "
+                "config.levels.far, the level that becomes 1, such that none is above "
+                f"{_LARGEST_Z:g}."
+            )
 
 
 def check_config(config) -> None:
     """Raises `UserError` where a value cannot be trained with."""
     _check_fields(config)
-    scale = get_task(config.task).scale
-    levels = config.levels
+    levels, space = config.levels, get_task(config.task).space
+    _check_axes(levels, len(space))
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
     centres = config.features.levels
     for level in (*levels.fixed, *centres, levels.low, levels.high, *config.validation.levels):
-        scale.check(level)
-    _check_normalisation(scale.counted(levels.normalisation, origin=levels.origin, far=levels.far))
-    if levels.low > levels.high:
+        space.parse(level)
+    _check_normalisation(make_model(model_config(config)).task.space)
+    if np.any(np.greater(levels.low, levels.high)):
         raise UserError("config.levels.low must not be above config.levels.high.")
+    if levels.per not in PER:
+        raise UserError(f"config.levels.per is {levels.per!r}; choose one of {', '.join(PER)}.")
     if config.compute_dtype not in ("float32", "bfloat16"):
         raise UserError(
             f"config.compute_dtype is {config.compute_dtype!r}; choose float32 or bfloat16."
@@ -98,13 +116,13 @@ def check_config(config) -> None:
         raise UserError(
             f"config.level_form is {config.level_form!r}; choose one of {', '.join(LEVEL_FORMS)}."
         )
-    if config.remat and (levels.per_crop or config.level_form != "unrolled"):
+    if config.remat and (levels.per != "step" or config.level_form != "unrolled"):
         raise UserError(
             "config.remat takes the networks of a step one by one; leave config.level_form at "
-            "unrolled and config.levels.per_crop at False."
+            "unrolled and config.levels.per at step."
         )
-    if levels.per_crop and levels.fixed:
-        raise UserError("config.levels.per_crop draws levels; leave config.levels.fixed empty.")
+    if levels.per == "crop" and levels.fixed:
+        raise UserError("config.levels.per=crop draws levels; leave config.levels.fixed empty.")
     positive = {
         "steps": config.steps,
         "log_every": config.log_every,

@@ -5,17 +5,17 @@ do, so that what a small network learnt cheaply is not learnt again (net morphis
 Net2Net, ICLR 2016). Those of other features of the level are expressed in the new ones.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, Independent
 from hypernet_jax.hypernet import Theta, path_matches
-from hypernet_jax.levels import LevelScale
+from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 from hypernet_jax.weights import load_weights
@@ -53,16 +53,16 @@ def _same_features(source: Model, model: Model) -> bool:
     """Whether the same bank means the same; of another task, which counts otherwise, too."""
     one, other = source.hypernet, model.hypernet
 
-    def of_level(scale: LevelScale) -> tuple:
-        return scale.normalisation, scale.origin, scale.far
+    def ways(space: LevelSpace) -> list[tuple]:
+        return [(axis.normalisation, axis.origin, axis.far) for axis in space.axes]
 
     return one.features == other.features and (
-        source.task.name != model.task.name or of_level(one.scale) == of_level(other.scale)
+        source.task.name != model.task.name or ways(one.space) == ways(other.space)
     )
 
 
 def with_features_of(
-    model: Model, key: jax.Array, source: Model, theta: Theta, levels: Sequence[float]
+    model: Model, key: jax.Array, source: Model, theta: Theta, levels: ArrayLike
 ) -> Theta:
     """Expresses theta of one feature map, of the same task, in that of another.
 
@@ -71,7 +71,7 @@ def with_features_of(
       key: PRNG key of features that have parameters of their own.
       source: what theta belongs to.
       theta: of the source.
-      levels: where both shall generate the same networks, in people's units.
+      levels: where both shall generate the same networks, (n, A) in native units.
 
     Returns:
       A theta for the model's features, of the same networks.
@@ -103,7 +103,7 @@ def with_features_of(
 
 def _check_plain_start(model: Model, theta: Theta, plain: Any) -> None:
     """Raises `UserError` unless theta generates the plain network at both ends of the range."""
-    for level in (model.task.scale.low, model.task.scale.high):
+    for level in (model.task.space.low.array, model.task.space.high.array):
         misfits = jax.tree.map(
             lambda made, wanted: jnp.max(jnp.abs(made - wanted)),
             model.generate(theta, level),
@@ -176,7 +176,7 @@ def initial_theta(config, model: Model) -> Theta:
     source, theta = load_weights(config.initial_weights)
     if isinstance(source.hypernet.features, Constant):
         # A plain network does not tell which of its parameters shall depend on the level.
-        plain = source.generate(theta, source.task.scale.low)
+        plain = source.generate(theta, source.task.space.low.array)
         theta = model.hypernet.init(key, plain)
         _check_plain_start(model, theta, plain)
     elif not _same_features(source, model):
@@ -186,9 +186,9 @@ def initial_theta(config, model: Model) -> Theta:
                 "levels mean something else; begin with the same config.features."
             )
         # Independent networks, and those interpolated, are nothing between their levels.
-        levels = config.levels.fixed or config.features.levels
+        levels: ArrayLike = model.task.space.array(config.levels.fixed or config.features.levels)
         if not isinstance(model.hypernet.features, Independent):
-            levels = model.hypernet.levels_of_fit().tolist()
+            levels = model.hypernet.levels_of_fit()
         theta = with_features_of(model, key, source, theta, levels)
     if not _network_fits(source, model) or any(
         not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")

@@ -13,7 +13,8 @@ import tqdm
 
 from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
-from hypernet_jax.data.pipeline import LevelSampler, make_pipeline
+from hypernet_jax.data.levels import BatchForm, LevelSampler
+from hypernet_jax.data.pipeline import make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
     default_dataset,
@@ -25,6 +26,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, local_path
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
@@ -42,21 +44,23 @@ _FINGERPRINT = "dataset_fingerprint"
 
 def make_sampler(config) -> LevelSampler:
     """Draws the levels of a step as a training config says."""
+    levels, space = config.levels, get_task(config.task).space
     return LevelSampler(
-        low=config.levels.low,
-        high=config.levels.high,
-        count=config.levels.count,
-        power=config.levels.power,
-        whole=config.levels.whole,
-        fixed=tuple(config.levels.fixed),
-        per_crop=config.levels.per_crop,
-        own_crops=config.levels.own_crops,
+        low=levels.low,
+        high=levels.high,
+        count=levels.count,
+        power=levels.power,
+        whole=levels.whole,
+        absent=levels.absent,
+        neutral=space.neutral.values,
+        fixed=tuple(map(tuple, space.array(levels.fixed).tolist())),
+        form=BatchForm(per=levels.per, own_crops=levels.own_crops),
     )
 
 
 def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
     """This process' batches of a training run."""
-    source = open_split(dataset, "train")
+    source, chain = open_split(dataset, "train"), model.task.degradation
     return make_pipeline(
         CachedImages(source, capacity=int(config.data.cache_gib * 2**30), name=dataset),
         seed=config.seed,
@@ -65,7 +69,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
         colours=model.colours,
         sampler=sampler,
         grey=config.data.grey,
-        degrade=None if model.task.on_device else model.task.degrade,
+        degradation=None if chain.traceable else (chain, model.task.space),
         threads=config.data.threads,
         process=jax.process_index(),
         processes=jax.process_count(),
@@ -193,6 +197,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         mesh=mesh,
         seed=config.seed,
         decay=config.ema_decay,
+        form=sampler.form,
         loss=config.loss,
         weighting=config.levels.weighting,
         shardings=shardings,
@@ -234,7 +239,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         while step < config.steps and not stop(step):
             with meter.waiting():
                 batch = _next_batch(iterator)
-            placed = place_batch(mesh, batch)
+            placed = place_batch(mesh, batch, sampler.form)
             # Nothing may stop for the host between here and the next log step.
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, placed)

@@ -6,13 +6,14 @@ its own levels, so that no image ever travels: a step exchanges one vector of
 gradients and, where the state is split, the parameters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.errors import UserError
 
 __all__ = [
@@ -27,24 +28,17 @@ __all__ = [
 
 AXES = ("data", "level")
 
-# By entry of a batch; see `make_pipeline` for shapes.
-_BATCH_AXES = {
-    "clean": ("data",),
-    "ids": ("data",),
-    "levels": ("level", "data"),
-    "degraded": ("level", "data"),
-}
 
-
-def batch_specs(batch: Mapping[str, Any]) -> dict[str, PartitionSpec]:
-    """Which axes of a batch's arrays are split over which axis of the mesh."""
-    own_crops = batch["ids"].ndim == 2
-
-    def axes(name: str, rank: int) -> tuple[str, ...]:
-        first = ("level",) if own_crops and name in ("clean", "ids") else ()
-        return (*first, *_BATCH_AXES[name])[:rank]
-
-    return {name: PartitionSpec(*axes(name, x.ndim)) for name, x in batch.items()}
+def batch_specs(entries: Iterable[str], form: BatchForm) -> dict[str, PartitionSpec]:
+    """Which axes of a batch's arrays, by their names, are split over which axis of the mesh."""
+    crops = ("level", "data") if form.own_crops else ("data",)
+    axes = {
+        "clean": crops,
+        "ids": crops,
+        "levels": ("level", "data") if form.per == "crop" else ("level",),
+        "degraded": ("level", "data"),
+    }
+    return {name: PartitionSpec(*axes[name]) for name in entries}
 
 
 def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
@@ -138,9 +132,9 @@ def local_copy(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def place_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+def place_batch(mesh: Mesh, batch: dict[str, np.ndarray], form: BatchForm) -> dict[str, jax.Array]:
     """Puts a process' share of a batch on its devices."""
-    specs = batch_specs(batch)
+    specs = batch_specs(batch, form)
     return {
         name: jax.make_array_from_process_local_data(NamedSharding(mesh, specs[name]), value)
         for name, value in batch.items()

@@ -6,6 +6,8 @@ Aharon and Ben-Artzi, ICASSP 2023) its comment names the published one.
 Sequences are tuples, since lists cannot be overridden on the command line.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -62,13 +64,14 @@ def _base() -> ConfigDict:
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {
-                # The first field and those from low to whole are for levels that are drawn.
+                # The first field and those from low to absent are for levels that are drawn. Where
+                # levels have parts, those from low to far are tuples, a value for each part.
                 "count": 4,  # networks per step
                 # each level restores crops of its own: the same arithmetic for `count` times as
                 # many crops; published: False, all restore the same ones
                 "own_crops": True,
-                # a level of its own for every crop: count times crops levels per step
-                "per_crop": False,
+                # what has levels of its own: step, or crop (count times crops levels per step)
+                "per": "step",
                 # relative: each level's loss counts in proportion to its size, so that a decibel is
                 # worth the same at every level; published: equal
                 "weighting": "relative",
@@ -77,6 +80,7 @@ def _base() -> ConfigDict:
                 "high": 0.0,
                 "power": 1.0,  # 2: drawn evenly in the square root of the range, more low levels
                 "whole": 0.0,  # share of drawn levels that are rounded to whole numbers
+                "absent": 0.0,  # share of drawn parts that are neutral: not degraded so
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
                 # Level at which z is 0 and the network is its base alone: for a warm start the
                 # one that the plain network was trained at. None: where the normalisation is 0.
@@ -187,21 +191,34 @@ def recipe(variant: str) -> ConfigDict:
     return _RECIPES[variant]()
 
 
-def use_task(config: ConfigDict, task: str, drawn: tuple[float, float]) -> None:
+def use_task(config: ConfigDict, task: str, drawn: tuple[Any, Any]) -> None:
     """Sets the task of a recipe, the range of its drawn levels, and how it counts them."""
     config.task = task
-    config.levels.low, config.levels.high = drawn
-    scale = get_task(task).scale
-    config.levels.normalisation, config.levels.far = scale.normalisation, scale.far
+    axes = get_task(task).space.axes
+    values = {
+        "low": drawn[0],
+        "high": drawn[1],
+        "normalisation": tuple(axis.normalisation for axis in axes),
+        "far": tuple(axis.far for axis in axes),
+    }
+    if len(axes) == 1:
+        values |= {name: values[name][0] for name in ("normalisation", "far")}
+        config.levels.update(values)
+    else:
+        for name in ("power", "whole", "absent"):
+            values[name] = (config.levels[name],) * len(axes)
+        values["origin"] = (None,) * len(axes)
+        with config.ignore_type():
+            config.levels.update(values)
 
 
 def task_recipe(
     variant: str,
     task: str,
     *,
-    drawn: tuple[float, float],
-    published: tuple[float, ...],
-    validated: tuple[float, ...],
+    drawn: tuple[Any, Any],
+    published: tuple[Any, ...],
+    validated: tuple[Any, ...],
     compact_steps: int,
 ) -> ConfigDict:
     """A recipe with what belongs to a task: what `configs/*.py` return.
@@ -209,7 +226,8 @@ def task_recipe(
     Args:
       variant: of `VARIANTS`, "" for base; "_grey" appended for a network of one channel.
       task: its name.
-      drawn: the range that levels are drawn from, but for the published recipe.
+      drawn: the range that levels are drawn from, but for the published recipe; tuples of one
+        number per part where levels have parts.
       published: the fixed levels of the published recipe.
       validated: levels of validation.
       compact_steps: steps of the compact recipe.
@@ -222,7 +240,7 @@ def task_recipe(
         config.task = task
         config.levels.fixed = published
         # Not used, since the levels are fixed, but checked.
-        config.levels.low, config.levels.high = min(published), max(published)
+        config.levels.low, config.levels.high = drawn
     else:
         use_task(config, task, drawn)
     config.network.colours = 1 if grey else 3

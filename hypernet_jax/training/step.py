@@ -10,6 +10,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
+from hypernet_jax.data.levels import BatchForm
+from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import Task
@@ -43,15 +45,21 @@ def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainStat
 
 
 def degrade_batch(
-    key: jax.Array, task: Task, batch: dict, *, first_level: int | jax.Array = 0
+    key: jax.Array,
+    task: Task,
+    batch: dict,
+    form: BatchForm,
+    *,
+    first_level: int | jax.Array = 0,
 ) -> tuple[jax.Array, jax.Array]:
     """Degrades every clean crop to every level.
 
     Args:
-      key: PRNG key of the run. What a crop gets hangs on it, on the crop's id and on
+      key: PRNG key of the run. What a crop gets depends on it, on the crop's id and on
         the number of its level alone, wherever in whatever batch the crop stands.
       task: says how.
       batch: as `make_pipeline` yields it, or a device's share of it.
+      form: of the batch.
       first_level: number of the share's first level.
 
     Returns:
@@ -59,23 +67,20 @@ def degrade_batch(
       degraded (K, N, H, W, C); float32, in [0, 1] but for noise that is not clipped.
     """
     clean, levels, ids = batch["clean"], batch["levels"], batch["ids"]
-    own_crops = ids.ndim == 2
     if "degraded" in batch:
         degraded = batch["degraded"]
     else:
 
         def degrade(number, level, crop_id, image):
-            crop_key = jax.random.fold_in(jax.random.fold_in(key, number), crop_id)
-            degraded = task.degrade(crop_key, image, level)
-            # What has no colour is degraded as an image of one channel: noise has no colour there.
-            return jnp.where(jnp.all(image == image[..., :1]), degraded[..., :1], degraded)
+            crop_key = example_key(key, number, crop_id)
+            return degrade_example(task.degradation, crop_key, image, task.space.named(level))
 
-        over_crops = jax.vmap(degrade, in_axes=(None, 0 if levels.ndim == 2 else None, 0, 0))
-        crops_axis = 0 if own_crops else None
+        over_crops = jax.vmap(degrade, in_axes=(None, 0 if form.per == "crop" else None, 0, 0))
+        crops_axis = 0 if form.own_crops else None
         over_levels = jax.vmap(over_crops, in_axes=(0, 0, crops_axis, crops_axis))
         numbers = first_level + jnp.arange(levels.shape[0])
         degraded = over_levels(numbers, levels, ids, clean)
-    if not own_crops:
+    if not form.own_crops:
         clean = clean[None]
     return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
 
@@ -97,6 +102,7 @@ def make_train_step(
     mesh: Mesh,
     seed: int,
     decay: float,
+    form: BatchForm,
     loss: str = "l1",
     weighting: str = "equal",
     shardings: Any = None,
@@ -109,6 +115,7 @@ def make_train_step(
       mesh: devices; batches are placed by `place_batch`.
       seed: of the degradations.
       decay: of the parameter average.
+      form: of the batches.
       loss: "l1", the mean absolute error, as published, or "l2", the mean squared error, which
         PSNR is made of.
       weighting: "equal": the mean of the levels' losses is made small. "relative": each level's
@@ -133,17 +140,18 @@ def make_train_step(
     smallest = float(cost(_SMALLEST_ERROR))
 
     def restore(theta, levels, degraded):
-        if levels.ndim == 1:
+        if form.per == "step":
             return model.restore_levels(theta, levels, degraded)
         flat = degraded.reshape((-1, *degraded.shape[2:]))
-        return model.restore_each(theta, levels.reshape(-1), flat).reshape(degraded.shape)
+        each = levels.reshape((-1, levels.shape[-1]))
+        return model.restore_each(theta, each, flat).reshape(degraded.shape)
 
     level_shares = mesh.shape["level"]
 
     def gradient_of_share(theta, batch):
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
-        clean, degraded = degrade_batch(key, model.task, batch, first_level=first)
+        clean, degraded = degrade_batch(key, model.task, batch, form, first_level=first)
 
         def of_all_levels(values):
             """What this share adds to the mean over devices that is the values of all levels."""
@@ -168,7 +176,7 @@ def make_train_step(
         sharded = jax.shard_map(
             gradient_of_share,
             mesh=mesh,
-            in_specs=(PartitionSpec(), batch_specs(batch)),
+            in_specs=(PartitionSpec(), batch_specs(batch, form)),
             out_specs=PartitionSpec(),
             check_vma=False,
         )

@@ -7,6 +7,7 @@ from hypernet_jax.data.images import spread
 from hypernet_jax.data.pipeline import to_colours
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
+from hypernet_jax.tasks import get_task
 
 __all__ = ["Validation"]
 
@@ -24,7 +25,9 @@ class Validation:
     """
 
     def __init__(self, model: Model, source, config):
-        self._levels = np.asarray(config.levels, np.float32)
+        # A plain network is validated at other levels than its own, too.
+        space = get_task(model.task.name).space
+        self._levels = [space.parse(level) for level in config.levels]
         crops = []
         # Spread over the split, so that few crops still show many photographs.
         for index in spread(len(source), config.images):
@@ -36,7 +39,7 @@ class Validation:
         self._clean = np.stack([crop[:smallest, :smallest] for crop in crops])
         key = jax.random.key(0)
         self._degraded = [
-            np.asarray(model.task.degrade(jax.random.fold_in(key, i), self._clean, level))
+            np.asarray(model.task.degradation(jax.random.fold_in(key, i), self._clean, level.named))
             for i, level in enumerate(self._levels)
         ]
 
@@ -53,11 +56,11 @@ class Validation:
         """
         values = {}
         for level, degraded in zip(self._levels, self._degraded, strict=True):
-            restored = np.asarray(self._restore(theta, level, degraded))
+            restored = np.asarray(self._restore(theta, level.array, degraded))
             restored = np.clip(np.round(255.0 * restored), 0, 255)
             figures = [
                 min(psnr(r, c), _HIGHEST_PSNR) for r, c in zip(restored, self._clean, strict=True)
             ]
-            values[f"validation/psnr_{level:g}"] = float(np.mean(figures))
+            values[f"validation/psnr_{level}"] = float(np.mean(figures))
         values["validation/psnr"] = float(np.mean(list(values.values())))
         return values

@@ -1,0 +1,144 @@
+"""Degradations joined in a chain: what happens to an image, one operator after the other."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Chain", "Operator", "degrade_example", "example_key"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One degradation, float to float.
+
+    Attributes:
+      function: (key, image, value) -> image; images are (..., H, W, C) in 8-bit range, which they
+        may leave. It rounds nothing, unless `quantises` says so.
+      axis: name of the part of the level that it takes; None if it takes none.
+      random: it draws from its key.
+      traceable: JAX can trace it; else it takes and returns NumPy arrays.
+      quantises: its result is whole numbers from 0 to 255, as in a file of 8 bits.
+    """
+
+    function: Callable[[Any, Any, Any], Any]
+    axis: str | None = None
+    random: bool = False
+    traceable: bool = True
+    quantises: bool = False
+
+    def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
+        """The degraded image; `level` by the names of its parts."""
+        return self.function(key, image, None if self.axis is None else level[self.axis])
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Chain:
+    """Operators in the order in which they degrade an image.
+
+    Its traceable operators run on the device, compiled; from the first that is not, on the host.
+
+    Attributes:
+      operators: one or more.
+    """
+
+    operators: tuple[Operator, ...]
+
+    def __init__(self, *operators: Operator):
+        object.__setattr__(self, "operators", operators)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the parts of the level that it takes."""
+        return tuple(each.axis for each in self.operators if each.axis is not None)
+
+    @property
+    def traceable(self) -> bool:
+        """Whether JAX can trace all of it, the level included."""
+        return all(each.traceable for each in self.operators)
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws from its key; else the key may be None."""
+        return any(each.random for each in self.operators)
+
+    @property
+    def quantises(self) -> bool:
+        """Whether its result is whole numbers from 0 to 255."""
+        return self.operators[-1].quantises
+
+    def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
+        """Degrades an image, or several at one level.
+
+        Args:
+          key: PRNG key; operators that draw get one each.
+          image: (..., H, W, C), 0 to 255, of any type.
+          level: by the names of its parts, a scalar each, in native units.
+
+        Returns:
+          float32 of the image's shape; a JAX array if the chain is traceable, else a NumPy one
+          if its last operator is not.
+        """
+        steps = zip(self.operators, self._keys(key), strict=True)
+        for traceable, together in itertools.groupby(steps, key=lambda step: step[0].traceable):
+            operators, keys = zip(*together, strict=True)
+            if traceable:
+                taken = {
+                    each.axis: jnp.asarray(level[each.axis], jnp.float32)
+                    for each in operators
+                    if each.axis is not None
+                }
+                image = _traced(operators, keys, image, taken)
+            else:
+                image = _in_turn(operators, keys, np.asarray(image, np.float32), level)
+        return image
+
+    def _keys(self, key: jax.Array | None) -> list[jax.Array | None]:
+        """A key for each operator that draws; a single one gets the chain's own."""
+        drawing = [index for index, each in enumerate(self.operators) if each.random]
+        keys: list[jax.Array | None] = [None] * len(self.operators)
+        if key is not None and drawing:
+            own = [key] if len(drawing) == 1 else jax.random.split(key, len(drawing))
+            for index, each in zip(drawing, own, strict=True):
+                keys[index] = each
+        return keys
+
+
+def _in_turn(
+    operators: Sequence[Operator], keys: Sequence[Any], image: Any, level: Mapping[str, Any]
+) -> Any:
+    for operator, key in zip(operators, keys, strict=True):
+        image = operator(key, image, level)
+    return image
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _traced(operators: tuple[Operator, ...], keys, image, level: Mapping[str, jax.Array]):
+    return _in_turn(operators, keys, image.astype(jnp.float32), level)
+
+
+def degrade_example(
+    chain: Chain, key: jax.Array | None, image: Any, level: Mapping[str, Any]
+) -> Any:
+    """Degrades an example of training, (H, W, C): what has no colour as an image of one channel.
+
+    A grey photograph that was saved in colour has the noise, and the compression, of a grey one.
+    Arguments and result as of a chain; traceable where the chain is.
+    """
+    if chain.traceable:
+        degraded = chain(key, image, level)
+        return jnp.where(jnp.all(image == image[..., :1]), degraded[..., :1], degraded)
+    if not np.all(image == image[..., :1]):
+        return chain(key, image, level)
+    grey = chain(key, image[..., :1], level)
+    return np.repeat(np.asarray(grey), image.shape[-1], axis=-1)
+
+
+def example_key(key: jax.Array, level: int | jax.Array, crop: int | jax.Array) -> jax.Array:
+    """The key of an example's degradation, from the run's key and the numbers of level and crop."""
+    return jax.random.fold_in(jax.random.fold_in(key, level), crop)

@@ -1,0 +1,21 @@
+"""What saving to a file of 8 bits does."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+__all__ = ["quantise"]
+
+
+def quantise(key: jax.Array | None, image: ArrayLike, value: None = None) -> jax.Array:
+    """Clips to 0..255 and rounds.
+
+    Args:
+      key, value: unused.
+      image: (..., H, W, C).
+
+    Returns:
+      float32 of the image's shape, whole numbers.
+    """
+    del key, value
+    return jnp.round(jnp.clip(jnp.asarray(image, jnp.float32), 0.0, 255.0))
