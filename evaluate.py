@@ -9,7 +9,7 @@ from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
-from hypernet_jax.restoration.restorer import Restorer
+from hypernet_jax.inference.restorer import Restorer
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")

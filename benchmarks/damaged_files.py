@@ -25,7 +25,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from hypernet_jax import Restorer, UserError
-from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.photographs.restoring import restore_file
 
 __all__ = ["damaged", "intact_files", "try_file"]
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from timing import print_table
 
-from hypernet_jax.data.images import find_images, read_image, spread
 from hypernet_jax.degradations import jpeg
+from hypernet_jax.images.folders import find_images, spread
+from hypernet_jax.images.reading import read_image
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.metrics import psnr
-from hypernet_jax.restoration.restorer import Restorer
 
 # The lower quality first, then last; far apart and close together.
 PAIRS = ("10:90", "30:90", "50:75", "75:75", "90:30", "40:20")

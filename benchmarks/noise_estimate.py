@@ -15,8 +15,9 @@ import numpy as np
 from timing import print_table
 
 from hypernet_jax.blind.noise import noise_sigma, patch_sigma
-from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_image
 from hypernet_jax.tasks import get_task
 
 SIGMAS = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)

@@ -11,8 +11,8 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.model import make_model, model_config
-from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.weights import load_weights_and_config
 
 __all__ = [

@@ -15,6 +15,7 @@ from hypernet_jax.version import __version__
 if TYPE_CHECKING:
     from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
     from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
+    from hypernet_jax.inference.restorer import Restorer
     from hypernet_jax.levels import (
         BLUR_SIGMA,
         JPEG_QUALITY,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         LevelSpace,
     )
     from hypernet_jax.model import Model, make_model
-    from hypernet_jax.restoration.restorer import Restorer
     from hypernet_jax.tasks import TASKS, Task, get_task
     from hypernet_jax.weights import load_weights, save_weights
 
@@ -65,7 +65,7 @@ _HOMES = {
         *("Level", "LevelAxis", "LevelSpace"),
     ),
     "model": ("Model", "make_model"),
-    "restoration.restorer": ("Restorer",),
+    "inference.restorer": ("Restorer",),
     "tasks": ("TASKS", "Task", "get_task"),
     "weights": ("load_weights", "save_weights"),
 }

@@ -15,6 +15,7 @@ __all__ = [
     "check_output",
     "ensure_folder",
     "first_free",
+    "is_address",
     "local_path",
     "remove_partial_files",
     "temporary_folder",
@@ -24,10 +25,15 @@ __all__ = [
 # Files that are being written now, and temporary folders.
 _partial: set[Path] = set()
 
-# A path made of an address has one slash after the colon, and Windows' drives one letter before.
 # Bytes of a name in a folder.
 _LONGEST_NAME = 255
+# A path made of an address has one slash after the colon, and Windows' drives one letter before.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether it is an address, such as gs://bucket/run, and no path of this machine."""
+    return isinstance(path, (str, os.PathLike)) and bool(_ADDRESS.match(str(os.fspath(path))))
 
 
 def local_path(path: str | Path) -> Path:
@@ -44,7 +50,7 @@ def local_path(path: str | Path) -> Path:
     if any(len(part) > _LONGEST_NAME for part in parts):
         longest = max(Path(text).parts, key=len)
         raise UserError(f"File name too long: {longest[:40]}...; choose a shorter one.")
-    if _ADDRESS.match(text):
+    if is_address(text):
         scheme = text.partition(":")[0]
         raise UserError(
             f"The path {path} is an address ({scheme}:), and only local files and folders are "

@@ -5,12 +5,11 @@ have one shape; otherwise the metrics raise `UserError`.
 """
 
 import numpy as np
-from PIL import Image
 from skimage.metrics import structural_similarity
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["luminance", "psnr", "psnr_b", "rgb_to_y", "ssim"]
+__all__ = ["psnr", "psnr_b", "rgb_to_y", "ssim"]
 
 
 def rgb_to_y(image) -> np.ndarray:
@@ -21,11 +20,6 @@ def rgb_to_y(image) -> np.ndarray:
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255.0
     return np.round(np.asarray(image, np.float64) @ weights[:, None] + 16.0)
-
-
-def luminance(image) -> np.ndarray:
-    """The image without its colour, 0 to 255 (BT.601): uint8 (H, W, 3) -> (H, W, 1)."""
-    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
 def psnr(image, reference) -> float:

@@ -20,9 +20,9 @@ from hypernet_jax.degradations import (
     NOISE,
     QUANTISE,
     Chain,
-    bicubic_resize,
 )
 from hypernet_jax.errors import UserError
+from hypernet_jax.images.channels import luminance
 from hypernet_jax.levels import (
     BLUR_SIGMA,
     JPEG_QUALITY,
@@ -31,7 +31,7 @@ from hypernet_jax.levels import (
     Level,
     LevelSpace,
 )
-from hypernet_jax.metrics import luminance, rgb_to_y
+from hypernet_jax.metrics import rgb_to_y
 
 __all__ = ["TASKS", "Protocol", "Task", "get_task"]
 
@@ -113,15 +113,6 @@ class Task:
     def factor(self, level: Level) -> float | None:
         """What the image is enlarged by; None for a task that does not enlarge."""
         return None if self.enlarges_by is None else level[self.enlarges_by]
-
-    def network_input(self, image: np.ndarray, level: Level) -> np.ndarray:
-        """What the network is given for a user's image (HWC, 8-bit range); float32 or as it is."""
-        factor = self.factor(level)
-        if factor is None:
-            return image
-        height, width = image.shape[:2]
-        size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        return np.clip(np.round(bicubic_resize(image, factor, size=size)), 0, 255)
 
     def estimate_level(self, pixels: np.ndarray, *, source: Path | None = None) -> Estimate:
         """Estimates how degraded an image is.

@@ -11,10 +11,10 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import local_path, write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.tensors import read_tensors
 
@@ -52,7 +52,7 @@ def save_weights(
     """Writes weights; the file appears only when it is complete.
 
     Args:
-      path: a file name ending in .safetensors.
+      path: a file name ending in .safetensors, or an address.
       theta: the hypernetwork's parameters.
       config: what `model_config` returns.
       half: store 16-bit floats, half the size; they are read back as 32-bit ones.
@@ -75,14 +75,14 @@ def save_weights(
         if not all(np.isfinite(leaf).all() for leaf in flat.values()):
             raise UserError("A parameter is not finite in 16 bits; store 32 bits, without --half.")
     metadata = {"format": _FORMAT, "model": json.dumps(config, sort_keys=True)}
-    write_atomically(path, save(flat, metadata=metadata), overwrite=overwrite)
+    write_whole(path, save(flat, metadata=metadata), overwrite=overwrite)
 
 
 def load_weights(name: str | Path) -> tuple[Model, Theta]:
     """Reads weights.
 
     Args:
-      name: the name of weights that the package carries ("denoise") or a file.
+      name: the name of weights that the package carries ("denoise"), a file or an address.
 
     Returns:
       The model and its theta.
@@ -98,15 +98,16 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
     """As `load_weights`, and the config that `save_weights` was given."""
     start_jax()
     named = str(name) in pretrained_names()
-    path = _PRETRAINED / f"{name}.safetensors" if named else local_path(name)
+    path = _PRETRAINED / f"{name}.safetensors" if named else storage_path(name)
     if not path.is_file():
         raise UserError(
             f"There are no weights {str(name)!r}; give a .safetensors file or one of: "
             f"{', '.join(pretrained_names())}."
         )
-    flat, metadata = read_tensors(
-        path, form=_FORMAT, called="weights", holds="hypernet_jax weights"
-    )
+    with local_copy(path) as file:
+        flat, metadata = read_tensors(
+            file, form=_FORMAT, called="weights", holds="hypernet_jax weights"
+        )
     try:
         config = json.loads(metadata["model"])
         model = make_model(config)

@@ -39,7 +39,7 @@ def photographs() -> Path:
 @pytest.fixture(scope="session")
 def photograph(photographs):
     """A real colour photograph, uint8 (400, 600, 3)."""
-    from hypernet_jax.data.images import read_image
+    from hypernet_jax.images.reading import read_image
 
     return read_image(photographs / "coffee.png")
 

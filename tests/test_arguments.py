@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hypernet_jax import Restorer, UserError
-from hypernet_jax.restoration.photographs import Options, restore_file
-from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.images.writing import Encoding
+from hypernet_jax.photographs.restoring import Options, restore_file
 from hypernet_jax.tasks import TASKS
 
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta

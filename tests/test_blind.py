@@ -14,7 +14,7 @@ from hypernet_jax.degradations import jpeg
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.levels import AUTO
-from hypernet_jax.restoration.photographs import resolve_level
+from hypernet_jax.photographs.restoring import resolve_level
 from hypernet_jax.tasks import TASKS
 
 DENOISE, DEJPEG, SR = (TASKS[name] for name in ("denoise", "dejpeg", "sr"))

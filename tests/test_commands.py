@@ -16,9 +16,9 @@ from PIL import Image
 
 from hypernet_jax import NOISE_SIGMA, LevelSpace, UserError, save_weights
 from hypernet_jax.cli.main import main
-from hypernet_jax.data.images import find_images
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import finite, markdown_table, write_report
+from hypernet_jax.images.folders import find_images
 from hypernet_jax.serve.studio import Studio
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks

@@ -13,7 +13,6 @@ from PIL import Image
 from hypernet_jax import UserError
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
-from hypernet_jax.data.images import read_image
 from hypernet_jax.data.levels import BatchForm, LevelSampler
 from hypernet_jax.data.pipeline import make_pipeline
 from hypernet_jax.data.prepare import (
@@ -23,6 +22,7 @@ from hypernet_jax.data.prepare import (
     prepare_dataset,
 )
 from hypernet_jax.degradations import jpeg
+from hypernet_jax.images.reading import read_image
 from hypernet_jax.tasks import TASKS
 
 SAMPLER = LevelSampler(0.0, 100.0, 4)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
-from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.degradations import (
     bicubic_down_up,
     bicubic_resize,
@@ -22,6 +21,8 @@ from hypernet_jax.degradations import (
 )
 from hypernet_jax.degradations.jpeg import quantisation_tables
 from hypernet_jax.evaluation.measure import measured_area, noise_key
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_image
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.tasks import TASKS
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from hypernet_jax import Restorer, make_model, save_weights
 from hypernet_jax.cli.main import main
-from hypernet_jax.data.images import read_image
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import markdown_table
+from hypernet_jax.images.reading import read_image
+from hypernet_jax.inference.sources import Source
 
 from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
@@ -78,7 +79,8 @@ def test_enlarging(scale, photograph):
     model, theta = parts("sr")
     restorer = Restorer(model, theta, self_ensemble=True)
     image = photograph[:30, :41]
-    given = np.asarray(model.task.network_input(image, scale), np.float32) / 255
+    source = Source(image[None], scale)
+    given = source.read(0, *(slice(0, length) for length in source.size))
     expected = mean_over_views(model, restorer.params(scale), given)
     got = restorer.restore(image, level=scale)
     assert np.abs(got - np.round(255 * np.clip(expected, 0, 1))).max() <= 1

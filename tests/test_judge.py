@@ -9,10 +9,10 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from hypernet_jax.restoration.colour import Colour
-from hypernet_jax.restoration.pfm import encode_pfm
-from hypernet_jax.restoration.photographs import Options, restore_file
-from hypernet_jax.restoration.png_chunks import with_chunks
+from hypernet_jax.images.colour import Colour
+from hypernet_jax.images.pfm import encode_pfm
+from hypernet_jax.images.png_chunks import with_chunks
+from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
 from .test_restoration import RESTORER

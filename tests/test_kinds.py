@@ -10,10 +10,10 @@ import tifffile
 from PIL import Image
 
 from hypernet_jax import UserError
-from hypernet_jax.restoration.pfm import encode_pfm
-from hypernet_jax.restoration.photographs import Options, restore_file
-from hypernet_jax.restoration.png_chunks import with_chunks
-from hypernet_jax.restoration.reading import read_photograph
+from hypernet_jax.images.pfm import encode_pfm
+from hypernet_jax.images.png_chunks import with_chunks
+from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
 from .test_restoration import RESTORER

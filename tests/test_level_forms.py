@@ -11,6 +11,7 @@ from absl.testing import parameterized
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import LEVEL_FORMS, make_model
+from hypernet_jax.networks import spec_of
 
 from .test_restoration import tiny_config
 
@@ -20,7 +21,10 @@ LEVELS = np.float32([[3.0], [25.0], [80.0]])
 def make(**changes):
     """A model and theta with slopes, so that levels differ."""
     config = tiny_config()
-    config = {**config, **changes, "network": {**config["network"], **changes.get("network", {})}}
+    network = changes.get("network", {})
+    if network.get("name") != "unet":  # which has other attributes
+        network = {**config["network"], **network}
+    config = {**config, **changes, "network": network}
     model = make_model(config)
     theta = model.init(jax.random.key(0))
     leaves, structure = jax.tree.flatten(theta)
@@ -101,6 +105,29 @@ class LevelFormsTest(chex.TestCase):
         got = self.variant(model.restore_each)(theta, LEVELS, stack[:, 0])
         expected = one_by_one(model, theta, LEVELS, stack)[:, 0]
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters("residual", "unet", "polynomial", "biases alone")
+    def test_every_pixel_its_own_level(self, kind):
+        """A constant map is the level itself; of two halves, each is, farther in than it sees."""
+        unet = {"name": "unet", "channels": (4, 4, 8), "blocks": (1, 1, 1)}
+        changes = {
+            "unet": {"network": unet},
+            "polynomial": {"features": {"name": "polynomial", "degree": 2}},
+        }
+        model, theta = make(**changes.get(kind, MODELS.get(kind, {})))
+        reach = spec_of(model.network).reach
+        image = jax.random.uniform(jax.random.key(3), (1, 9, 2 * reach + 22, 3))
+        restore = self.variant(model.restore_pixels)
+        alone = [model.apply(model.generate(theta, level), image) for level in (10.0, 60.0)]
+        constant = restore(theta, jnp.full((*image.shape[:3], 1), 60.0), image)
+        chex.assert_trees_all_close(constant, alone[1], rtol=1e-5, atol=1e-5)
+        left = jnp.arange(image.shape[2]) < reach + 8
+        halves = jnp.where(left, 10.0, 60.0)[None, None, :, None]
+        mixed = restore(theta, jnp.broadcast_to(halves, (*image.shape[:3], 1)), image)
+        for part, expected in ((slice(0, 8), alone[0]), (slice(-8, None), alone[1])):
+            chex.assert_trees_all_close(mixed[:, :, part], expected[:, :, part], atol=1e-5)
+        assert jnp.abs(alone[0] - alone[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("generated", ["^level$", ""])

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from hypernet_jax.restoration import exif, xmp
-from hypernet_jax.restoration.colour import Colour
-from hypernet_jax.restoration.metadata import Metadata, read_tiff_metadata
-from hypernet_jax.restoration.photographs import Options, restore_file
-from hypernet_jax.restoration.png_chunks import read_chunks, with_chunks
-from hypernet_jax.restoration.reading import Photograph, read_photograph
-from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.images import exif, xmp
+from hypernet_jax.images.colour import Colour
+from hypernet_jax.images.metadata import Metadata, read_tiff_metadata
+from hypernet_jax.images.png_chunks import read_chunks, with_chunks
+from hypernet_jax.images.reading import Photograph, read_photograph
+from hypernet_jax.images.writing import Encoding
+from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
 from .test_restoration import RESTORER

@@ -19,7 +19,7 @@ from PIL import Image
 
 from hypernet_jax import Restorer, UserError
 from hypernet_jax.cli.main import main
-from hypernet_jax.restoration.reading import read_photograph
+from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, sweep
 from hypernet_jax.serve.studio import Studio

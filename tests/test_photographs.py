@@ -16,9 +16,9 @@ from PIL.ExifTags import IFD, Base
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.main import main
-from hypernet_jax.restoration.photographs import Options, restore_file
-from hypernet_jax.restoration.reading import read_photograph
-from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.images.writing import Encoding
+from hypernet_jax.photographs.restoring import Options, restore_file
 
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
@@ -153,7 +153,7 @@ def test_16_bit_files_carry_as_much(form, channels, photograph, tmp_path):
         tmp_path / "tags.jpg", icc_profile=PROFILE, exif=exif().tobytes(), xmp=XMP, dpi=(300, 300)
     )
     donor = read_photograph(tmp_path / "tags.jpg")
-    from hypernet_jax.restoration.reading import Photograph
+    from hypernet_jax.images.reading import Photograph
 
     colours = samples[..., : 3 if channels > 2 else 1]
     alpha = None if channels in (1, 3) else samples[..., -1:]
@@ -424,7 +424,7 @@ def test_one_odd_file_stops_no_other(weights, photograph, tmp_path, capsys, monk
     told = capsys.readouterr()
     assert "2 files: 1 restored, 1 failed" in told.out
     assert "too small to estimate its noise" in told.err
-    from hypernet_jax.restoration import batch
+    from hypernet_jax.photographs import batch
 
     def odd(restorer, source, output, options):
         if source.name == "tiny.png":
@@ -556,7 +556,7 @@ def test_a_cache_that_cannot_be_written_breaks_nothing(tmp_path):
 
 
 def test_encoding_is_in_memory_of_any_format(photograph):
-    from hypernet_jax.restoration.reading import Photograph
+    from hypernet_jax.images.reading import Photograph
 
     for form in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF"):
         content, notes = Encoding().encode(Photograph(photograph[:9, :8]), form)

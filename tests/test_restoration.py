@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
-from hypernet_jax.restoration import backends
-from hypernet_jax.restoration.photographs import restore_file
-from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.images.writing import Encoding
+from hypernet_jax.inference import backends
+from hypernet_jax.photographs.restoring import restore_file
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 

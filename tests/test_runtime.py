@@ -13,9 +13,9 @@ from PIL import Image
 
 from hypernet_jax import Restorer, UserError, load_weights, runtime
 from hypernet_jax.cli.main import main
-from hypernet_jax.data.images import find_images
 from hypernet_jax.files import local_path, temporary_folder, write_atomically
-from hypernet_jax.restoration.photographs import restore_file
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.photographs.restoring import restore_file
 
 from .test_restoration import RESTORER, tiny_config, tiny_theta
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from hypernet_jax import Restorer, UserError, load_weights, make_model
 from hypernet_jax.degradations import bicubic_resize
-from hypernet_jax.networks import apply_network, init_network, make_network
-from hypernet_jax.restoration.memory import bytes_per_pixel
-from hypernet_jax.restoration.tiles import (
+from hypernet_jax.inference.memory import bytes_per_pixel
+from hypernet_jax.inference.sources import Source
+from hypernet_jax.inference.tiles import (
     Tile,
     axis_plans,
     batches,
@@ -25,6 +25,7 @@ from hypernet_jax.restoration.tiles import (
     even_sides,
     tiles,
 )
+from hypernet_jax.networks import apply_network, init_network, make_network
 
 from .test_restoration import tiny_config, tiny_restorer, tiny_theta
 
@@ -56,7 +57,8 @@ def test_tiles_equal_the_whole_image(task, backend, photograph):
     for height, width in SIZES[1::2] if task == "sr" else SIZES:
         image = np.swapaxes(photograph, 0, 1)[:height, :width]
         assert image.shape == (height, width, 3)
-        given = np.asarray(model.task.network_input(image, level), np.float32) / 255
+        source = Source(image[None], level if task == "sr" else None)
+        given = source.read(0, *(slice(0, length) for length in source.size))
         expected = whole(model, params, given)
         np.testing.assert_allclose(
             restorer.apply(given[None], level=level)[0], expected, atol=1e-5, rtol=0

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 from hypothesis import strategies as st
 
-from hypernet_jax.restoration.exif import LAYOUT_TAGS
+from hypernet_jax.images.exif import LAYOUT_TAGS
 
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hypernet_jax.data.images import open_header
 from hypernet_jax.degradations.jpeg import quantisation_tables
+from hypernet_jax.images.opening import open_header
 
 __all__ = ["quality_of_file"]
 

@@ -7,8 +7,8 @@ import skimage.data
 
 from hypernet_jax.evaluation.measure import measure, noise_key, restore_degraded
 from hypernet_jax.files import check_output, ensure_folder, write_atomically
-from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.restoration.sheets import contact_sheet, level_text
+from hypernet_jax.inference.restorer import Restorer
+from hypernet_jax.photographs.sheets import contact_sheet, level_text
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 

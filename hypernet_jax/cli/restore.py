@@ -16,9 +16,12 @@ from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
+from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.images.writing import Encoding, format_of, is_writable, suffix_of
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
-from hypernet_jax.restoration import batch
-from hypernet_jax.restoration.photographs import (
+from hypernet_jax.photographs import batch
+from hypernet_jax.photographs.restoring import (
     Estimator,
     Options,
     Restored,
@@ -26,10 +29,7 @@ from hypernet_jax.restoration.photographs import (
     exists_already,
     restore_file,
 )
-from hypernet_jax.restoration.reading import read_photograph
-from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.restoration.sheets import sweep
-from hypernet_jax.restoration.writing import Encoding, format_of, is_writable, suffix_of
+from hypernet_jax.photographs.sheets import sweep
 from hypernet_jax.tasks import Task, get_task
 from hypernet_jax.weights import shipped_tasks
 

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.errors import UserError
+from hypernet_jax.images.channels import to_colours
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_image
 
 __all__ = ["Div2kHr", "Photographs", "sub_images"]
 
@@ -103,7 +105,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         paths = []
         for path in self._progress(found):
             try:
-                height, width = read_image(path, colours=3).shape[:2]
+                height, width = read_image(path).shape[:2]
             except UserError as error:
                 self._skip(str(error))
                 continue
@@ -140,7 +142,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, paths: list[Path]) -> Iterator:
         for number, path in enumerate(self._progress(paths)):
-            image = read_image(path, colours=3)
+            image = to_colours(read_image(path), 3)
             # File names may hold bytes that are not UTF-8; records may not.
             name = path.relative_to(self._source).as_posix().encode("utf-8", "replace").decode()
             for index, part in enumerate(sub_images(image, self._size, self._stride)):

@@ -13,19 +13,10 @@ import numpy as np
 from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.degradations import Chain, degrade_example, example_key
 from hypernet_jax.errors import UserError
+from hypernet_jax.images.channels import luminance, to_colours
 from hypernet_jax.levels import LevelSpace
-from hypernet_jax.metrics import luminance
 
-__all__ = ["make_pipeline", "to_colours"]
-
-
-def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
-    """Makes (H, W, C) grey (its luminance) or RGB; uint8."""
-    if image.shape[-1] == colours:
-        return image
-    if colours == 1:
-        return luminance(image)
-    return np.repeat(image, 3, axis=-1)
+__all__ = ["make_pipeline"]
 
 
 class _RandomCrop(grain.transforms.RandomMap):

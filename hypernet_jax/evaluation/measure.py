@@ -11,12 +11,13 @@ import jax
 import numpy as np
 import tqdm
 
-from hypernet_jax.data.images import find_images, read_image
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_image
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
-from hypernet_jax.restoration.restorer import Restorer
 from hypernet_jax.runtime import ordinary_arithmetic
 from hypernet_jax.tasks import Protocol
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from hypernet_jax.data.images import find_images, spread
 from hypernet_jax.evaluation.measure import degraded_pair, measured_area, restore_degraded
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.images.folders import find_images, spread
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
-from hypernet_jax.restoration.restorer import Restorer
 
 __all__ = ["blind_study", "requested_study", "weight_space"]
 

@@ -1,10 +1,10 @@
-"""A network applied straight from its kernel bank, every image at its own level.
+"""A network applied straight from its kernel bank, every image or pixel at its own level.
 
 A generated kernel is linear in the features phi of the level, and a convolution is
 linear in its kernel, so conv(x, sum_d phi_d bank_d) = sum_d phi_d conv(x, bank_d): one
 wide convolution with all the bank's kernels side by side, and a weighted sum of its
-channels in which every image has weights of its own. This costs as many times the
-arithmetic of a plain network as there are features.
+channels in which every image, or every pixel of the result, has weights of its own. This
+costs as many times the arithmetic of a plain network as there are features.
 """
 
 import contextlib
@@ -18,25 +18,43 @@ from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.registry import apply_network
+from hypernet_jax.networks.spec import spec_of
 
 __all__ = ["apply_bank"]
 
 
-def _wide_convolution(conv: nn.Conv, x, bank, phi) -> jax.Array:
-    """sum_d phi[:, d] conv(x, bank[d]), without a bias.
+def _wide_convolution(conv: nn.Conv, x, bank) -> jax.Array:
+    """conv(x, bank[d]) for all d, without a bias.
 
     Args:
       conv: the module, for its geometry.
       x: (N, H, W, channels in).
       bank: (D, height, width, channels in, channels out).
-      phi: (N, D).
+
+    Returns:
+      (N, H, W, D, channels out).
     """
     count, *_, channels = bank.shape
     wide = jnp.moveaxis(bank, 0, -2).reshape((*bank.shape[1:-1], count * channels))
     module = conv.clone(features=count * channels, use_bias=False, parent=None, name=None)
     y = jnp.asarray(module.apply({"params": {"kernel": wide}}, x))
-    y = y.reshape((*y.shape[:-1], count, channels))
-    return jnp.einsum("nhwdo,nd->nhwo", y, phi.astype(y.dtype))
+    return y.reshape((*y.shape[:-1], count, channels))
+
+
+def _at_resolution_of(phi: jax.Array, y: jax.Array) -> jax.Array:
+    """phi where y has its samples: (N, 1, 1, D) of images as it is; of pixels their means.
+
+    Args:
+      phi: (N, 1, 1, D), or (N, H, W, D).
+      y: (N, h, w, ...), h and w dividing H and W.
+    """
+    height, width = (
+        given // held for given, held in zip(phi.shape[1:3], y.shape[1:3], strict=True)
+    )
+    if max(height, width) <= 1:
+        return phi
+    cells = phi.reshape((len(phi), y.shape[1], height, y.shape[2], width, phi.shape[-1]))
+    return jnp.mean(cells, axis=(2, 4))
 
 
 def apply_bank(
@@ -46,13 +64,14 @@ def apply_bank(
     phi: jax.Array,
     images: jax.Array,
 ) -> jax.Array:
-    """Restores each image with the parameters of its own level.
+    """Restores each image, or each pixel, with the parameters of its own level.
 
     Args:
       network: its generated parameters must all be kernels and biases of `nn.Conv`.
       banks: generated parameters by "/"-joined path, with a leading axis D, the features.
       shared: the other parameters by path.
-      phi: (N, D), features of each image's level.
+      phi: (N, D), features of each image's level; or (N, H, W, D), of each pixel's. Layers of a
+        coarser resolution take the mean features of the pixels that a sample stands for.
       images: (N, H, W, C) in [0, 1].
 
     Returns:
@@ -62,6 +81,7 @@ def apply_bank(
       UserError: if a generated parameter belongs to something else than a convolution.
     """
     used: set[str] = set()
+    phi = _completed(phi, spec_of(network).multiple_of)
 
     def intercept(next_call, args, kwargs, context):
         module = context.module
@@ -74,12 +94,14 @@ def apply_bank(
         (x,) = args
         y: jax.Array
         if kernel in banks:
-            y = _wide_convolution(module, x, banks[kernel], phi)
+            each = _wide_convolution(module, x, banks[kernel])
+            weights = _at_resolution_of(phi, each).astype(each.dtype)
+            y = jnp.einsum("nhwdo,nhwd->nhwo", each, jnp.broadcast_to(weights, each.shape[:4]))
         else:
             plain = module.clone(use_bias=False, parent=None, name=None)
             y = jnp.asarray(plain.apply({"params": {"kernel": shared[kernel]}}, x))
         if bias in banks:
-            y = y + (phi @ banks[bias]).astype(y.dtype)[:, None, None, :]
+            y = y + (_at_resolution_of(phi, y) @ banks[bias]).astype(y.dtype)
         elif bias in shared:
             y = y + shared[bias].astype(y.dtype)
         return y
@@ -101,3 +123,11 @@ def apply_bank(
             "config.levels.per=step and config.level_form=unrolled."
         )
     return restored
+
+
+def _completed(phi: jax.Array, multiple: int) -> jax.Array:
+    """phi as (N, 1, 1, D), or as (N, H, W, D) continued as images are to multiples."""
+    if phi.ndim == 2:
+        return phi[:, None, None, :]
+    bottom, right = (-length % multiple for length in phi.shape[1:3])
+    return jnp.pad(phi, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="symmetric")

@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
+from hypernet_jax.images.reading import Photograph, read_photograph
+from hypernet_jax.images.writing import Encoding
+from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.levels import AUTO, Level
-from hypernet_jax.restoration.photographs import resolve_level, restore_photograph
-from hypernet_jax.restoration.reading import Photograph, read_photograph
-from hypernet_jax.restoration.restorer import Progress, Restorer
-from hypernet_jax.restoration.sheets import before_pixels, shown
-from hypernet_jax.restoration.writing import Encoding
+from hypernet_jax.photographs.restoring import resolve_level, restore_photograph
+from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
 __all__ = ["OVERVIEW_SIDE", "Studio"]

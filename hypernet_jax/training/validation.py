@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from hypernet_jax.data.images import spread
-from hypernet_jax.data.pipeline import to_colours
+from hypernet_jax.images.channels import to_colours
+from hypernet_jax.images.folders import spread
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import get_task

@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -12,13 +12,19 @@ import numpy as np
 from flax import traverse_util
 
 from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.inference.ensemble import ApplyTiles
 from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import apply_network
-from hypernet_jax.restoration.ensemble import ApplyTiles
 from hypernet_jax.runtime import ordinary_arithmetic
 
-__all__ = ["BACKENDS", "Backend", "OnnxRuntimeBackend", "XlaBackend", "make_backend"]
+__all__ = [
+    "Backend",
+    "OnnxRuntimeBackend",
+    "XlaBackend",
+    "make_backend",
+    "register_backend",
+]
 
 AUTO = "auto"
 # Networks that are ready to run, each for its level; a compact one takes 2 MB, the published
@@ -142,11 +148,22 @@ def _flat(params: dict) -> dict[str, np.ndarray]:
     }
 
 
-_BACKENDS: Mapping[str, Callable[[Model, Params], Any]] = {
+_BACKENDS: dict[str, Callable[[Model, Params], Any]] = {
     "jax": XlaBackend,
     "onnxruntime": OnnxRuntimeBackend,
 }
-BACKENDS = (AUTO, *_BACKENDS)
+
+
+def register_backend(name: str, make: Callable[[Model, Params], Backend]) -> None:
+    """Adds a backend to those that `Restorer(backend=...)` and `--backend` may name.
+
+    Args:
+      name: not taken yet.
+      make: (model, level -> the network's parameters) -> backend.
+    """
+    if name in (AUTO, *_BACKENDS):
+        raise UserError(f"There is a backend {name!r} already; choose another name.")
+    _BACKENDS[name] = make
 
 
 def make_backend(name: str, model: Model, params: Params) -> Backend:
@@ -158,8 +175,8 @@ def make_backend(name: str, model: Model, params: Params) -> Backend:
       model: whose network it computes.
       params: level -> the network's parameters.
     """
-    if name not in BACKENDS:
-        raise UserError(f"Unknown backend {name!r}; choose one of {', '.join(BACKENDS)}.")
+    if name not in (AUTO, *_BACKENDS):
+        raise UserError(f"Unknown backend {name!r}; choose one of {', '.join((AUTO, *_BACKENDS))}.")
     if name != AUTO:
         return _BACKENDS[name](model, params)
     installed = all(importlib.util.find_spec(each) for each in ("onnx", "onnxruntime"))

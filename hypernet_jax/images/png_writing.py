@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from hypernet_jax.restoration.metadata import Metadata
-from hypernet_jax.restoration.png_chunks import Chunk, with_chunks
-from hypernet_jax.restoration.reading import Photograph
+from hypernet_jax.images.metadata import Metadata
+from hypernet_jax.images.png_chunks import Chunk, with_chunks
+from hypernet_jax.images.reading import Photograph
 
 __all__ = ["encode_png", "joined_samples"]
 

@@ -3,7 +3,7 @@
 import re
 from xml.parsers import expat
 
-from hypernet_jax.restoration.orientation import ORIENTATIONS
+from hypernet_jax.images.orientation import ORIENTATIONS
 
 __all__ = ["ORIENTATION", "RESOLUTIONS", "SIZES", "THUMBNAILS", "orientation_of", "without"]
 

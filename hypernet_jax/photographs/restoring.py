@@ -11,12 +11,12 @@ from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
+from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photograph
+from hypernet_jax.images.writing import Encoding, format_of
+from hypernet_jax.inference.restorer import Progress, Restorer
+from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
-from hypernet_jax.restoration.reading import DEFAULT_LIMIT, Photograph, read_photograph
-from hypernet_jax.restoration.restorer import Progress, Restorer
-from hypernet_jax.restoration.sheets import side_by_side
-from hypernet_jax.restoration.sources import unit_of
-from hypernet_jax.restoration.writing import Encoding, format_of
+from hypernet_jax.photographs.sheets import side_by_side
 from hypernet_jax.tasks import Task
 
 __all__ = [

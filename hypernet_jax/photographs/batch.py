@@ -6,22 +6,19 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from hypernet_jax.data.images import IMAGE_SUFFIXES, is_hidden
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
-from hypernet_jax.restoration.photographs import (
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.inference.restorer import Restorer
+from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
     comparison_name,
     exists_already,
     restore_file,
 )
-from hypernet_jax.restoration.restorer import Restorer
 
-__all__ = ["Job", "Outcome", "find_photographs", "plan", "run"]
-
-# What people keep photographs in; others are opened when they are named.
-_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jfif", ".jpe", ".jp2", ".pfm", ".pgm", ".tga")
+__all__ = ["Job", "Outcome", "plan", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,30 +36,6 @@ class Outcome:
     job: Job
     restored: Restored | None = None
     failed: str | None = None
-
-
-def find_photographs(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
-    """Image files below a folder, sorted; not hidden ones, nor any below `leave_out`.
-
-    Raises:
-      UserError: if `leave_out` is the folder itself.
-    """
-    found = []
-    left_out = leave_out.resolve() if leave_out is not None else None
-    if left_out == folder.resolve():
-        raise UserError(
-            f"The output folder {leave_out} is the input folder, whose results would be taken "
-            "for photographs the next time; choose another."
-        )
-    if left_out in folder.resolve().parents:  # the folder is among what lies there already
-        left_out = None
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in _SUFFIXES or is_hidden(path, folder):
-            continue
-        # Asked first: a link that leads to itself is no file, and cannot be resolved.
-        if path.is_file() and left_out not in path.resolve().parents:
-            found.append(path)
-    return found
 
 
 def plan(
@@ -93,12 +66,7 @@ def plan(
         if not path.is_dir():
             places.append((path, Path(path.name)))
             continue
-        found = find_photographs(path, leave_out=output)
-        if not found:
-            raise UserError(
-                f"The folder {path} holds no image; expected files ending in "
-                f"{', '.join(_SUFFIXES)}."
-            )
+        found = find_images(path, leave_out=output)
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
     # What is named twice, as overlapping patterns do, is restored once.

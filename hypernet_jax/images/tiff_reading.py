@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration.deep import at_full_depth
-from hypernet_jax.restoration.limits import check_limit, check_still, check_unit_range
+from hypernet_jax.images.deep import at_full_depth
+from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
 
 __all__ = ["is_tiff", "read_tiff"]
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from hypernet_jax.restoration.orientation import ORIENTATIONS
+from hypernet_jax.images.orientation import ORIENTATIONS
 
 __all__ = [
     "LAYOUT_TAGS",

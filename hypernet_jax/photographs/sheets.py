@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hypernet_jax.images.reading import Photograph
+from hypernet_jax.inference.restorer import Restorer
+from hypernet_jax.inference.sources import Source, unit_of
 from hypernet_jax.levels import Level
-from hypernet_jax.restoration.reading import Photograph
-from hypernet_jax.restoration.restorer import Restorer
-from hypernet_jax.restoration.sources import Source, unit_of
 from hypernet_jax.tasks import Task
 
 __all__ = ["before_pixels", "contact_sheet", "level_text", "shown", "side_by_side", "sweep"]

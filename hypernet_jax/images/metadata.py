@@ -12,10 +12,10 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import Base
 
-from hypernet_jax.restoration import exif, xmp
-from hypernet_jax.restoration.colour import Colour, colour_of_chunks, nclx_chunks
-from hypernet_jax.restoration.orientation import swaps_sides
-from hypernet_jax.restoration.png_chunks import COLOUR, TEXT, Chunk, read_chunks
+from hypernet_jax.images import exif, xmp
+from hypernet_jax.images.colour import Colour, colour_of_chunks, nclx_chunks
+from hypernet_jax.images.orientation import swaps_sides
+from hypernet_jax.images.png_chunks import COLOUR, TEXT, Chunk, read_chunks
 
 __all__ = ["IPTC", "Metadata", "read_metadata", "read_tiff_metadata", "tiff_dpi"]
 

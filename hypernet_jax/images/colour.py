@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypernet_jax.restoration.png_chunks import Chunk
+from hypernet_jax.images.png_chunks import Chunk
 
 __all__ = ["Colour", "colour_of_chunks", "nclx_chunks", "profile_misfit"]
 

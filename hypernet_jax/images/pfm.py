@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypernet_jax.restoration.limits import check_limit, check_unit_range
+from hypernet_jax.images.limits import check_limit, check_unit_range
 
 __all__ = ["encode_pfm", "is_pfm", "read_pfm"]
 

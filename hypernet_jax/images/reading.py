@@ -22,18 +22,18 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from hypernet_jax.data.images import open_header, told_of
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
-from hypernet_jax.restoration.colour import profile_misfit
-from hypernet_jax.restoration.deep import avif_bits, jpeg2k_bits, read_deep
-from hypernet_jax.restoration.limits import check_limit, check_still
-from hypernet_jax.restoration.metadata import Metadata, read_metadata, read_tiff_metadata
-from hypernet_jax.restoration.orientation import upright
-from hypernet_jax.restoration.pfm import is_pfm, read_pfm
-from hypernet_jax.restoration.tiff_reading import is_tiff, read_tiff
+from hypernet_jax.images.colour import profile_misfit
+from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
+from hypernet_jax.images.limits import check_limit, check_still
+from hypernet_jax.images.metadata import Metadata, read_metadata, read_tiff_metadata
+from hypernet_jax.images.opening import open_header, told_of
+from hypernet_jax.images.orientation import upright
+from hypernet_jax.images.pfm import is_pfm, read_pfm
+from hypernet_jax.images.tiff_reading import is_tiff, read_tiff
 
-__all__ = ["DEFAULT_LIMIT", "Photograph", "read_photograph"]
+__all__ = ["DEFAULT_LIMIT", "Photograph", "read_image", "read_photograph"]
 
 # Texts and profiles that Pillow takes for attacks by their size, when they are only large.
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
@@ -310,3 +310,22 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
                 if isinstance(error, UserError) or not isinstance(picture, TiffImageFile):
                     raise
                 return _read_by_tifffile(path, limit)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads the pixels of an image file in 8 bits, as training and figures take them.
+
+    Args:
+      path: as of `read_photograph`.
+
+    Returns:
+      uint8 (H, W, 3), or (H, W, 1) for grey. Transparency is dropped.
+
+    Raises:
+      UserError: as `read_photograph`.
+    """
+    pixels = read_photograph(path).pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    share = pixels / np.float32(65535.0 if pixels.dtype == np.uint16 else 1.0)
+    return np.round(np.float32(255.0) * share).astype(np.uint8)

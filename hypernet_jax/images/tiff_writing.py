@@ -6,10 +6,10 @@ import struct
 
 import numpy as np
 
-from hypernet_jax.restoration import exif
-from hypernet_jax.restoration.metadata import IPTC, Metadata, tiff_dpi
-from hypernet_jax.restoration.png_writing import joined_samples
-from hypernet_jax.restoration.reading import Photograph
+from hypernet_jax.images import exif
+from hypernet_jax.images.metadata import IPTC, Metadata, tiff_dpi
+from hypernet_jax.images.png_writing import joined_samples
+from hypernet_jax.images.reading import Photograph
 
 __all__ = ["encode_tiff"]
 

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.restoration import exif
-from hypernet_jax.restoration.colour import profile_misfit
-from hypernet_jax.restoration.metadata import Metadata
-from hypernet_jax.restoration.pfm import encode_pfm
-from hypernet_jax.restoration.png_writing import encode_png, joined_samples
-from hypernet_jax.restoration.reading import Photograph
-from hypernet_jax.restoration.tiff_writing import encode_tiff
+from hypernet_jax.images import exif
+from hypernet_jax.images.colour import profile_misfit
+from hypernet_jax.images.metadata import Metadata
+from hypernet_jax.images.pfm import encode_pfm
+from hypernet_jax.images.png_writing import encode_png, joined_samples
+from hypernet_jax.images.reading import Photograph
+from hypernet_jax.images.tiff_writing import encode_tiff
 
 __all__ = ["FORMATS", "Encoding", "format_of", "is_writable", "suffix_of"]
 

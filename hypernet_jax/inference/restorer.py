@@ -15,14 +15,11 @@ import numpy as np
 
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.levels import Level, LevelSpace
-from hypernet_jax.model import Model, make_model, model_config
-from hypernet_jax.networks import spec_of
-from hypernet_jax.restoration.backends import make_backend
-from hypernet_jax.restoration.ensemble import ApplyTiles, mean_of_views
-from hypernet_jax.restoration.memory import bytes_per_pixel
-from hypernet_jax.restoration.sources import Source, unit_of
-from hypernet_jax.restoration.tiles import (
+from hypernet_jax.inference.backends import make_backend
+from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
+from hypernet_jax.inference.memory import bytes_per_pixel
+from hypernet_jax.inference.sources import Source, unit_of
+from hypernet_jax.inference.tiles import (
     SMALLEST_ALONE,
     Span,
     Tile,
@@ -34,6 +31,9 @@ from hypernet_jax.restoration.tiles import (
     smallest_side,
     tiles,
 )
+from hypernet_jax.levels import Level, LevelSpace
+from hypernet_jax.model import Model, make_model, model_config
+from hypernet_jax.networks import spec_of
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 

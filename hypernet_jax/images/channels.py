@@ -1,0 +1,20 @@
+"""Grey from colour, and colour from grey."""
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["luminance", "to_colours"]
+
+
+def luminance(image) -> np.ndarray:
+    """The image without its colour, 0 to 255 (BT.601): uint8 (H, W, 3) -> (H, W, 1)."""
+    return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
+    """Makes (H, W, C) grey (its luminance) or RGB; uint8."""
+    if image.shape[-1] == colours:
+        return image
+    if colours == 1:
+        return luminance(image)
+    return np.repeat(image, 3, axis=-1)

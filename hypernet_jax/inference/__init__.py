@@ -1,0 +1,1 @@
+"""Arrays in, restored arrays out: backends, tiles, memory, self-ensemble."""

@@ -1,0 +1,1 @@
+"""Restoring image files and folders of them."""

@@ -1,1 +1,0 @@
-"""Restoring people's images: arrays and files."""

@@ -1,0 +1,52 @@
+"""A backend is an object: whatever computes the networks, the restorer's results are the same."""
+
+import jax
+import numpy as np
+import pytest
+
+from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax.inference import backends
+from hypernet_jax.inference.backends import register_backend
+
+from .test_restoration import tiny_config, tiny_theta
+
+
+class Interpreted:
+    """JAX without compiling: each tile alone, in its own size."""
+
+    name = "interpreted"
+    most_at_once = 2
+    memory_factor = 1.0
+    any_size = True
+
+    def __init__(self, model, params):
+        self._model, self._params = model, params
+
+    def prepare(self, level):
+        params = self._params(level)
+
+        def network(inputs, valid):
+            restored = np.zeros(inputs.shape, np.float32)
+            for tile, (height, width), made in zip(inputs, valid, restored, strict=True):
+                with jax.disable_jit():
+                    made[:height, :width] = self._model.apply(params, tile[None, :height, :width])[
+                        0
+                    ]
+            return restored
+
+        return network
+
+
+def test_a_backend_of_ones_own(photograph, monkeypatch):
+    monkeypatch.setattr(backends, "_BACKENDS", dict(backends._BACKENDS))
+    register_backend("interpreted", Interpreted)
+    parts = make_model(tiny_config()), tiny_theta(tiny_config())
+    own, xla = (Restorer(*parts, backend=name, memory=2) for name in ("interpreted", "jax"))
+    assert own.backend.name == "interpreted"
+    image = photograph[:120, :333]
+    difference = own.restore(image, level=25).astype(int) - xla.restore(image, level=25)
+    assert np.abs(difference).max() <= 1
+    with pytest.raises(UserError, match="a backend 'interpreted' already"):
+        register_backend("interpreted", Interpreted)
+    with pytest.raises(UserError, match="choose one of auto, jax, onnxruntime, interpreted"):
+        Restorer(*parts, backend="abacus")
