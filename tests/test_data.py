@@ -1,6 +1,7 @@
 """From a folder of photographs to training batches."""
 
 import collections
+import dataclasses
 import os
 import shutil
 
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
+from hypernet_jax.data.augmentation import change_colours
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
-from hypernet_jax.data.pipeline import make_pipeline
+from hypernet_jax.data.pipeline import Crops, balanced, make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
     default_dataset,
+    folders_of,
     open_split,
     prepare_dataset,
 )
@@ -41,8 +44,11 @@ def folder(tmp_path, photographs):
 
 
 def pipeline(source, **options):
-    defaults = {"seed": 3, "crops": 2, "crop_size": 24, "colours": 3, "sampler": SAMPLER}
-    return make_pipeline(source, **(defaults | options))
+    names = [field.name for field in dataclasses.fields(Crops) if field.name in options]
+    cut = Crops(**({"size": 24} | {name: options.pop(name) for name in names}))
+    return make_pipeline(
+        source, **({"seed": 3, "crops": 2, "cut": cut, "sampler": SAMPLER} | options)
+    )
 
 
 def take(iterator, count):
@@ -209,6 +215,62 @@ def test_batches_do_not_hang_on_threads(default_data):
     assert (other["clean"] != take(pipeline(source), 1)[0]["clean"]).any()
 
 
+def test_other_colours(default_data, photograph):
+    rng = np.random.default_rng(0)
+    shown = [change_colours(rng, photograph[:64, :64]) for _ in range(40)]
+    assert all(one.dtype == np.uint8 and one.shape == (64, 64, 3) for one in shown)
+    # Nothing is exposed beyond white, and what is bright stays brighter than what is dark.
+    assert np.mean([(one == 255).mean() for one in shown]) < 0.05
+    green = photograph[:64, :64, 1].ravel()
+    related = [abs(np.corrcoef(green, one.mean(-1).ravel())[0, 1]) for one in shown]
+    assert min(related) > 0.8
+    order = {tuple(np.argsort(one.mean((0, 1)))) for one in shown}
+    assert len(order) > 3
+    clean = take(pipeline(open_split(default_data, "train"), recoloured=0.5, crops=40), 1)[0]
+    plain = take(pipeline(open_split(default_data, "train"), crops=40), 1)[0]
+    changed = (clean["clean"] != plain["clean"]).any((1, 2, 3)).mean()
+    assert 0.3 < changed < 0.7
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8), st.floats(0.01, 1.0))
+def test_large_folders_give_no_more_than_their_share(counts, largest):
+    shares = np.array(balanced(counts, largest))
+    assert shares.sum() == pytest.approx(1.0)
+    allowed = max(largest, 1 / len(counts))
+    assert shares.max() <= allowed + 1e-6
+    below = shares < allowed - 1e-6
+    if below.any():  # in proportion
+        ratios = shares[below] / np.array(counts)[below]
+        assert ratios.max() == pytest.approx(ratios.min())
+        assert ratios.min() >= 1 / np.sum(counts) - 1e-9
+
+
+def test_folders_are_balanced(tmp_path):
+    rng = np.random.default_rng(0)
+    for index, (name, count) in enumerate({"large": 18, "small": 3, "other": 3}.items()):
+        for number in range(count):
+            path = tmp_path / "photos" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = rng.integers(0, 8, (96, 96, 3)) + 80 * index
+            Image.fromarray(image.astype(np.uint8)).save(path)
+    prepare_dataset(tmp_path / "photos", tmp_path / "ds", held_out=0, progress=False)
+    groups = folders_of(tmp_path / "ds")
+    source = open_split(tmp_path / "ds", "train")
+    for group, record in zip(groups, source, strict=True):
+        assert record["image"].mean() // 80 == ["large", "small", "other"].index(group)
+    options = {"largest_share": 0.4, "groups": groups, "crops": 200}
+    batch = take(pipeline(source, **options), 1)[0]
+    seen = np.bincount(batch["clean"].mean((1, 2, 3)).astype(int) // 80, minlength=3) / 200
+    np.testing.assert_allclose(seen, [0.4, 0.3, 0.3], atol=0.02)
+    resumed = pipeline(source, **options)
+    resumed.set_state(pipeline(source, **options).get_state())
+    assert_same(take(resumed, 1), [batch])
+    (tmp_path / "ds" / "sub_images.json").write_text('{"smallest_side": 96}')
+    with pytest.raises(UserError, match="largest_share=1"):
+        folders_of(tmp_path / "ds")
+
+
 def test_batches_go_on_where_they_stopped(default_data):
     source = open_split(default_data, "train")
     whole = take(pipeline(source), 7)
@@ -235,7 +297,7 @@ def test_batch_contents(default_data):
 def test_a_share_of_the_crops_loses_its_colour(default_data):
     def clean(**options):
         source = open_split(default_data, "train")
-        (batch,) = take(pipeline(source, crops=50, crop_size=16, **options), 1)
+        (batch,) = take(pipeline(source, crops=50, size=16, **options), 1)
         return batch["clean"]
 
     def without_colour(crops):
@@ -388,4 +450,4 @@ def test_own_crops(default_data):
 def test_a_crop_larger_than_the_sub_images_is_told(default_data):
     source = open_split(default_data, "train")
     with pytest.raises(UserError, match="crop_size=999"):
-        next(pipeline(source, crop_size=999))
+        next(pipeline(source, size=999))

@@ -4,50 +4,66 @@ Every random choice depends on the seed and on the position in the stream, never
 on a thread, so the number of threads does not change what is seen.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import grain
 import jax
 import numpy as np
 
+from hypernet_jax.data.augmentation import (
+    change_colours,
+    random_crop,
+    random_view,
+    without_colour,
+)
 from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.degradations import Chain, degrade_example, example_key
 from hypernet_jax.errors import UserError
-from hypernet_jax.images.channels import luminance, to_colours
+from hypernet_jax.images.channels import to_colours
 from hypernet_jax.levels import LevelSpace
 
-__all__ = ["make_pipeline"]
+__all__ = ["Crops", "balanced", "make_pipeline"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Crops:
+    """What is cut from the photographs.
+
+    Attributes:
+      size: side of a crop.
+      colours: channels, 3, or 1 for grey.
+      grey: share of the crops that lose their colour, if `colours` is 3.
+      recoloured: share of the crops that get other colours (`change_colours`).
+    """
+
+    size: int
+    colours: int = 3
+    grey: float = 0.0
+    recoloured: float = 0.0
 
 
 class _RandomCrop(grain.transforms.RandomMap):
-    """A random crop, flipped and transposed at random: the eight symmetries of the square.
+    """A random crop in a random view."""
 
-    A share `grey` of the crops in colour loses it.
-    """
-
-    def __init__(self, size: int, colours: int, grey: float):
-        self._size, self._colours, self._grey = size, colours, grey
+    def __init__(self, crops: Crops):
+        self._crops = crops
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
-        image, size = element["image"], self._size
-        if min(image.shape[:2]) < size:
+        image, crops = element["image"], self._crops
+        if min(image.shape[:2]) < crops.size:
             raise UserError(
                 f"A stored sub-image is {image.shape[1]}x{image.shape[0]} pixels, smaller than "
-                f"config.data.crop_size={size}; lower it or prepare the dataset again."
+                f"config.data.crop_size={crops.size}; lower it or prepare the dataset again."
             )
-        top = rng.integers(image.shape[0] - size + 1)
-        left = rng.integers(image.shape[1] - size + 1)
-        crop = image[top : top + size, left : left + size]
-        if rng.random() < 0.5:
-            crop = crop[::-1]
-        if rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        if rng.random() < 0.5:
-            crop = crop.transpose(1, 0, 2)
-        crop = to_colours(np.ascontiguousarray(crop), self._colours)
-        # Nothing is drawn where nothing is asked: earlier runs go on with the same crops.
-        if self._grey and self._colours == 3 and rng.random() < self._grey:
-            crop = np.repeat(luminance(crop), 3, axis=-1)
+        crop = random_view(rng, random_crop(rng, image, crops.size))
+        # Nothing is drawn that nothing asks for.
+        if crops.recoloured and crop.shape[-1] == 3 and rng.random() < crops.recoloured:
+            crop = change_colours(rng, crop)
+        crop = to_colours(crop, crops.colours)
+        if crops.grey and crops.colours == 3 and rng.random() < crops.grey:
+            crop = without_colour(crop)
         return crop
 
 
@@ -114,15 +130,57 @@ class _Degrade(grain.transforms.Map):
         return {**element, "degraded": np.asarray(degraded).astype(dtype)}
 
 
+def _records(source, seed: int, largest_share: float, groups: Sequence[str]):
+    """All records in a random order, again and again; of large groups fewer than they have."""
+    if largest_share >= 1.0 or len(set(groups)) < 2:
+        return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    shares = balanced([len(each) for each in members.values()], largest_share)
+    parts = [
+        grain.MapDataset.source(_Part(source, each)).seed(seed + number).shuffle().repeat()
+        for number, each in enumerate(members.values())
+    ]
+    return grain.MapDataset.mix(parts, weights=shares).seed(seed)
+
+
+class _Part:
+    """Some records of a source."""
+
+    def __init__(self, source, indices: Sequence[int]):
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int):
+        return self._source[self._indices[index]]
+
+
+def balanced(counts: Sequence[int], largest: float) -> list[float]:
+    """Shares in proportion to counts, none above `largest`; equal ones where that cannot be.
+
+    What the large ones may not have the others get, in proportion again.
+    """
+    shares = np.asarray(counts, float) / np.sum(counts)
+    largest = max(largest, 1.0 / len(counts))
+    while np.any(shares > largest + 1e-9):
+        full = shares >= largest
+        shares[full] = largest
+        shares[~full] *= (1.0 - largest * full.sum()) / shares[~full].sum()
+    return shares.tolist()
+
+
 def make_pipeline(
     source,
     *,
     seed: int,
     crops: int,
-    crop_size: int,
-    colours: int,
+    cut: Crops,
     sampler: LevelSampler,
-    grey: float = 0.0,
+    largest_share: float = 1.0,
+    groups: Sequence[str] = (),
     degradation: tuple[Chain, LevelSpace] | None = None,
     threads: int = 2,
     process: int = 0,
@@ -134,10 +192,10 @@ def make_pipeline(
       source: random access to {"image": uint8 (H, W, 3)} records.
       seed: decides everything.
       crops: clean crops per step and level (in this process).
-      crop_size: side of a crop.
-      colours: 3, or 1 to convert to grey.
+      cut: what they are.
       sampler: draws the levels of a step.
-      grey: share of the crops that are made grey, if `colours` is 3.
+      largest_share: no group of records gives more of the crops; see `balanced`.
+      groups: of each record, its group; none: all records are alike.
       degradation: a chain for the host, and the space of its levels; None if the device does it.
       threads: reading threads; no effect on what is read.
       process, processes: this process' share; no record is seen twice in an epoch.
@@ -149,11 +207,8 @@ def make_pipeline(
       a first axis of K too.
     """
     dataset = (
-        grain.MapDataset.source(source)
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(_RandomCrop(crop_size, colours, grey))
+        _records(source, seed, largest_share, groups)
+        .random_map(_RandomCrop(cut))
         .map_with_index(_with_id)[process::processes]
         .batch(crops * (sampler.levels if sampler.form.own_crops else 1), drop_remainder=True)
         .random_map(_AddLevels(sampler, process=process, processes=processes))

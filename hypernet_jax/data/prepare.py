@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
@@ -20,6 +21,7 @@ __all__ = [
     "damaged_dataset",
     "default_dataset",
     "fingerprint",
+    "folders_of",
     "has_split",
     "open_split",
     "prepare_dataset",
@@ -120,7 +122,7 @@ def prepare_dataset(
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
         counts = {name: split.num_examples for name, split in builder.info.splits.items()}
-        about = {"smallest_side": builder.smallest_side}
+        about = {"smallest_side": builder.smallest_side, "folders": _folders(builder)}
         (Path(builder.data_path) / _ABOUT).write_text(json.dumps(about))
         replaced = working / "replaced"
         try:
@@ -174,6 +176,36 @@ def check_crop_size(dataset: str | Path, crop_size: int) -> None:
             f"config.data.crop_size is {crop_size}; lower that, or prepare the dataset again "
             f"with --minimum {crop_size} and a --size no smaller."
         )
+
+
+def _folders(builder) -> dict[str, Any]:
+    """The folder that each record of the split "train" is from, as {"names", "of_record"}."""
+    import tensorflow_datasets as tfds
+
+    names = builder.as_data_source(split="train", decoders={"image": tfds.decode.SkipDecoding()})
+    folders = [str(PurePosixPath(_text(record["photograph"])).parent) for record in names]
+    known = sorted(set(folders))
+    return {"names": known, "of_record": [known.index(folder) for folder in folders]}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def folders_of(dataset: str | Path) -> list[str]:
+    """The folder, below the one that was prepared, that each record of the split "train" is from.
+
+    Raises:
+      UserError: if the dataset does not say.
+    """
+    try:
+        folders = json.loads((Path(dataset) / _ABOUT).read_text())["folders"]
+        return [folders["names"][index] for index in folders["of_record"]]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        raise UserError(
+            f"The dataset {dataset} does not say which folders its photographs are from; prepare "
+            "it again, or set config.data.largest_share=1."
+        ) from None
 
 
 def has_split(dataset: str | Path, split: str) -> bool:

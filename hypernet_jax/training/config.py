@@ -38,6 +38,8 @@ _RANGES = {
     "levels.whole": (0.0, 1.0),
     "levels.absent": (0.0, 1.0),
     "data.grey": (0.0, 1.0),
+    "data.recoloured": (0.0, 1.0),
+    "data.largest_share": (1e-3, 1.0),
     "data.cache_gib": (0.0, 2.0**20),
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),

@@ -14,11 +14,12 @@ import tqdm
 from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
-from hypernet_jax.data.pipeline import make_pipeline
+from hypernet_jax.data.pipeline import Crops, make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
     default_dataset,
     fingerprint,
+    folders_of,
     has_split,
     open_split,
 )
@@ -65,10 +66,15 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
         CachedImages(source, capacity=int(config.data.cache_gib * 2**30), name=dataset),
         seed=config.seed,
         crops=config.data.crops // jax.process_count(),
-        crop_size=config.data.crop_size,
-        colours=model.colours,
+        cut=Crops(
+            size=config.data.crop_size,
+            colours=model.colours,
+            grey=config.data.grey,
+            recoloured=config.data.recoloured,
+        ),
         sampler=sampler,
-        grey=config.data.grey,
+        largest_share=config.data.largest_share,
+        groups=folders_of(dataset) if config.data.largest_share < 1.0 else (),
         degradation=None if chain.traceable else (chain, model.task.space),
         threads=config.data.threads,
         process=jax.process_index(),

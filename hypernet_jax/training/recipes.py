@@ -95,6 +95,11 @@ def _base() -> ConfigDict:
                 # Share of the crops that a colour network sees in grey, degraded as a grey image:
                 # without it the network takes grey noise for texture. Published: 0.
                 "grey": 0.15,
+                # Share of the crops that get other colours: permuted channels, saturation, white
+                # balance, exposure, gamma.
+                "recoloured": 0.0,
+                # No folder of the photographs gives more than this share of the crops.
+                "largest_share": 1.0,
                 "threads": 4,
                 "cache_gib": 2.0,  # of decoded sub-images that each process keeps in memory
             },
