@@ -14,6 +14,7 @@ as well. Last line: JSON with `ratio_to_plain` of the default form at K = 4.
 import argparse
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -52,6 +53,16 @@ def adaptive(model: Model, images, count: int):
     )
 
 
+def feature_maps(model: Model, params, images) -> int:
+    """Numbers that the convolutions of a plain network make."""
+
+    def made(params, images):
+        applied = {"capture_intermediates": lambda module, _: isinstance(module, nn.Conv)}
+        return model.network.apply({"params": params}, images, **applied)[1]
+
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(made, params, images)))
+
+
 def with_lax_convolution(make):
     """Runs `make` and what it returns while networks use lax's own convolution."""
 
@@ -70,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=16, help="images per step, all levels")
     parser.add_argument("--crop-size", type=int, default=64)
+    parser.add_argument("--network", choices=("residual", "unet"), default="residual")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
@@ -79,15 +91,11 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    shape = {"channels": args.channels, "blocks": args.blocks, "light_tail": True}
     config = {
         "task": "denoise",
         "normalisation": "per_hundred",
-        "network": {
-            "name": "residual",
-            "channels": args.channels,
-            "blocks": args.blocks,
-            "light_tail": True,
-        },
+        "network": {"name": args.network} | (shape if args.network == "residual" else {}),
         "features": {"name": "affine"},
         "generated": "",
     }
@@ -101,10 +109,9 @@ def main() -> None:
     images = jax.random.uniform(jax.random.key(2), (args.crops, args.crop_size, args.crop_size, 3))
     forward_macs = macs(jax.jit(full.apply), params, images)
     ceiling, bandwidth = matmul_gflops(dtype=args.dtype), bandwidth_gbs()
-    # Each feature map of the body is written and read forward, and twice each backward.
-    maps = (2 * args.blocks + 2) * args.channels / 4
+    # Each feature map is written and read forward, and twice each backward.
     width = 2 if args.dtype == "bfloat16" else 4
-    moved = 6 * width * maps * args.crops * args.crop_size**2
+    moved = 6 * width * feature_maps(unrolled, params, images)
 
     plain_forward, plain_step = plain(unrolled, images)
     rows, ratios, steps = [], {}, {}

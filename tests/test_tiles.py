@@ -49,7 +49,9 @@ def whole(model, params, image):
 )
 def test_tiles_equal_the_whole_image(task, backend, photograph):
     model, theta = shipped(task)
-    restorer = Restorer(model, theta, memory=SMALL, backend=backend)
+    # ONNX Runtime needs twice as much for the same tiles.
+    memory = SMALL if backend == "jax" else 2 * SMALL
+    restorer = Restorer(model, theta, memory=memory, backend=backend)
     # A level that is exact in single precision, as levels are kept.
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
@@ -94,9 +96,10 @@ def test_batches_are_computed_beside_each_other(photograph):
 
 def test_a_flat_gradient_has_no_seam():
     model, theta = shipped("denoise")
-    ramp = np.linspace(0.2, 0.8, 600, dtype=np.float32)
-    image = np.broadcast_to((ramp[:, None] + ramp[None]) / 2, (600, 600))[..., None].repeat(3, -1)
-    tiled = Restorer(model, theta, memory=SMALL).apply(image[None], level=40)[0]
+    ramp = np.linspace(0.2, 0.6, 400, dtype=np.float32)
+    image = np.broadcast_to((ramp[:, None] + ramp[None]) / 2, (400, 400))[..., None].repeat(3, -1)
+    restorer = Restorer(model, theta, memory=SMALL, backend="jax")
+    tiled = restorer.apply(image[None], level=40)[0]
     expected = whole(model, model.generate(theta, 40.0), image)
     np.testing.assert_allclose(tiled, expected, atol=1e-6, rtol=0)
     inside = tiled[60:-60, 60:-60]

@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import Restorer
+from hypernet_jax import BLUR_SIGMA, Restorer, make_model, save_weights
 from hypernet_jax.inference.sources import Source
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
+from .test_unet import config_of, theta_of
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver.support.ui import Select, WebDriverWait
+
+UNET = "unet.safetensors"
 
 needs_tools = pytest.mark.skipif(
     None in map(shutil.which, ("chromium", "chromedriver", "npm")),
@@ -49,9 +52,14 @@ class Server(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The assembled page's folder."""
-    folder = tmp_path_factory.mktemp("web") / "page"
+    scratch = tmp_path_factory.mktemp("web")
+    folder, unet = scratch / "page", scratch / UNET
+    # Three shipped networks, and one of another architecture.
+    config = config_of() | {"task": "deblur", "normalisation": BLUR_SIGMA.normalisation}
+    save_weights(unet, theta_of(make_model(config)), config)
+    weights = ["denoise", "dejpeg", "sr", unet]
     process = subprocess.run(
-        [sys.executable, REPOSITORY / "web/assemble.py", "-o", folder],
+        [sys.executable, REPOSITORY / "web/assemble.py", "-o", folder, "--weights", *weights],
         capture_output=True,
         text=True,
         check=False,
@@ -117,7 +125,7 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
         browser.find_element("id", "example").click()
         wait(browser)
         photograph = np.asarray(Image.open(page / model["example"]))
-        live = Restorer.from_pretrained(task)
+        live = Restorer.from_pretrained(page.parent / UNET if task == "deblur" else task)
         expected = live.restore(photograph, level=model["level"])
         largest, share = differs(pixels(browser, "after"), expected)
         assert largest <= 1 and share < 0.01

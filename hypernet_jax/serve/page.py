@@ -1,11 +1,16 @@
 """The page itself, in gradio: components, and what happens when they are touched."""
 
+import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import write_atomically
 from hypernet_jax.serve.studio import OVERVIEW_SIDE, Studio
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
@@ -50,6 +55,7 @@ class _Handlers:
         try:
             part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
             pair = self.studio.compare(path, task, level, part)
+            pair = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
             return pair, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _told(error, path)
@@ -102,6 +108,21 @@ class _Handlers:
     def example(self, task):
         """The example's file."""
         return str(self.studio.example(self.folder / "examples", task))
+
+
+def _file_of(pixels: np.ndarray, folder: Path) -> str:
+    """A PNG file of the pixels, named after them: what was not turned is not written again."""
+    name = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+    path = folder / f"{name}-{pixels.shape[1]}x{pixels.shape[0]}.png"
+    if path.exists():
+        path.touch()
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        # It is looked at once, on this machine or near it: time counts, not size.
+        Image.fromarray(pixels).save(content, "PNG", compress_level=1)
+        write_atomically(path, content.getvalue(), overwrite=True)
+    return str(path)
 
 
 def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
