@@ -4,7 +4,7 @@
 
 All compute the network that the shipped weights generate for one level, from the
 same 8-bit image to the same 8-bit result, in turns. The slider's line is a window of
-300x300 pixels before and after, at a level that changes every time, PNG files included.
+300x300 pixels, at a level that changes every time, PNG file included.
 Needs torch, onnx and onnxruntime beside the package; those that are missing are left out.
 """
 
@@ -57,7 +57,7 @@ def _torch_contender(network, params, image):
 
 def _onnx_contender(restorer, level, image):
     """The whole image through one session, without tiles."""
-    network = restorer.backend.prepare(np.float32(level))
+    network = restorer.backend.prepare(restorer.space.parse(level))
     size = np.array([image.shape[:2]])
 
     def run():
@@ -72,9 +72,9 @@ def _slider(restorer, photograph):
     part = np.s_[50:350, 150:450]
 
     def run():
-        after = restorer.restore(photograph, level=next(levels), window=part)
-        for pixels in (photograph[part], after):
-            Image.fromarray(pixels).save(io.BytesIO(), "PNG")
+        after = restorer.restore(photograph, level=next(levels), window=part, margin=16)
+        # What was there before is written once.
+        Image.fromarray(after).save(io.BytesIO(), "PNG", compress_level=1)
 
     return run
 

@@ -59,7 +59,7 @@ def worker(args) -> None:
         {
             "clean": np.random.default_rng(0).integers(0, 256, (share, 64, 64, 3), np.uint8),
             "ids": np.arange(share, dtype=np.int32),
-            "levels": np.float32([10, 30, 60, 90]),
+            "levels": np.float32([[10], [30], [60], [90]]),
         },
     )
     times = []

@@ -132,3 +132,17 @@ def test_a_task_of_ones_own_is_not_taken_for_a_shipped_one():
     own = dataclasses.replace(TASKS["denoise"], estimate=None)
     assert pickle.loads(pickle.dumps(own)) == own
     assert pickle.loads(pickle.dumps(TASKS["denoise"])) == TASKS["denoise"]
+
+
+def test_a_margin_trades_exactness_at_the_edges_of_tiles_for_time(photograph):
+    window = np.s_[40:60, 50:90]
+    exact = RESTORER.restore(photograph, level=25, window=window)
+    for margin in (RESTORER.model.network.spec.reach, 1000, None):
+        same = RESTORER.restore(photograph, level=25, window=window, margin=margin)
+        np.testing.assert_array_equal(same, exact)
+    quick = RESTORER.restore(photograph, level=25, window=window, margin=0).astype(int)
+    np.testing.assert_array_equal(quick[6:-6, 6:-6], exact[6:-6, 6:-6])
+    assert (quick != exact).any()
+    for margin in (-1, 2.5, "wide", True):
+        with pytest.raises(UserError, match="The margin"):
+            RESTORER.restore(photograph, level=25, margin=margin)

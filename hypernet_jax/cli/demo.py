@@ -37,9 +37,10 @@ def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
     plan = {}
     for name in shipped_tasks():
         space = TASKS[name].space
-        plan[name] = [space.parse(level) for level in TASKS[name].demo_levels]
         if name in chosen:
             plan[name] = space.parse_list(chosen[name])
+        else:
+            plan[name] = [space.parse(level) for level in TASKS[name].demo_levels]
     folder = ensure_folder(output)
     for name in plan:
         check_output(folder / f"{name}.png", overwrite=overwrite)

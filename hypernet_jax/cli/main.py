@@ -132,8 +132,8 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     work = restore.add_argument_group("resources")
     work.add_argument("--jobs", type=int, default=2, help="files at a time (default 2)")
     work.add_argument(
-        "--memory", type=float, default=512.0, metavar="MB",
-        help="what the network may work in, beside the images themselves (default 512)",
+        "--memory", type=float, default=640.0, metavar="MB",
+        help="what the network may work in, beside the images themselves (default 640)",
     )  # fmt: skip
     work.add_argument(
         "--backend",

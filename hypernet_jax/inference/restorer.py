@@ -42,7 +42,7 @@ __all__ = ["DEFAULT_MEMORY", "Restorer"]
 # Generated networks that are kept; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
 # Megabytes that the network may work in.
-DEFAULT_MEMORY = 512.0
+DEFAULT_MEMORY = 640.0
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 
@@ -220,7 +220,9 @@ class Restorer:
             )
         output = np.empty(images.shape, np.float32)
         whole = (slice(0, images.shape[1]), slice(0, images.shape[2]))
-        for kept, channels, restored, _ in self._restored_tiles(Source(images), level, whole):
+        for kept, channels, restored, _ in self._restored_tiles(
+            Source(images), level, whole, self._halo
+        ):
             output[kept][..., channels] = restored
         return output
 
@@ -232,6 +234,7 @@ class Restorer:
         level: Any,
         blend: float = 1.0,
         window: Window | None = None,
+        margin: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Restores one image, or several of one size.
@@ -245,6 +248,8 @@ class Restorer:
             the input (for super-resolution, its bicubic enlargement).
           window: rows and columns of the result to make, two slices without a step; the
             pixels are those that the whole result has there.
+          margin: how many pixels around a tile are looked at; as many as the network sees if
+            None. Fewer make a preview sooner, whose pixels near the edge of a tile may differ.
           progress: called with the number of pixels done and of all pixels.
 
         Returns:
@@ -271,8 +276,9 @@ class Restorer:
         shape = (len(source.images), top.stop - top.start, left.stop - left.start)
         output = np.empty((*shape, source.images.shape[-1]), image.dtype)
         channels, done = output.shape[-1], 0
+        halo = self._halo if margin is None else _checked_margin(margin, self._halo)
         for (n, rows, columns), part, restored, given in self._restored_tiles(
-            source, level, (top, left)
+            source, level, (top, left), halo
         ):
             restored = np.clip(restored, 0.0, 1.0)
             if blend < 1.0:
@@ -290,19 +296,21 @@ class Restorer:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
 
-    def _plan(self, size: tuple[int, int], window: Window) -> tuple[list[Span], list[Span]]:
+    def _plan(
+        self, size: tuple[int, int], window: Window, halo: int
+    ) -> tuple[list[Span], list[Span]]:
         """The tiles of both axes."""
         plans = []
         for length, part in zip(size, window, strict=True):
             place, largest, sides = (part.start, part.stop), self._largest, None
             if self.backend.any_size:
                 # Bounded by their area instead: one side may be long where the other is short.
-                sides = even_sides(place, halo=self._halo, multiple=self._multiple)
+                sides = even_sides(place, halo=halo, multiple=self._multiple)
                 largest = max(sides)
             plans.append(
                 axis_plans(
                     length, place,
-                    halo=self._halo, multiple=self._multiple, largest=largest, sides=sides,
+                    halo=halo, multiple=self._multiple, largest=largest, sides=sides,
                 )
             )  # fmt: skip
         return cheapest_plan(
@@ -316,12 +324,12 @@ class Restorer:
         return Source(images, self.model.task.factor(level))
 
     def _restored_tiles(
-        self, source: Source, level: Level, window: Window
+        self, source: Source, level: Level, window: Window, halo: int
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
         network = self._network(level)
         height, width = source.size
-        rows, columns = self._plan((height, width), window)
+        rows, columns = self._plan((height, width), window, halo)
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1
@@ -404,6 +412,14 @@ def _as_array(image) -> np.ndarray:
     if image.dtype.kind not in "uif":
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
     return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _checked_margin(margin, halo: int) -> int:
+    if isinstance(margin, (bool, np.bool_)) or not isinstance(margin, (int, np.integer)):
+        raise UserError(f"The margin {margin!r} is not a whole number.")
+    if margin < 0:
+        raise UserError(f"The margin {margin} is negative; give 0 or more, or None.")
+    return min(int(margin), halo)
 
 
 def _is_place(value) -> bool:

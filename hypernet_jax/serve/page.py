@@ -55,8 +55,8 @@ class _Handlers:
         try:
             part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
             pair = self.studio.compare(path, task, level, part)
-            pair = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
-            return pair, self.studio.overview(path, task, level, part), ""
+            files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
+            return files, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _told(error, path)
 

@@ -28,6 +28,10 @@ OVERVIEW_SIDE = 560
 # Decoded photographs that are kept: turning the slider must not decode again.
 _KEPT = 4
 
+# Pixels around the window that are looked at: of what lies farther away a network sees little, and
+# time counts.
+_MARGIN = 16
+
 Part = tuple[slice, slice]
 
 
@@ -91,11 +95,17 @@ class Studio:
     def compare(
         self, path: str | Path, task: str, level: float, part: Part
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A window before and after, uint8 (h, w, 3): the pixels of the whole result there."""
+        """A window before and after, uint8 (h, w, 3).
+
+        The pixels of the whole result there, or within a grey level of them near the edge.
+        """
         photograph = self.photograph(path)
         entry = get_task(task)
         before = before_pixels(entry, photograph.pixels, entry.space.parse(level), part)
-        after = shown(self.restorer(task).restore(photograph.pixels, level=level, window=part))
+        after = self.restorer(task).restore(
+            photograph.pixels, level=level, window=part, margin=_MARGIN
+        )
+        after = shown(after)
         return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
 
     def overview(self, path: str | Path, task: str, level: float, part: Part) -> np.ndarray:
