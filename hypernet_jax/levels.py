@@ -25,6 +25,7 @@ from hypernet_jax.normalisation import NORMALISATIONS
 __all__ = [
     "AUTO",
     "BLUR_SIGMA",
+    "CAMERA_NOISE",
     "JPEG_QUALITY",
     "NOISE_SIGMA",
     "SCALE_FACTOR",
@@ -419,5 +420,8 @@ JPEG_QUALITY = LevelAxis(
 )
 SCALE_FACTOR = LevelAxis(
     "scale", "scale factor", "enlargement per side", 1.0, 8.0, 1.0, "scale_loss", step=0.1
+)
+CAMERA_NOISE = LevelAxis(
+    "noise", "noise", "8-bit grey levels at mid-grey", 0.0, 75.0, 0.0, "per_hundred", step=0.5
 )
 BLUR_SIGMA = LevelAxis("blur", "blur sigma", "pixels", 0.0, 4.0, 0.0, "blur_loss", step=0.1)

@@ -15,16 +15,20 @@ import numpy as np
 from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
 from hypernet_jax.degradations import (
     BLUR,
+    CAMERA_JPEG,
     DOWN_UP,
     JPEG,
     NOISE,
+    PHOTO_NOISE,
     QUANTISE,
+    SENSOR_NOISE,
     Chain,
 )
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
 from hypernet_jax.levels import (
     BLUR_SIGMA,
+    CAMERA_NOISE,
     JPEG_QUALITY,
     NOISE_SIGMA,
     SCALE_FACTOR,
@@ -254,6 +258,36 @@ TASKS = {
             levels=(0.5, 1, 2, 3, 4),
             demo_levels=(1, 2, 3),
             starting_level=2.0,
+        ),
+        Task(
+            name="photo",
+            title="Photographs as they are",
+            space=LevelSpace.of(CAMERA_NOISE, JPEG_QUALITY, BLUR_SIGMA),
+            degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, CAMERA_JPEG),
+            protocols={
+                "camera": Protocol(
+                    "blur, camera noise, 8 bits, JPEG 4:2:0; RGB",
+                    Chain(BLUR, SENSOR_NOISE, QUANTISE, CAMERA_JPEG),
+                ),
+                "white": Protocol(
+                    "blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB",
+                    Chain(BLUR, QUANTISE, NOISE, QUANTISE, CAMERA_JPEG),
+                ),
+            },
+            levels=(
+                {"noise": 5},
+                {"noise": 15},
+                {"noise": 30},
+                {"jpeg": 30},
+                {"blur": 1},
+                {"noise": 10, "jpeg": 60, "blur": 0.7},
+            ),
+            demo_levels=(
+                {"noise": 8},
+                {"noise": 15, "jpeg": 60},
+                {"noise": 25, "jpeg": 50, "blur": 0.7},
+            ),
+            starting_level={"noise": 10, "jpeg": 80},
         ),
     )
 }

@@ -5,7 +5,10 @@ image and one number in native units, float to float; joined as operators in a `
 each their own part of a level.
 """
 
+import dataclasses
+
 from hypernet_jax.degradations.blur import gaussian_blur
+from hypernet_jax.degradations.camera import camera_noise, photo_noise
 from hypernet_jax.degradations.chain import Chain, Operator, degrade_example, example_key
 from hypernet_jax.degradations.jpeg import jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
@@ -14,19 +17,24 @@ from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
 
 __all__ = [
     "BLUR",
+    "CAMERA_JPEG",
     "DOWN_UP",
     "JPEG",
     "NOISE",
+    "PHOTO_NOISE",
     "QUANTISE",
+    "SENSOR_NOISE",
     "Chain",
     "Operator",
     "bicubic_down_up",
     "bicubic_resize",
+    "camera_noise",
     "degrade_example",
     "example_key",
     "gaussian_blur",
     "gaussian_noise",
     "jpeg",
+    "photo_noise",
     "quantise",
 ]
 
@@ -34,4 +42,8 @@ BLUR = Operator(gaussian_blur, axis="blur")
 NOISE = Operator(gaussian_noise, axis="noise", random=True)
 JPEG = Operator(jpeg, axis="jpeg", traceable=False, quantises=True)
 DOWN_UP = Operator(bicubic_down_up, axis="scale", traceable=False)
+SENSOR_NOISE = Operator(camera_noise, axis="noise", random=True)
+PHOTO_NOISE = Operator(photo_noise, axis="noise", random=True)
+# Of quality 100 there is no file: the photograph is not compressed.
+CAMERA_JPEG = dataclasses.replace(JPEG, absent_at=100.0)
 QUANTISE = Operator(quantise, quantises=True)

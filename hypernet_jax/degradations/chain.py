@@ -24,6 +24,8 @@ class Operator:
       random: it draws from its key.
       traceable: JAX can trace it; else it takes and returns NumPy arrays.
       quantises: its result is whole numbers from 0 to 255, as in a file of 8 bits.
+      absent_at: the value at which it leaves the image as it is, on the host; None: there is none
+        at which the function does not do so by itself.
     """
 
     function: Callable[[Any, Any, Any], Any]
@@ -31,10 +33,16 @@ class Operator:
     random: bool = False
     traceable: bool = True
     quantises: bool = False
+    absent_at: float | None = None
 
     def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
         """The degraded image; `level` by the names of its parts."""
-        return self.function(key, image, None if self.axis is None else level[self.axis])
+        if self.axis is None:
+            return self.function(key, image, None)
+        value = level[self.axis]
+        if self.absent_at is not None and not self.traceable and float(value) == self.absent_at:
+            return image
+        return self.function(key, image, value)
 
 
 @dataclasses.dataclass(frozen=True, init=False)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Constant, Independent
+from hypernet_jax.features import Affine, Constant, Independent
 from hypernet_jax.hypernet import Theta, path_matches
 from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model
@@ -53,12 +53,44 @@ def _same_features(source: Model, model: Model) -> bool:
     """Whether the same bank means the same; of another task, which counts otherwise, too."""
     one, other = source.hypernet, model.hypernet
 
-    def ways(space: LevelSpace) -> list[tuple]:
-        return [(axis.normalisation, axis.origin, axis.far) for axis in space.axes]
-
     return one.features == other.features and (
-        source.task.name != model.task.name or ways(one.space) == ways(other.space)
+        source.task.name != model.task.name or _ways(one.space) == _ways(other.space)
     )
+
+
+def _ways(space: LevelSpace) -> dict[str, tuple]:
+    """How each axis, by its name, is turned into z."""
+    return {axis.name: (axis.normalisation, axis.origin, axis.far) for axis in space.axes}
+
+
+def _adds_axes(source: Model, model: Model) -> bool:
+    """Whether both are affine in their levels and the model's level has more parts."""
+    affine = source.hypernet.features == model.hypernet.features == Affine()
+    return affine and len(source.task.space) < len(model.task.space)
+
+
+def _onto_axes(source: Model, theta: Theta, model: Model) -> Theta:
+    """Affine theta of a level with some of the model's axes: the slopes of the others are zero.
+
+    Raises:
+      UserError: where an axis is not among the model's, or means something else there.
+    """
+    own, axes = _ways(source.task.space), _ways(model.task.space)
+    places = {name: index for index, name in enumerate(axes)}
+    if any(axes.get(name) != way for name, way in own.items()):
+        raise UserError(
+            f"The levels of the initial weights, {source.task.space.describe()}, are not among "
+            f"those of the task {model.task.name}, or are normalised in another way; choose other "
+            "weights, or their normalisation, origin and far."
+        )
+
+    def wider(bank: jax.Array) -> jax.Array:
+        # The first feature is the constant.
+        slopes = jnp.zeros((len(axes), *bank.shape[1:]), bank.dtype)
+        at = jnp.asarray([places[name] for name in own])
+        return jnp.concatenate([bank[:1], slopes.at[at].set(bank[1:])])
+
+    return {**theta, "generated": {path: wider(b) for path, b in theta["generated"].items()}}
 
 
 def with_features_of(
@@ -179,6 +211,8 @@ def initial_theta(config, model: Model) -> Theta:
         plain = source.generate(theta, source.task.space.low.array)
         theta = model.hypernet.init(key, plain)
         _check_plain_start(model, theta, plain)
+    elif _adds_axes(source, model):
+        theta = _onto_axes(source, theta, model)
     elif not _same_features(source, model):
         if source.task.name != model.task.name:
             raise UserError(

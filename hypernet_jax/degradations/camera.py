@@ -1,0 +1,213 @@
+"""Noise as a camera makes it: drawn on the sensor, and changed by all that makes a picture of it.
+
+A photograph is taken back to what a sensor with a mosaic of colours would have seen, gets noise
+that grows with the light (Poisson and Gaussian), and is developed again: interpolated colours,
+white balance, colour matrix, gamma, tone curve, a little smoothing (Brooks et al., Unprocessing
+Images for Learned Raw Denoising, CVPR 2019). What the noise changed is added to the photograph,
+which stays as sharp as it was (as in CBDNet; Guo et al., CVPR 2019). Everything about the camera
+is drawn at random.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+__all__ = ["camera_noise", "photo_noise"]
+
+# Share of `photo_noise` that is white, with the same deviation everywhere.
+_WHITE_SHARE = 0.25
+# Side of the flat grey patch on which the noise is measured, and rows and columns around the image
+# that are thrown away again.
+_PATCH, _BORDER = 48, 8
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class _Camera(NamedTuple):
+    """What develops the picture; scalars but for the matrix and gains.
+
+    Attributes:
+      gamma, tone: 0 or 1, whether there is an sRGB gamma, and a tone curve after it.
+      matrix: (3, 3), from the sensor's colours to the picture's; rows add up to 1.
+      gains: (3,), white balance and exposure.
+      luma_sigma, chroma_sigma: of the smoothing, in pixels.
+    """
+
+    gamma: jax.Array
+    tone: jax.Array
+    matrix: jax.Array
+    gains: jax.Array
+    luma_sigma: jax.Array
+    chroma_sigma: jax.Array
+
+
+def _drawn_camera(key: jax.Array) -> _Camera:
+    keys = jax.random.split(key, 7)
+    gamma = jax.random.bernoulli(keys[0], 0.75).astype(jnp.float32)
+    tone = gamma * jax.random.bernoulli(keys[1], 0.5)
+    # Each colour less some of the others, as sensors' filters overlap.
+    mixed = jax.random.uniform(keys[2], (3, 3), minval=0.0, maxval=0.45) * (1 - jnp.eye(3))
+    matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
+    balance = jax.random.uniform(
+        keys[3], (3,), minval=jnp.array([1.9, 1.0, 1.5]), maxval=jnp.array([2.4, 1.0001, 1.9])
+    )
+    exposure = jnp.clip(0.8 + 0.1 * jax.random.normal(keys[4]), 0.5, 1.1)
+    return _Camera(
+        gamma,
+        tone,
+        matrix,
+        balance / exposure,
+        luma_sigma=jax.random.uniform(keys[5], maxval=0.6),
+        chroma_sigma=jax.random.uniform(keys[6], maxval=2.0),
+    )
+
+
+def _encoded(linear: jax.Array) -> jax.Array:
+    """sRGB's gamma; odd, so that noise around black keeps its mean."""
+    size = jnp.abs(linear)
+    curve = 1.055 * jnp.maximum(size, 0.0031308) ** (1 / 2.4) - 0.055
+    return jnp.sign(linear) * jnp.where(size < 0.0031308, 12.92 * size, curve)
+
+
+def _decoded(encoded: jax.Array) -> jax.Array:
+    curve = ((jnp.maximum(encoded, 0.04045) + 0.055) / 1.055) ** 2.4
+    return jnp.where(encoded < 0.04045, encoded / 12.92, curve)
+
+
+def _toned(x: jax.Array) -> jax.Array:
+    """A smooth step; beyond 0 to 1 it goes on straight, with a little slope."""
+    inside = jnp.clip(x, 0.0, 1.0)
+    return 3 * inside**2 - 2 * inside**3 + 0.3 * (x - inside)
+
+
+def _untoned(y: jax.Array) -> jax.Array:
+    return 0.5 - jnp.sin(jnp.arcsin(1.0 - 2.0 * jnp.clip(y, 0.0, 1.0)) / 3.0)
+
+
+def _to_sensor(camera: _Camera, image: jax.Array) -> jax.Array:
+    """Linear light as the sensor's filters see it, from a picture in [0, 1]; (H, W, 3)."""
+    linear = jnp.where(camera.tone > 0, _untoned(image), image)
+    linear = jnp.where(camera.gamma > 0, _decoded(linear), linear)
+    return (linear @ jnp.linalg.inv(camera.matrix).T) / camera.gains
+
+
+def _to_picture(camera: _Camera, sensor: jax.Array) -> jax.Array:
+    linear = (sensor * camera.gains) @ camera.matrix.T
+    encoded = jnp.where(camera.gamma > 0, _encoded(linear), linear)
+    return jnp.where(camera.tone > 0, _toned(encoded), encoded)
+
+
+def _mosaic_masks(height: int, width: int) -> jax.Array:
+    """Where a Bayer sensor has each colour, (H, W, 3)."""
+    row, column = jnp.arange(height)[:, None] % 2, jnp.arange(width)[None] % 2
+    red, blue = (row == 0) & (column == 0), (row == 1) & (column == 1)
+    return jnp.stack([red, ~(red | blue), blue], axis=-1).astype(jnp.float32)
+
+
+def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
+    """Rows and columns weighed with 2 R + 1 symmetric weights, around the edges in a circle."""
+    radius = len(weights) // 2
+    for axis in (0, 1):
+        shifts = range(-radius, radius + 1)
+        shifted = [weights[radius + shift] * jnp.roll(image, shift, axis) for shift in shifts]
+        image = functools.reduce(jnp.add, shifted)
+    return image
+
+
+def _interpolated(mosaic: jax.Array) -> jax.Array:
+    """All colours everywhere, linear between the places that have them; (H, W, 3)."""
+    masks = _mosaic_masks(*mosaic.shape)
+    weights = jnp.array([0.5, 1.0, 0.5])
+    held = _weighted(mosaic[..., None] * masks, weights)
+    filled = held / _weighted(masks, weights)
+    return jnp.where(masks > 0, mosaic[..., None], filled)
+
+
+def _gaussian(sigma: jax.Array, radius: int) -> jax.Array:
+    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
+    return weights / weights.sum()
+
+
+def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
+    """What noise changed, its luminance a little smoother and its colour more."""
+    luma = (change @ jnp.array(_LUMA))[..., None]
+    chroma = _weighted(change - luma, _gaussian(camera.chroma_sigma, 5))
+    return _weighted(luma, _gaussian(camera.luma_sigma, 2)) + chroma
+
+
+def _change(
+    key: jax.Array, camera: _Camera, image: jax.Array, shot: jax.Array, read: jax.Array
+) -> jax.Array:
+    """What noise changes in a picture (H, W, 3) in [0, 1].
+
+    Args:
+      key: of the noise.
+      camera: that takes it.
+      image: the picture without noise.
+      shot, read: variance of the noise per unit of light, and without light.
+    """
+    light = jnp.sum(_to_sensor(camera, image) * _mosaic_masks(*image.shape[:2]), axis=-1)
+    deviation = jnp.sqrt(shot * jnp.maximum(light, 0.0) + read)
+    noise = deviation * jax.random.normal(key, light.shape)
+    # Half of what more noise and less noise of the same kind differ by: its mean is zero, where
+    # the gamma would make dark areas darker. Clean photographs are means of many shots.
+    more, less = (_to_picture(camera, _interpolated(light + way * noise)) for way in (1, -1))
+    return _smoothed(camera, (more - less) / 2)
+
+
+def _of_one(key: jax.Array, image: jax.Array, deviation: jax.Array) -> jax.Array:
+    """What noise changes in one picture (H, W, 3) in [0, 1]; deviation in the same units."""
+    camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
+    camera = _drawn_camera(camera_key)
+    # Sensors with more shot noise have still more read noise.
+    shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
+    read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
+    # Measured where the level is defined, and made so strong that it is right there.
+    grey = jnp.full((_PATCH, _PATCH, 3), 0.5)
+    strength = jnp.float32(1.0)
+    for _ in range(2):  # it is nearly, but not quite, proportional
+        found = jnp.std(_change(patch_key, camera, grey, strength * shot, strength * read))
+        strength = strength * jnp.square(deviation / jnp.maximum(found, 1e-6))
+    around = ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
+    padded = jnp.pad(image, around, mode="symmetric")
+    change = _change(noise_key, camera, padded, strength * shot, strength * read)
+    return change[_BORDER:-_BORDER, _BORDER:-_BORDER]
+
+
+def camera_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
+    """Adds the noise of a camera that is drawn at random.
+
+    Args:
+      key: PRNG key, of the camera and of the noise.
+      image: (..., H, W, C), 0 to 255, C = 3 or 1.
+      deviation: standard deviation that the noise has at mid-grey, in 8-bit grey levels, over
+        the three channels; scalar. Elsewhere it is another: noise grows with the light.
+
+    Returns:
+      float32 of the image's shape, neither clipped nor rounded. Grey gets the luminance of it.
+    """
+    image = jnp.asarray(image, jnp.float32)
+    flat = image.reshape((-1, *image.shape[-3:]))
+    deviation = jnp.asarray(deviation, jnp.float32) / 255.0
+
+    def noisy(key, one):
+        colour = jnp.broadcast_to(one, (*one.shape[:2], 3)) / 255.0
+        change = 255.0 * _of_one(key, colour, deviation)
+        if one.shape[-1] == 1:
+            change = (change @ jnp.array(_LUMA))[..., None]
+        return one + change
+
+    keys = jax.random.split(key, len(flat))
+    return jax.vmap(noisy)(keys, flat).reshape(image.shape)
+
+
+def photo_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
+    """As `camera_noise`, but in a quarter of the images white noise of that deviation."""
+    image = jnp.asarray(image, jnp.float32)
+    kind_key, white_key, camera_key = jax.random.split(key, 3)
+    white = image + deviation * jax.random.normal(white_key, image.shape)
+    kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*image.shape[:-3], 1, 1, 1))
+    return jnp.where(kinds, white, camera_noise(camera_key, image, deviation))
