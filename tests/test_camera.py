@@ -1,0 +1,93 @@
+"""Camera noise: as strong as its level says, and like that of real cameras."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from hypernet_jax.degradations import Chain, camera_noise, photo_noise
+from hypernet_jax.tasks import TASKS
+
+FLAT = 127.5 * jnp.ones((48, 96, 96, 3))
+noisy = jax.jit(camera_noise)
+
+
+def lag(plane, distance):
+    """Autocorrelation of (N, H, W) along a row."""
+    plane = plane - plane.mean(axis=(1, 2), keepdims=True)
+    product = plane[:, :, distance:] * plane[:, :, :-distance]
+    return product.mean() / np.square(plane).mean()
+
+
+class CameraNoiseTest(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_shapes_and_no_noise(self):
+        noise = self.variant(camera_noise)
+        for shape in ((9, 11, 3), (2, 9, 11, 3), (9, 11, 1)):
+            image = jax.random.uniform(jax.random.key(1), shape, maxval=255.0)
+            chex.assert_trees_all_close(noise(jax.random.key(0), image, 0.0), image, atol=1e-3)
+            made = noise(jax.random.key(0), image, 10.0)
+            chex.assert_equal_shape([made, image])
+            chex.assert_tree_all_finite(made)
+            assert jnp.abs(made - image).max() > 1
+
+    @parameterized.parameters(2.0, 5.0, 10.0, 20.0, 40.0)
+    def test_the_level_is_the_deviation_at_mid_grey(self, level):
+        noise = np.asarray(noisy(jax.random.key(2), FLAT, level)) - 127.5
+        each = noise.reshape(len(noise), -1).std(axis=1)
+        assert each.mean() == pytest.approx(level, rel=0.04)
+        assert each.std() < 0.06 * level
+        assert abs(noise.mean()) < 0.02 * level
+
+
+def test_it_is_like_that_of_real_cameras():
+    """Between the low-light set and CC15 of in-camera JPEGs: see the table in docs/photo.md."""
+    noise = np.asarray(noisy(jax.random.key(0), FLAT, 6.0)) - 127.5
+    red, green, blue = np.moveaxis(noise, -1, 0)
+    assert red.std() > blue.std() > green.std()
+    assert 1.2 < red.std() / green.std() < 1.9
+    for plane, low, high in ((red, 0.55, 0.8), (green, 0.42, 0.65), (blue, 0.5, 0.8)):
+        assert low < lag(plane, 1) < high
+    chroma = noise @ np.array([-0.1687, -0.3313, 0.5])
+    assert 0.6 < lag(chroma, 1) < 0.9
+    assert 0.2 < lag(chroma, 2) < 0.7
+    assert 0.0 < lag(chroma, 4) < 0.35
+    channels = np.corrcoef(noise.reshape(-1, 3).T)
+    assert 0.0 < channels[0, 1] < 0.5
+
+
+def test_dark_areas_are_not_darkened():
+    """The mean stays, however dark: a restorer learns no correction that real photographs lack."""
+    for value in (4.0, 16.0, 40.0, 220.0):
+        noise = np.asarray(noisy(jax.random.key(3), jnp.full_like(FLAT, value), 12.0)) - value
+        assert abs(noise.mean()) < 0.12
+        # Without a gamma it is weaker where it is dark; with one there is more of it.
+        each = noise.reshape(len(noise), -1).std(axis=1)
+        assert each.min() < 0.7 * 12 or value > 100
+    assert 6 < each.mean() < 20
+
+
+def test_a_share_of_the_noise_is_white():
+    noise = np.asarray(jax.jit(photo_noise)(jax.random.key(4), FLAT, 10.0)) - 127.5
+    correlation = np.array([lag(one[None, ..., 0], 1) for one in noise])
+    white = np.abs(correlation) < 0.1
+    assert 0.1 < white.mean() < 0.45
+    assert correlation[~white].min() > 0.3
+    np.testing.assert_allclose(noise[white].std(axis=(1, 2, 3)), 10, rtol=0.05)
+
+
+def test_the_chain_of_photographs(photograph):
+    task = TASKS["photo"]
+    crop = photograph[:64, :96]
+    unchanged = task.degradation(jax.random.key(0), crop, task.space.neutral.named)
+    np.testing.assert_array_equal(unchanged, crop)
+    for level in ({"jpeg": 99}, {"noise": 3}, {"blur": 0.5}):
+        named = task.space.parse(level).named
+        changed = np.asarray(task.degradation(jax.random.key(0), crop, named))
+        assert np.abs(changed - crop).mean() > 0.1
+        np.testing.assert_array_equal(changed, np.clip(np.round(changed), 0, 255))
+    assert [each.axis for each in task.degradation.operators] == ["blur", "noise", None, "jpeg"]
+    host = Chain(*task.degradation.operators[-1:])
+    np.testing.assert_array_equal(host(None, crop, {"jpeg": 100.0}), crop)
