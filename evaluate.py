@@ -8,12 +8,14 @@ from absl import flags
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.pairs import evaluate_pairs
 from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
 from hypernet_jax.inference.restorer import Restorer
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")
 _DATASET = flags.DEFINE_string("dataset", "", "Folder of clean images.")
+_PAIRS = flags.DEFINE_string("pairs", "", "Folder of real pairs: noisy/NAME and clean/NAME.")
 _LEVELS = flags.DEFINE_string("levels", "", "Levels in native units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
@@ -35,18 +37,25 @@ def _restorer() -> Restorer:
 
 def main(argv):
     del argv  # flags alone
-    if not _DATASET.value:
-        raise UserError("Give --dataset=FOLDER, a folder of clean images.")
+    if bool(_DATASET.value) == bool(_PAIRS.value):
+        raise UserError(
+            "Give --dataset=FOLDER, a folder of clean images, or --pairs=FOLDER, one that holds "
+            "the folders noisy and clean."
+        )
     if _OUTPUT.value is not None:
         check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # told before the measuring
     restorer = _restorer()
-    results = evaluate(
-        restorer,
-        _DATASET.value,
-        levels=restorer.space.parse_list(_LEVELS.value) if _LEVELS.value else (),
-        protocol=_PROTOCOL.value,
-        seed=_SEED.value,
-    )
+    if _PAIRS.value:
+        levels = restorer.space.request_list(_LEVELS.value or "auto")
+        results = evaluate_pairs(restorer, _PAIRS.value, levels=levels)
+    else:
+        results = evaluate(
+            restorer,
+            _DATASET.value,
+            levels=restorer.space.parse_list(_LEVELS.value) if _LEVELS.value else (),
+            protocol=_PROTOCOL.value,
+            seed=_SEED.value,
+        )
     print(markdown_table(results))
     if _OUTPUT.value is not None:
         for path in write_report(results, _OUTPUT.value, overwrite=_OVERWRITE.value):

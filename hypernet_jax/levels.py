@@ -28,6 +28,7 @@ __all__ = [
     "CAMERA_NOISE",
     "JPEG_QUALITY",
     "NOISE_SIGMA",
+    "PHOTO",
     "SCALE_FACTOR",
     "Level",
     "LevelAxis",
@@ -95,6 +96,13 @@ class LevelAxis:
 
         z = from_origin(value)
         return z if self.far is None else z / from_origin(self.far)
+
+    def value_at(self, z: float) -> float:
+        """The value whose z this is; the nearest of the range. Good to 1e-3 of the range."""
+        values = np.linspace(self.low, self.high, 4001)
+        found = np.asarray(self.normalise(values))
+        order = np.argsort(found, kind="stable")
+        return float(np.interp(z, found[order], values[order]))
 
     def valid(self, value: Any) -> float:
         """Returns `value` as a number.
@@ -227,8 +235,14 @@ class LevelSpace:
         Raises:
           UserError: as `parse`.
         """
-        separator = "," if len(self) == 1 and ";" not in text else ";"
-        return [self.parse(level) for level in text.split(separator)]
+        return [self.parse(level) for level in self._separated(text)]
+
+    def request_list(self, text: str) -> list["LevelRequest"]:
+        """As `parse_list`, of levels some parts of which may be "auto", or all."""
+        return [self.request(level) for level in self._separated(text)]
+
+    def _separated(self, text: str) -> list[str]:
+        return text.split("," if len(self) == 1 and ";" not in text else ";")
 
     def request(self, level: Any) -> "LevelRequest":
         """As `parse`, of a level some parts of which may be "auto", or all.
@@ -288,6 +302,22 @@ class LevelSpace:
         parts = (levels[..., index : index + 1] for index in range(len(self)))
         z = [axis.normalise(part) for axis, part in zip(self.axes, parts, strict=True)]
         return jnp.concatenate(z, axis=-1)
+
+    def scaled(self, level: Any, strength: float) -> "Level":
+        """The level with z of every part times `strength`; 0: the neutral one, 1: itself.
+
+        Raises:
+          UserError: as `parse`.
+        """
+        level = self.parse(level)
+        if strength == 1.0:
+            return level
+        values = []
+        for axis, value in zip(self.axes, level.values, strict=True):
+            # From the neutral value, where z need not be zero.
+            zero, z = (float(axis.normalise(each)) for each in (axis.neutral, value))
+            values.append(axis.value_at(zero + strength * (z - zero)))
+        return Level(self, tuple(values))
 
     def counted(
         self,
@@ -354,10 +384,10 @@ class Level:
             return f"{self.values[0]:g}"
         return ",".join(f"{name}={value:g}" for name, value in self.named.items())
 
-    def describe(self) -> str:
+    def describe(self, *, digits: int = 6) -> str:
         """For captions: "noise sigma 25", or "noise sigma 15, JPEG quality 40"."""
         parts = zip(self.space.axes, self.values, strict=True)
-        return ", ".join(f"{axis.quantity} {value:g}" for axis, value in parts)
+        return ", ".join(f"{axis.quantity} {value:.{digits}g}" for axis, value in parts)
 
     def plain(self) -> Any:
         """As JSON: the number of a level of one axis, and else the values by name."""
@@ -425,3 +455,6 @@ CAMERA_NOISE = LevelAxis(
     "noise", "noise", "8-bit grey levels at mid-grey", 0.0, 75.0, 0.0, "per_hundred", step=0.5
 )
 BLUR_SIGMA = LevelAxis("blur", "blur sigma", "pixels", 0.0, 4.0, 0.0, "blur_loss", step=0.1)
+
+# What may be wrong with a photograph as it is.
+PHOTO = LevelSpace.of(CAMERA_NOISE, JPEG_QUALITY, BLUR_SIGMA)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hypernet_jax.blind import Estimate, estimate_noise, estimate_quality
+from hypernet_jax.blind import Estimate, estimate_noise, estimate_photo, estimate_quality
 from hypernet_jax.degradations import (
     BLUR,
     CAMERA_JPEG,
@@ -28,16 +28,19 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
 from hypernet_jax.levels import (
     BLUR_SIGMA,
-    CAMERA_NOISE,
     JPEG_QUALITY,
     NOISE_SIGMA,
+    PHOTO,
     SCALE_FACTOR,
     Level,
     LevelSpace,
 )
 from hypernet_jax.metrics import rgb_to_y
 
-__all__ = ["TASKS", "Protocol", "Task", "get_task"]
+__all__ = ["DEFAULT_TASK", "TASKS", "Protocol", "Task", "get_task"]
+
+# What a photograph needs of which nothing is said.
+DEFAULT_TASK = "photo"
 
 
 def _same(image: np.ndarray, level: Level) -> np.ndarray:
@@ -262,7 +265,7 @@ TASKS = {
         Task(
             name="photo",
             title="Photographs as they are",
-            space=LevelSpace.of(CAMERA_NOISE, JPEG_QUALITY, BLUR_SIGMA),
+            space=PHOTO,
             degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, CAMERA_JPEG),
             protocols={
                 "camera": Protocol(
@@ -288,6 +291,7 @@ TASKS = {
                 {"noise": 25, "jpeg": 50, "blur": 0.7},
             ),
             starting_level={"noise": 10, "jpeg": 80},
+            estimate=estimate_photo,
         ),
     )
 }

@@ -418,7 +418,7 @@ def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypat
     assert "toy level (0-7)" in capsys.readouterr().out
     studio = Studio(limit=1.0)
     example = studio.example(tmp_path / "examples", "toy")
-    assert studio.starting_level(example, "toy") == (3.0, "")
+    assert studio.starting_value(example, "toy") == (3.0, "")
     output = tmp_path / "out.png"
     told = refuse(capsys, "restore", example, "--task", "toy", "--level", "auto", "-o", output)
     assert "give a toy level from 0 to 7" in told

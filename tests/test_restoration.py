@@ -24,7 +24,7 @@ from hypernet_jax.weights import shipped_tasks
 def tiny_config(task="denoise", colours=3):
     return {
         "task": task,
-        "normalisation": TASKS[task].space.single.normalisation,
+        "normalisation": [axis.normalisation for axis in TASKS[task].space.axes],
         "network": {
             "name": "residual", "channels": 4, "blocks": 1, "colours": colours,
             "light_tail": True, "residual_output": True, "init_gain": 1.0,

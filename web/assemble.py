@@ -28,6 +28,7 @@ from hypernet_jax.interchange.portable import describe, is_plain
 from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
+from hypernet_jax.tasks import get_task
 from hypernet_jax.weights import load_weights, shipped_tasks
 
 PAGE = ("index.html", "page.css", "page.js", "pixels.js", "worker.js")
@@ -120,11 +121,16 @@ def assemble(output: Path, weights: list[str]) -> None:
         folder.rename(output)
 
 
+def _servable() -> list[str]:
+    """The shipped tasks whose level is one number, as the page's slider is."""
+    return [name for name in shipped_tasks() if len(get_task(name).space) == 1]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", required=True, help="folder to make")
     parser.add_argument(
-        "--weights", nargs="+", default=shipped_tasks(), help="names or files, one per task"
+        "--weights", nargs="+", default=_servable(), help="names or files, one per task"
     )
     args = parser.parse_args()
     with exit_with_sentence():

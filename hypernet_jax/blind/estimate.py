@@ -4,6 +4,7 @@ Pixels are (H, W, C) in 0..255, C = 1 or 3; source is the file that they are fro
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from hypernet_jax.blind.jpeg_tables import quality_of_file
 from hypernet_jax.blind.noise import noise_sigma
 from hypernet_jax.blind.recompression import quality_of_pixels
 from hypernet_jax.errors import UserError
+from hypernet_jax.levels import PHOTO
 
-__all__ = ["Estimate", "estimate_noise", "estimate_quality"]
+__all__ = ["Estimate", "estimate_noise", "estimate_photo", "estimate_quality"]
+
+_PHOTO_NETWORK = Path(__file__).parent.parent / "pretrained/estimators/photo.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +55,23 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
             "it was cropped or resized since; give its level, the JPEG quality from 1 to 100."
         )
     return Estimate({"jpeg": level}, "estimated from the pixels")
+
+
+@functools.cache
+def _photo_network():
+    # JAX's networks take a while to import.
+    from hypernet_jax.blind.parts import load_parts_estimator
+
+    return load_parts_estimator(_PHOTO_NETWORK)
+
+
+def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
+    """Noise, JPEG quality and blur, by the network that is shipped for it; quality by the file's
+    own tables if there are any."""
+    parts = _photo_network().estimate(pixels, PHOTO)
+    how = "estimated from the pixels"
+    found = None if source is None else quality_of_file(source)
+    if found is not None:
+        parts["jpeg"] = float(found[0])
+        how = "noise and blur estimated from the pixels, quality from the file's own tables"
+    return Estimate(parts, how)

@@ -1,47 +1,53 @@
 """All parts of a photograph's level, by a small network that was trained on their chain."""
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from safetensors.numpy import save
 
+from hypernet_jax.blind.statistics import statistics
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import LevelSpace
-from hypernet_jax.networks.parts_network import PartsNetwork
 from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tensors import read_tensors
 
-__all__ = ["PartsEstimator", "load_parts_estimator"]
+__all__ = ["PartsEstimator", "apply_layers", "load_parts_estimator"]
 
-_FORMAT = "hypernet_jax/parts_network/1"
-# Side of the crops, and how many along each axis of a photograph.
-_SIDE, _CROPS = 96, 6
+_FORMAT = "hypernet_jax/parts/1"
+# Side of what is looked at together, and how many such tiles along each axis at most.
+_SIDE, _TILES = 192, 4
 
 
-@dataclasses.dataclass(frozen=True)
+def apply_layers(layers, x):
+    """z of each part, (..., A), of whitened statistics (..., F); of NumPy or JAX arrays.
+
+    Args:
+      layers: (kernel, bias) pairs; between them the positive part is taken.
+      x: statistics less their mean, over their deviation.
+    """
+    *inner, (kernel, bias) = layers
+    for inner_kernel, inner_bias in inner:
+        x = x @ inner_kernel + inner_bias
+        x = x * (x > 0)
+    return x @ kernel + bias
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PartsEstimator:
     """Estimates the parts of an image's level.
 
     Attributes:
       names: of the parts.
-      network: the network.
-      params: its parameters.
+      mean, deviation: of the statistics that it was trained on, (F,).
+      layers: (kernel, bias) of each.
     """
 
     names: tuple[str, ...]
-    network: PartsNetwork
-    params: dict[str, Any]
-
-    @functools.cached_property
-    def _apply(self):
-        return jax.jit(lambda params, crops: self.network.apply({"params": params}, crops))
+    mean: np.ndarray
+    deviation: np.ndarray
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     def estimate(self, pixels: np.ndarray, space: LevelSpace) -> dict[str, float]:
         """The parts, by name, each within the range of its axis.
@@ -50,57 +56,37 @@ class PartsEstimator:
           pixels: (H, W, C) in 0..255, C = 3 or 1.
           space: of the level; it has the axes that the network was trained for.
 
-        Crops spread over the image say what they see and how sure they are of it; their mean,
-        weighted by that, is the estimate.
+        The median over tiles that are spread over the image.
         """
         if space.names != self.names:
             raise UserError(
                 f"The estimator is for levels of {', '.join(self.names)}, not of "
                 f"{', '.join(space.names)}."
             )
-        z, deviation = map(np.asarray, self._apply(self.params, crops_of(pixels)))
-        weights = np.exp(-2.0 * deviation)
-        means = np.sum(weights * z, axis=0) / np.sum(weights, axis=0)
+        seen = np.stack([statistics(tile) for tile in _tiles(np.asarray(pixels, np.float32))])
+        z = np.median(apply_layers(self.layers, (seen - self.mean) / self.deviation), axis=0)
         return {
-            axis.name: _level_of(axis, float(mean))
-            for axis, mean in zip(space.axes, means, strict=True)
+            axis.name: axis.value_at(float(value))
+            for axis, value in zip(space.axes, z, strict=True)
         }
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes a safetensors file that `load_parts_estimator` reads."""
-        flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, self.params), sep="/")
-        model = {
-            "names": list(self.names),
-            "channels": list(self.network.channels),
-            "hidden": self.network.hidden,
-        }
-        metadata = {"format": _FORMAT, "model": json.dumps(model, sort_keys=True)}
-        write_whole(path, save(flat, metadata=metadata), overwrite=overwrite)
+        flat = {"mean": self.mean, "deviation": self.deviation}
+        for number, (kernel, bias) in enumerate(self.layers):
+            flat |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+        arrays = {name: np.asarray(value, np.float32) for name, value in flat.items()}
+        metadata = {"format": _FORMAT, "names": json.dumps(self.names)}
+        write_whole(path, save(arrays, metadata=metadata), overwrite=overwrite)
 
 
-def crops_of(pixels: np.ndarray) -> np.ndarray:
-    """Crops of an image (H, W, C) in 0..255, spread over it, as float32 (N, side, side, 3).
-
-    They begin at multiples of 8. An image that is smaller is continued symmetrically.
-    """
-    pixels = np.asarray(pixels, np.float32) / np.float32(255.0)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    pads = [(0, max(0, _SIDE - length)) for length in pixels.shape[:2]]
-    pixels = np.pad(pixels, (*pads, (0, 0)), mode="symmetric")
+def _tiles(pixels: np.ndarray) -> list[np.ndarray]:
+    """Tiles of an image, spread over it; they begin at multiples of 16."""
     starts = [
-        np.unique(np.linspace(0, length - _SIDE, _CROPS).astype(int) // 8 * 8)
+        np.unique(np.linspace(0, max(0, length - _SIDE), _TILES).astype(int) // 16 * 16)
         for length in pixels.shape[:2]
     ]
-    return np.stack([pixels[y : y + _SIDE, x : x + _SIDE] for y in starts[0] for x in starts[1]])
-
-
-def _level_of(axis, z: float) -> float:
-    """The value of an axis whose z this is; the nearest of the range."""
-    values = np.linspace(axis.low, axis.high, 2001)
-    found = np.asarray(axis.normalise(values))
-    order = np.argsort(found, kind="stable")
-    return float(np.interp(z, found[order], values[order]))
+    return [pixels[y : y + _SIDE, x : x + _SIDE] for y in starts[0] for x in starts[1]]
 
 
 def load_parts_estimator(path: str | Path) -> PartsEstimator:
@@ -109,20 +95,17 @@ def load_parts_estimator(path: str | Path) -> PartsEstimator:
     Raises:
       UserError: if there is no such file, or it is not ours or damaged.
     """
-    path = storage_path(path)
-    if not path.is_file():
+    found = storage_path(path)
+    if not found.is_file():
         raise UserError(f"There is no level estimator {path}; check the path.")
-    with local_copy(path) as file:
+    with local_copy(found) as file:
         flat, metadata = read_tensors(file, form=_FORMAT, called="file", holds="level estimator")
     try:
-        model = json.loads(metadata["model"])
-        names = tuple(map(str, model["names"]))
-        network = PartsNetwork(len(names), tuple(model["channels"]), int(model["hidden"]))
+        arrays = {name: np.asarray(value) for name, value in flat.items()}
+        names = tuple(map(str, json.loads(metadata["names"])))
+        count = sum(name.startswith("kernel_") for name in arrays)
+        layers = tuple((arrays[f"kernel_{n}"], arrays[f"bias_{n}"]) for n in range(count))
+        apply_layers(layers, (arrays["mean"] - arrays["mean"]) / arrays["deviation"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The file {path} does not say what its network is ({error}).") from None
-    params = traverse_util.unflatten_dict(flat, sep="/")
-    image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
-    expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
-        raise UserError(f"The weights in {path} do not fit the network that the file names.")
-    return PartsEstimator(names, network, params)
+    return PartsEstimator(names, arrays["mean"], arrays["deviation"], layers)

@@ -76,7 +76,7 @@ def _weights(args: argparse.Namespace) -> int:
 
 
 def _add_restore(commands: argparse._SubParsersAction) -> None:
-    from hypernet_jax.tasks import TASKS
+    from hypernet_jax.tasks import DEFAULT_TASK, TASKS
     from hypernet_jax.weights import shipped_tasks
 
     restore = commands.add_parser("restore", help="restore image files and folders of them")
@@ -93,7 +93,8 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         help="a file, or a folder for several; - writes to standard output",
     )
     task = restore.add_argument_group("what to do")
-    task.add_argument("--task", help=", ".join(shipped_tasks()))
+    default = f" (default {DEFAULT_TASK})" if DEFAULT_TASK in shipped_tasks() else ""
+    task.add_argument("--task", help=", ".join(shipped_tasks()) + default)
     task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
     levels = [
         f"{axis.quantity} ({axis.low:g}-{axis.high:g})"
@@ -113,6 +114,11 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     task.add_argument(
         "--blend", type=float, default=1.0, help="share of the restored image, 0 to 1 (default 1)"
     )
+    for part, what in (("luma", "luminance"), ("chroma", "colour")):
+        task.add_argument(
+            f"--{part}", type=float, default=1.0, metavar="SHARE",
+            help=f"how strongly {what} is restored, as a share of the level, 0 to 2 (default 1)",
+        )  # fmt: skip
     task.add_argument(
         "--self-ensemble", action="store_true",
         help="the mean over the image mirrored and turned: a little better, 8 times the work",

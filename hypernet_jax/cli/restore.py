@@ -30,7 +30,7 @@ from hypernet_jax.photographs.restoring import (
     restore_file,
 )
 from hypernet_jax.photographs.sheets import sweep
-from hypernet_jax.tasks import Task, get_task
+from hypernet_jax.tasks import DEFAULT_TASK, Task, get_task
 from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
@@ -48,6 +48,8 @@ def load_restorer(
     self_ensemble: bool = False,
 ) -> Restorer:
     """The restorer that --task and --weights ask for."""
+    if task is None and weights is None and DEFAULT_TASK in shipped_tasks():
+        task = DEFAULT_TASK
     if task is None and weights is None:
         raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}, or --weights FILE.")
     if task is not None:
@@ -70,7 +72,9 @@ def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
-        given = task.space.only
+        # A level of several parts is more than people want to say.
+        several = len(task.space) > 1 and task.estimate is not None
+        given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
         raise UserError(f"Give --{flag}: a {task.space.describe()}.")
     return task.space.request(given)
@@ -259,6 +263,8 @@ def _restore(args: argparse.Namespace) -> int:
         compare=args.compare,
         limit=args.limit,
         estimator=_estimator(args, task),
+        luma=args.luma,
+        chroma=args.chroma,
     )
     with _piped(args) as piped:
         return _restore_all(restorer, options, piped)

@@ -25,8 +25,10 @@ def _png(figure) -> bytes:
     return stream.getvalue()
 
 
-def level_label(level: float | Mapping[str, float]) -> str:
+def level_label(level: float | str | Mapping[str, float]) -> str:
     """A level of results.json as text: "25", or "noise=15,jpeg=40"."""
+    if isinstance(level, str):
+        return level
     if isinstance(level, Mapping):
         return ",".join(f"{name}={value:g}" for name, value in level.items())
     return f"{level:g}"
@@ -36,7 +38,7 @@ def draw_curve(results: Mapping[str, Any]) -> bytes:
     """PNG of PSNR over levels, input and restored, of what `evaluate` returns."""
     rows, task = results["rows"], get_task(results["task"])
     figure, axes = _figure(6.4, 4.0)
-    if len(task.space) == 1:
+    if len(task.space) == 1 and all(not isinstance(row["level"], str) for row in rows):
         rows = sorted(rows, key=lambda row: row["level"])
         levels = [row["level"] for row in rows]
         worse = "higher" if task.space.single.higher_is_worse else "lower"

@@ -21,6 +21,8 @@ _COLUMNS = {
     "psnr": "PSNR restored",
     "ssim_input": "SSIM input",
     "ssim": "SSIM restored",
+    "dark_bias_input": "dark bias input",
+    "dark_bias": "dark bias restored",
     "psnr_b_input": "PSNR-B input",
     "psnr_b": "PSNR-B restored",
 }

@@ -16,6 +16,7 @@ from hypernet_jax.images.writing import Encoding, format_of
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
+from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
 from hypernet_jax.tasks import Task
 
@@ -35,6 +36,8 @@ __all__ = [
 # (H, W, C) float32 in [0, 1] -> level, of one axis.
 Estimator = Callable[[np.ndarray], float]
 
+# Of luminance and colour, in shares of the level.
+_STRONGEST = 2.0
 # Pixels on each side of what the level is estimated from.
 _ESTIMATE_SIDE = 2048
 
@@ -52,6 +55,8 @@ class Options:
       limit: megapixels that an input may have.
       estimator: what `AUTO` asks instead of the task's own way, such as
         `LevelEstimator.estimate`.
+      luma, chroma: how strongly luminance and colour are restored, as shares of the level: 0 not
+        at all, 1 as the level says, 2 for twice of it.
     """
 
     level: Any
@@ -61,6 +66,8 @@ class Options:
     compare: bool = False
     limit: float = DEFAULT_LIMIT
     estimator: Estimator | None = None
+    luma: float = 1.0
+    chroma: float = 1.0
 
     def __post_init__(self):
         if not isinstance(self.encoding, Encoding):
@@ -69,6 +76,13 @@ class Options:
             raise UserError(f"The estimator {self.estimator!r} cannot be called.")
         real_number(self.blend, "blend")
         real_number(self.limit, "limit")
+        for name in ("luma", "chroma"):
+            strength = real_number(getattr(self, name), name)
+            if not 0.0 <= strength <= _STRONGEST:
+                raise UserError(
+                    f"The strength of {name}, {strength:g}, is out of range; give 0 to "
+                    f"{_STRONGEST:g}."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,16 +148,58 @@ def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> n
     return enlarged
 
 
+def _restored(
+    restorer: Restorer,
+    pixels: np.ndarray,
+    level: Level,
+    blend: float,
+    strengths: tuple[float, float],
+    progress: Progress | None,
+) -> np.ndarray:
+    """The pixels with luminance and colour restored as strongly as they are to be."""
+    luma, chroma = strengths
+    if restorer.model.task.enlarges and strengths != (1.0, 1.0):
+        raise UserError("Luminance and colour are enlarged alike; leave --luma and --chroma out.")
+    if restorer.space.only is not None and strengths != (1.0, 1.0):
+        raise UserError("This network serves one level; leave --luma and --chroma out.")
+    if luma == chroma or pixels.shape[-1] == 1:
+        scaled = restorer.space.scaled(level, luma)
+        return restorer.restore(pixels, level=scaled, blend=blend, progress=progress)
+
+    def part(number: int) -> Progress | None:
+        """Half of the progress."""
+        if progress is None:
+            return None
+        return lambda done, of: progress((number * of + done) // 2, of)
+
+    made = [
+        restorer.restore(
+            pixels,
+            level=restorer.space.scaled(level, strength),
+            blend=blend,
+            progress=part(number),
+        )
+        for number, strength in enumerate(strengths)
+    ]
+    return luma_with_chroma(*made)
+
+
 def restore_photograph(
     restorer: Restorer,
     photograph: Photograph,
     *,
     level: Level,
     blend: float = 1.0,
+    luma: float = 1.0,
+    chroma: float = 1.0,
     progress: Progress | None = None,
 ) -> Photograph:
-    """Restores the pixels, enlarges the transparency with them, keeps the rest."""
-    pixels = restorer.restore(photograph.pixels, level=level, blend=blend, progress=progress)
+    """Restores the pixels, enlarges the transparency with them, keeps the rest.
+
+    Raises:
+      UserError: for luma and chroma that differ where the task enlarges.
+    """
+    pixels = _restored(restorer, photograph.pixels, level, blend, (luma, chroma), progress)
     height, width = pixels.shape[:2]
     alpha = photograph.alpha
     factor = restorer.model.task.factor(level)
@@ -231,7 +287,13 @@ def restore_file(
     size = restorer.restored_size(photograph.pixels.shape[:2], found)
     options.encoding.check(form, size=size)
     restored = restore_photograph(
-        restorer, photograph, level=found, blend=options.blend, progress=progress
+        restorer,
+        photograph,
+        level=found,
+        blend=options.blend,
+        luma=options.luma,
+        chroma=options.chroma,
+        progress=progress,
     )
     if not options.compare:
         # The encoder needs the room.

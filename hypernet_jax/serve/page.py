@@ -11,8 +11,8 @@ from PIL import Image
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.serve.studio import OVERVIEW_SIDE, Studio
-from hypernet_jax.tasks import TASKS
+from hypernet_jax.serve.studio import OVERVIEW_SIDE, STRONGEST, Studio, starting_value
+from hypernet_jax.tasks import DEFAULT_TASK, TASKS
 from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["CSS", "make_page"]
@@ -29,7 +29,10 @@ footer { display: none !important; }
 
 
 def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
-    axis = TASKS[task].space.single
+    space = TASKS[task].space
+    if len(space) > 1:
+        return gr.Slider(0.0, STRONGEST, value=value, step=0.05, label="Strength", **options)
+    axis = space.single
     unit = f" ({axis.unit})" if axis.unit else ""
     return gr.Slider(
         axis.low,
@@ -67,10 +70,10 @@ class _Handlers:
 
     def opened(self, path, task, zoom):
         """A new photograph or another task: slider, centre, pictures, message, no download yet."""
-        level, told = TASKS[task].starting_level, ""
+        level, told = starting_value(TASKS[task]), ""
         if path is not None:
             try:
-                level, told = self.studio.starting_level(path, task)
+                level, told = self.studio.starting_value(path, task)
             except UserError as error:
                 slider = _level_slider(task, level)
                 return slider, (0.5, 0.5), None, None, _told(error, path), _no_file()
@@ -103,7 +106,8 @@ class _Handlers:
         except UserError as error:
             return _no_file(), _told(error, path)
         photograph = gr.DownloadButton(f"Download {target.name}", value=target, interactive=True)
-        return photograph, f"Restored at {level:g}."
+        what = "strength " if len(TASKS[task].space) > 1 else ""
+        return photograph, f"Restored at {what}{level:g}."
 
     def example(self, task):
         """The example's file."""
@@ -139,6 +143,11 @@ def _no_file() -> gr.DownloadButton:
     return gr.DownloadButton("Nothing restored yet", value=None, interactive=False)
 
 
+def _offered() -> list[str]:
+    """Tasks with weights; first what serves a photograph of which nothing is known."""
+    return sorted(shipped_tasks(), key=lambda name: name != DEFAULT_TASK)
+
+
 def make_page(studio: Studio, folder: Path) -> gr.Blocks:
     """The page.
 
@@ -146,7 +155,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
       studio: what it can do.
       folder: for results, until they are swept away.
     """
-    handlers, names = _Handlers(studio, folder), shipped_tasks()
+    handlers, names = _Handlers(studio, folder), _offered()
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
         centre = gr.State((0.5, 0.5))
         with gr.Row():
@@ -158,7 +167,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     label="Task",
                     elem_id="task",
                 )
-                level = _level_slider(names[0], TASKS[names[0]].starting_level, elem_id="level")
+                level = _level_slider(names[0], starting_value(TASKS[names[0]]), elem_id="level")
                 zoom = gr.Radio(list(_ZOOMS), value="x2", label="Zoom", elem_id="zoom")
                 overview = gr.Image(
                     label="Click where to look",

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hypernet_jax.degradations import bicubic_resize
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
@@ -22,7 +22,10 @@ from hypernet_jax.photographs.restoring import resolve_level, restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
-__all__ = ["OVERVIEW_SIDE", "Studio"]
+__all__ = ["OVERVIEW_SIDE", "STRENGTH", "STRONGEST", "Studio", "starting_value"]
+
+# Where a level has several parts the slider says how many times the estimated one is taken.
+STRENGTH, STRONGEST = 1.0, 2.0
 
 OVERVIEW_SIDE = 560
 # Decoded photographs that are kept: turning the slider must not decode again.
@@ -48,6 +51,10 @@ class Studio:
         self._restorers = dict(restorers or {})
         self._loading = threading.Lock()
         self._read = functools.lru_cache(_KEPT)(functools.partial(_read_named, limit=limit))
+        self._estimated = functools.lru_cache(_KEPT)(self._estimate)
+
+    def _estimate(self, path: str, task: str) -> tuple[Level, str | None]:
+        return resolve_level(get_task(task), AUTO, self.photograph(path).pixels, Path(path))
 
     def restorer(self, task: str) -> Restorer:
         """The restorer of a task."""
@@ -63,28 +70,51 @@ class Studio:
             os.utime(path)
         return self._read(str(path))
 
-    def starting_level(self, path: str | Path, task: str) -> tuple[float, str]:
+    def starting_value(self, path: str | Path, task: str) -> tuple[float, str]:
         """Where the slider starts, and a sentence on how that was found."""
-        pixels = self.photograph(path).pixels
+        entry = get_task(task)
         try:
-            level, how = resolve_level(get_task(task), AUTO, pixels, Path(path))
+            level, how = self._estimated(str(path), task)
         except UserError:
-            return TASKS[task].starting_level, ""
-        return float(level), f"Estimated {TASKS[task].space.single.quantity}: {level} ({how})."
+            return starting_value(entry), ""
+        if len(entry.space) == 1:
+            return float(level), f"Estimated {entry.space.single.quantity}: {level} ({how})."
+        return STRENGTH, f"Found {level.describe(digits=2)} ({how})."
+
+    def level(self, path: str | Path, task: str, value: float) -> Level:
+        """The level at which the slider stands.
+
+        Args:
+          path: the photograph.
+          task: which restorer.
+          value: of the slider: the level itself, or, where it has several parts, how many times
+            the estimated one is taken.
+        """
+        space = get_task(task).space
+        if len(space) == 1:
+            return space.parse(value)
+        strength = real_number(value, "strength")
+        if not 0.0 <= strength <= STRONGEST:
+            raise UserError(f"The strength {strength:g} is out of range; give 0 to {STRONGEST:g}.")
+        try:
+            level, _ = self._estimated(str(path), task)
+        except UserError:
+            level = space.parse(TASKS[task].starting_level)
+        return space.scaled(level, strength)
 
     def part(
-        self, path: str | Path, task: str, level: float, centre: tuple[float, float], side: int
+        self, path: str | Path, task: str, value: float, centre: tuple[float, float], side: int
     ) -> Part:
         """The window of the result around a point.
 
         Args:
           path: the photograph.
           task: which restorer.
-          level: needed where it is a factor.
+          value: of the slider: needed where it is a factor.
           centre: (down, across), each from 0 to 1.
           side: of the window, in pixels of the result.
         """
-        size = self._result_size(path, task, level)
+        size = self._result_size(path, task, self.level(path, task, value))
         parts = []
         for length, at in zip(size, centre, strict=True):
             taken = min(side, length)
@@ -93,29 +123,28 @@ class Studio:
         return parts[0], parts[1]
 
     def compare(
-        self, path: str | Path, task: str, level: float, part: Part
+        self, path: str | Path, task: str, value: float, part: Part
     ) -> tuple[np.ndarray, np.ndarray]:
         """A window before and after, uint8 (h, w, 3).
 
         The pixels of the whole result there, or within a grey level of them near the edge.
         """
-        photograph = self.photograph(path)
-        entry = get_task(task)
-        before = before_pixels(entry, photograph.pixels, entry.space.parse(level), part)
+        photograph, level = self.photograph(path), self.level(path, task, value)
+        before = before_pixels(get_task(task), photograph.pixels, level, part)
         after = self.restorer(task).restore(
             photograph.pixels, level=level, window=part, margin=_MARGIN
         )
         after = shown(after)
         return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
 
-    def overview(self, path: str | Path, task: str, level: float, part: Part) -> np.ndarray:
+    def overview(self, path: str | Path, task: str, value: float, part: Part) -> np.ndarray:
         """The whole photograph, small, with a frame around the window; uint8 (h, w, 3)."""
         photograph = self.photograph(path)
         pixels = shown(photograph.pixels, photograph.alpha)
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         picture = picture.convert("RGB")
         picture.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX)
-        height, width = self._result_size(path, task, level)
+        height, width = self._result_size(path, task, self.level(path, task, value))
         down, across = picture.height / height, picture.width / width
         left, top = part[1].start * across, part[0].start * down
         right, bottom = part[1].stop * across - 1, part[0].stop * down - 1
@@ -130,17 +159,17 @@ class Studio:
         self,
         path: str | Path,
         task: str,
-        level: float,
+        value: float,
         folder: Path,
         *,
         progress: Progress | None = None,
     ) -> Path:
         """Restores the whole photograph; returns a PNG file of its name in a folder of its own."""
+        level = self.level(path, task, value)
         self._result_size(path, task, level)
         photograph = self.photograph(path)
-        restorer = self.restorer(task)
         restored = restore_photograph(
-            restorer, photograph, level=restorer.space.parse(level), progress=progress
+            self.restorer(task), photograph, level=level, progress=progress
         )
         content, _ = Encoding().encode(restored, "PNG")
         target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
@@ -148,12 +177,12 @@ class Studio:
         write_atomically(target, content)
         return target
 
-    def _result_size(self, path: str | Path, task: str, level: float) -> tuple[int, int]:
+    def _result_size(self, path: str | Path, task: str, level: Level) -> tuple[int, int]:
         size = self.photograph(path).pixels.shape[:2]
         height, width = self.restorer(task).restored_size(size, level)
         if height * width > 1e6 * self.limit:
             raise UserError(
-                f"Enlarged by {level:g} the photograph would have {width}x{height} pixels, more "
+                f"Enlarged by {level} the photograph would have {width}x{height} pixels, more "
                 f"than {self.limit:g} megapixels; choose a smaller factor."
             )
         return height, width
@@ -175,6 +204,11 @@ class Studio:
             Image.fromarray(degraded).save(stream, "PNG")
             write_atomically(path, stream.getvalue(), overwrite=True)
         return path
+
+
+def starting_value(task: Task) -> float:
+    """Where the slider starts for a photograph of which nothing is known."""
+    return STRENGTH if len(task.space) > 1 else float(task.space.parse(task.starting_level))
 
 
 def _degraded(task: Task, key, clean: np.ndarray, level: Level) -> np.ndarray:

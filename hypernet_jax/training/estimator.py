@@ -1,6 +1,8 @@
 """Training the network that estimates all parts of a level, on the chain of its task."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +11,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hypernet_jax.blind.parts import PartsEstimator
+from hypernet_jax.blind.parts import PartsEstimator, apply_layers
+from hypernet_jax.blind.statistics import statistics
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
 from hypernet_jax.data.pipeline import Crops, make_pipeline
 from hypernet_jax.data.prepare import open_split
 from hypernet_jax.degradations import Chain
-from hypernet_jax.networks.parts_network import PartsNetwork
 from hypernet_jax.tasks import Task
 
-__all__ = ["train_estimator"]
+__all__ = ["estimator_examples", "train_estimator"]
 
-_SIDE = 64
+_SIDE, _TOGETHER = 160, 16
+_HIDDEN = (96, 96)
 
 
-def _batches(
+def _degraded_crops(
     task: Task, dataset: str | Path, sampler: LevelSampler, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless (degraded crops (N, H, W, 3) in 0..255, levels (N, A))."""
-    source = CachedImages(open_split(dataset, "train"), capacity=2**31, name=dataset)
-    clean = make_pipeline(
-        source, seed=seed, crops=1, cut=Crops(_SIDE, recoloured=0.2, grey=0.1), sampler=sampler
-    )
+    source = CachedImages(open_split(dataset, "train"), capacity=2**30, name=dataset)
+    cut = Crops(_SIDE, recoloured=0.2, grey=0.1)
+    clean = make_pipeline(source, seed=seed, crops=1, cut=cut, sampler=sampler)
     operators = task.degradation.operators
     count = next((i for i, each in enumerate(operators) if not each.traceable), len(operators))
     # What can be traced, for all crops at once; the rest one by one.
@@ -42,69 +44,89 @@ def _batches(
         crops = batch["clean"].reshape((-1, *batch["clean"].shape[-3:]))
         images = np.asarray(together(keys, crops, task.space.named(levels)))
         if host:
-            rest = Chain(*host)
-            images = np.stack(
-                [
-                    rest(None, one, task.space.named(x))
-                    for one, x in zip(images, levels, strict=True)
-                ]
-            )
+            rest, each = Chain(*host), zip(images, levels, strict=True)
+            images = np.stack([rest(None, one, task.space.named(own)) for one, own in each])
         yield images, levels
 
 
-def train_estimator(
-    task: Task,
-    dataset: str | Path,
-    *,
-    sampler: LevelSampler,
-    steps: int,
-    crops: int = 32,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
-) -> PartsEstimator:
-    """Trains a network to see the parts of a task's level in crops of degraded photographs.
+def estimator_examples(
+    task: Task, dataset: str | Path, *, sampler: LevelSampler, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of degraded crops, (count, F), and their levels, (count, A).
 
     Args:
       task: whose degradation and levels.
       dataset: made by `prepare`.
       sampler: ranges of the levels; each crop has one of its own.
-      steps, crops: of training, and of each step.
-      learning_rate: of Adam at first; it falls to zero as a cosine.
+      count: a multiple of 16.
       seed: of everything.
-      report: called every 100 steps with the mean error of each part in z.
-
-    The loss is the Gaussian's negative logarithm, so that a crop that shows little of a part
-    learns to say so.
     """
     form = BatchForm(per="step", own_crops=True)
-    sampler = LevelSampler(
-        sampler.low, sampler.high, crops, sampler.power, sampler.whole, sampler.absent,
-        sampler.neutral, form=form,
-    )  # fmt: skip
-    network = PartsNetwork(len(task.space))
-    params = network.init(jax.random.key(seed), jnp.zeros((1, _SIDE, _SIDE, 3)))["params"]
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    sampler = dataclasses.replace(sampler, count=_TOGETHER, fixed=(), form=form)
+    batches = _degraded_crops(task, dataset, sampler, seed)
+    seen: list[np.ndarray] = []
+    levels: list[np.ndarray] = []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(count // _TOGETHER):
+            images, own = next(batches)
+            seen += pool.map(statistics, images)
+            levels.append(own)
+    return np.stack(seen), np.concatenate(levels)
 
-    def loss_fn(params: Any, images: jax.Array, levels: jax.Array):
-        z, deviation = network.apply({"params": params}, images / 255.0)
-        error = z - task.space.normalise(levels)
-        likelihood = jnp.square(error) * jnp.exp(-2.0 * deviation) / 2.0 + deviation
-        return jnp.mean(likelihood), jnp.mean(jnp.abs(error), axis=0)
+
+def train_estimator(
+    task: Task,
+    seen: np.ndarray,
+    levels: np.ndarray,
+    *,
+    steps: int = 6_000,
+    batch: int = 256,
+    learning_rate: float = 2e-3,
+    held_out: int = 512,
+    seed: int = 0,
+    report: Callable[[dict[str, float]], None] = lambda errors: None,
+) -> PartsEstimator:
+    """Trains a network to tell the parts of a level from the statistics of an image.
+
+    Args:
+      task: whose levels.
+      seen, levels: as `estimator_examples` returns them.
+      steps, batch: of training, by Adam on the mean absolute error of z.
+      learning_rate: at first; it falls to zero as a cosine.
+      held_out: the last of the examples, to measure on.
+      seed: of the first parameters and of the order.
+      report: called at the end with the mean error of each part in z on what was held out.
+    """
+    z = np.asarray(task.space.normalise(levels))
+    mean, deviation = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+    white = ((seen - mean) / deviation).astype(np.float32)
+    train = slice(0, len(seen) - held_out)
+    sizes = (white.shape[1], *_HIDDEN, z.shape[1])
+    keys = jax.random.split(jax.random.key(seed), len(sizes))
+    layers: Any = [
+        (jax.random.normal(key, (before, after)) * np.sqrt(2 / before), jnp.zeros(after))
+        for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=False)
+    ]
+    schedule = optax.cosine_decay_schedule(learning_rate, steps)
+    optimizer = optax.adamw(schedule, weight_decay=1e-3)
+    scale = z[train].std(axis=0)
+
+    def loss_fn(layers, x, y):
+        return jnp.mean(jnp.abs(apply_layers(layers, x) - y) / scale)
 
     @jax.jit
-    def step_fn(params, state, images, levels):
-        (_, errors), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params, images, levels)
-        gradient = jax.tree.map(lambda g: jnp.clip(g, -1.0, 1.0), gradient)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, errors
+    def step_fn(layers, state, x, y):
+        gradient = jax.grad(loss_fn)(layers, x, y)
+        updates, state = optimizer.update(gradient, state, layers)
+        return optax.apply_updates(layers, updates), state
 
-    state, mean = optimizer.init(params), np.zeros(len(task.space))
-    batches = _batches(task, dataset, sampler, seed)
-    for step in range(steps):
-        params, state, errors = step_fn(params, state, *next(batches))
-        mean = mean + np.asarray(errors) / 100
-        if (step + 1) % 100 == 0:
-            report(step + 1, dict(zip(task.space.names, mean.tolist(), strict=True)))
-            mean = np.zeros(len(task.space))
-    return PartsEstimator(task.space.names, network, params)
+    rng, state = np.random.default_rng(seed), optimizer.init(layers)
+    for _ in range(steps):
+        chosen = rng.integers(0, train.stop, batch)
+        # A little noise keeps the network from telling single examples apart.
+        x = white[chosen] + 0.05 * rng.standard_normal((batch, white.shape[1])).astype(np.float32)
+        layers, state = step_fn(layers, state, x, z[chosen])
+    made = tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers)
+    errors = np.abs(apply_layers(made, white[train.stop :]) - z[train.stop :]).mean(axis=0)
+    report(dict(zip(task.space.names, errors.tolist(), strict=True)))
+    return PartsEstimator(task.space.names, mean, deviation, made)

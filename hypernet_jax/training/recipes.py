@@ -245,7 +245,8 @@ def task_recipe(
         config.task = task
         config.levels.fixed = published
         # Not used, since the levels are fixed, but checked.
-        config.levels.low, config.levels.high = drawn
+        with config.ignore_type():  # tuples, where levels have parts
+            config.levels.low, config.levels.high = drawn
     else:
         use_task(config, task, drawn)
     config.network.colours = 1 if grey else 3

@@ -1,0 +1,101 @@
+"""What noise, compression and blur leave in the statistics of an image.
+
+Quantiles of what differs between neighbours, in blocks, at three scales and in luminance and
+colours: flat blocks show the noise, sharp ones the blur. Steps at the borders of JPEG's blocks, and
+how many coefficients of its transform are small, show the compression.
+"""
+
+import numpy as np
+import scipy.fft
+
+__all__ = ["statistics"]
+
+_SCALES = 3
+_QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+_BLOCK = 8
+# Sums of the two indices of a coefficient, from smooth to fine.
+_BANDS = ((1, 2), (3, 4), (5, 6), (7, 9), (10, 14))
+# An image smaller than this is continued symmetrically.
+_SMALLEST = 64
+
+
+def _planes(pixels: np.ndarray) -> np.ndarray:
+    """Y, Cb and Cr, (3, H, W); of grey both colours are zero."""
+    if pixels.shape[-1] == 1:
+        grey = pixels[..., 0]
+        return np.stack([grey, np.zeros_like(grey), np.zeros_like(grey)])
+    matrix = np.array(
+        [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32
+    )
+    return np.moveaxis(pixels @ matrix.T, -1, 0)
+
+
+def _halved(planes: np.ndarray) -> np.ndarray:
+    height, width = (length // 2 * 2 for length in planes.shape[1:])
+    even = planes[:, :height, :width]
+    return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
+
+
+def _blocks(planes: np.ndarray) -> np.ndarray:
+    """(C, blocks, 8, 8), from the top left."""
+    count, height, width = planes.shape
+    rows, columns = height // _BLOCK, width // _BLOCK
+    cut = planes[:, : rows * _BLOCK, : columns * _BLOCK]
+    cut = cut.reshape((count, rows, _BLOCK, columns, _BLOCK)).swapaxes(2, 3)
+    return cut.reshape((count, rows * columns, _BLOCK, _BLOCK))
+
+
+def _energies(planes: np.ndarray) -> np.ndarray:
+    """Mean square of the Laplacian in blocks, (C, blocks); of white noise, its variance."""
+    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+    return _blocks(np.square(4 * planes - around) / 20.0).mean(axis=(-2, -1))
+
+
+def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
+    """How much larger steps at multiples of a period are than others, in logarithms; (C,) each."""
+    found = []
+    for axis in (1, 2):
+        differences = np.abs(np.diff(planes, axis=axis)).mean(axis=3 - axis)
+        at = np.arange(differences.shape[1]) % period == period - 1
+        border, others = differences[:, at].mean(axis=1), differences[:, ~at].mean(axis=1)
+        found.append(np.log((border + 0.05) / (others + 0.05)))
+    return found
+
+
+def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
+    """Shares of coefficients of each band that are below 0.5 and 2 in size; (C,) each."""
+    size = np.abs(scipy.fft.dctn(_blocks(planes), axes=(-2, -1), norm="ortho"))
+    sums = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    bands = [size[..., (sums >= low) & (sums <= high)] for low, high in _BANDS]
+    return [(band < end).mean(axis=(1, 2)) for band in bands for end in (0.5, 2.0)]
+
+
+def statistics(pixels: np.ndarray) -> np.ndarray:
+    """The statistics of an image, float32 (F,).
+
+    Args:
+      pixels: (H, W, C) in 0..255, C = 3 or 1; it begins where a block of 16 pixels does.
+    """
+    pixels = np.asarray(pixels, np.float32)
+    missing = [(0, max(0, _SMALLEST - length)) for length in pixels.shape[:2]]
+    planes = _planes(np.pad(pixels, (*missing, (0, 0)), mode="symmetric"))
+    found: list[np.ndarray] = []
+    scaled = planes
+    for scale in range(_SCALES):
+        energies = _energies(scaled)
+        quantiles = np.quantile(energies, _QUANTILES, axis=1)
+        found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
+        if scale == 0:
+            # The noise of dark, middle and bright blocks: cameras' depends on the light.
+            light = _blocks(planes)[0].mean(axis=(-2, -1))
+            order = np.argsort(light, kind="stable")
+            thirds = np.array_split(energies[0][order], 3)
+            found += [np.log(np.quantile(third, (0.1, 0.3)) + 0.02) / 2 for third in thirds]
+            found.append(np.array([light.mean(), light.std()]) / 64.0)
+        scaled = _halved(scaled)
+    found += _steps(planes, 8) + _steps(planes, 16)
+    found += _small_coefficients(planes)
+    # JPEG halves the colours.
+    found += [shares[1:] for shares in _small_coefficients(_halved(planes))]
+    return np.concatenate([np.ravel(each) for each in found]).astype(np.float32)
