@@ -22,7 +22,7 @@ from hypernet_jax.tasks import Task
 
 __all__ = ["estimator_examples", "train_estimator"]
 
-_SIDE, _TOGETHER = 160, 16
+_SIDE, _TOGETHER = 144, 16
 _HIDDEN = (96, 96)
 
 

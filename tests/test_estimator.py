@@ -1,0 +1,92 @@
+"""The estimator of all parts of a level, and what is done with its estimates."""
+
+import numpy as np
+import pytest
+
+from hypernet_jax import UserError
+from hypernet_jax.blind.parts import load_parts_estimator
+from hypernet_jax.blind.statistics import statistics
+from hypernet_jax.data.levels import LevelSampler
+from hypernet_jax.levels import PHOTO
+from hypernet_jax.photographs.luma_chroma import luma_with_chroma
+from hypernet_jax.tasks import TASKS
+from hypernet_jax.training.estimator import estimator_examples, train_estimator
+
+PHOTO_TASK = TASKS["photo"]
+
+
+def damaged(photograph, **level):
+    import jax
+
+    named = PHOTO.parse(level).named
+    return np.asarray(PHOTO_TASK.degradation(jax.random.key(1), photograph, named))
+
+
+def test_statistics_see_each_damage(photograph):
+    clean = statistics(photograph[:192, :192])
+    assert clean.dtype == np.float32 and np.isfinite(clean).all()
+    seen = [statistics(damaged(photograph[:192, :192], **level)) for level in (
+        {"noise": 10}, {"jpeg": 40}, {"blur": 1.5},
+    )]  # fmt: skip
+    for one in seen:
+        assert one.shape == clean.shape and np.abs(one - clean).max() > 0.3
+    noisy, _, blurred = seen
+    assert noisy[0] > clean[0] + 0.5 and blurred[6] < clean[6]
+    # Any size and kind has as many.
+    for part in (photograph[:5, :7], photograph[:100, :64, :1], photograph[:64, :300]):
+        found = statistics(part)
+        assert found.shape == clean.shape and np.isfinite(found).all()
+    white = statistics(np.random.default_rng(0).normal(128, 10, (256, 256, 1)))
+    np.testing.assert_allclose(np.exp(white[9]), 10, rtol=0.05)  # the median of Y's blocks
+
+
+def test_training_saving_and_loading(default_data, tmp_path, photograph):
+    sampler = LevelSampler((0.0, 15.0, 0.0), (40.0, 100.0, 2.0), 1, absent=0.3,
+                           neutral=PHOTO.neutral.values)  # fmt: skip
+    seen, levels = estimator_examples(PHOTO_TASK, default_data, sampler=sampler, count=96)
+    assert len(seen) == len(levels) == 96 and levels.shape[1] == 3
+    errors = {}
+    made = train_estimator(
+        PHOTO_TASK, seen, levels, steps=300, batch=32, held_out=16, report=errors.update
+    )
+    assert set(errors) == {"noise", "jpeg", "blur"} and errors["noise"] < 0.2
+    made.save(tmp_path / "parts.safetensors")
+    again = load_parts_estimator(tmp_path / "parts.safetensors")
+    image = damaged(photograph, noise=20)
+    assert again.estimate(image, PHOTO) == made.estimate(image, PHOTO)
+    found = again.estimate(image, PHOTO)
+    assert list(found) == ["noise", "jpeg", "blur"] and 5 < found["noise"] < 60
+    with pytest.raises(UserError, match="for levels of noise, jpeg, blur"):
+        again.estimate(image, TASKS["denoise"].space)
+    with pytest.raises(UserError, match="no level estimator"):
+        load_parts_estimator(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"not one")
+    with pytest.raises(UserError, match="damaged"):
+        load_parts_estimator(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_luminance_of_one_and_colour_of_another(dtype, photograph):
+    white = 1.0 if dtype == np.float32 else np.iinfo(dtype).max
+    one = (photograph[:70, :90] / 255.0 * white).astype(dtype)
+    other = (photograph[200:270, :90] / 510.0 * white).astype(dtype)
+    merged = luma_with_chroma(one, other)
+    assert merged.dtype == dtype and merged.shape == one.shape
+    weights = np.array([0.299, 0.587, 0.114])
+    inside = (merged > 0).all(-1) & (merged < white).all(-1)
+    y = merged @ weights - one @ weights
+    assert np.abs(y[inside]).max() <= (1 if dtype != np.float32 else 1e-5)
+    blue = (merged[..., 2] - merged @ weights) - (other[..., 2] - other @ weights)
+    assert np.abs(blue[inside]).max() <= (2 if dtype != np.float32 else 1e-5)
+    np.testing.assert_array_equal(luma_with_chroma(one[..., :1], other[..., :1]), one[..., :1])
+
+
+def test_strength_goes_from_neutral_through_the_level():
+    level = PHOTO.parse("noise=20,jpeg=40,blur=1")
+    assert PHOTO.scaled(level, 1.0) == level
+    assert PHOTO.scaled(level, 0.0) == PHOTO.neutral
+    half, twice = PHOTO.scaled(level, 0.5), PHOTO.scaled(level, 2.0)
+    z, of_half, of_twice = (np.asarray(PHOTO.normalise(x.array)) for x in (level, half, twice))
+    np.testing.assert_allclose(of_half, z / 2, atol=2e-3)
+    np.testing.assert_allclose(of_twice[:2], 2 * z[:2], atol=3e-3)
+    assert 40 < half["jpeg"] < 100 and 1 < twice["jpeg"] < 40
