@@ -43,11 +43,11 @@ def test_statistics_see_each_damage(photograph):
 def test_training_saving_and_loading(default_data, tmp_path, photograph):
     sampler = LevelSampler((0.0, 15.0, 0.0), (40.0, 100.0, 2.0), 1, absent=0.3,
                            neutral=PHOTO.neutral.values)  # fmt: skip
-    seen, levels = estimator_examples(PHOTO_TASK, default_data, sampler=sampler, count=96)
-    assert len(seen) == len(levels) == 96 and levels.shape[1] == 3
+    seen, levels = estimator_examples(PHOTO_TASK, default_data, sampler=sampler, count=64)
+    assert len(seen) == len(levels) == 64 and levels.shape[1] == 3
     errors = {}
     made = train_estimator(
-        PHOTO_TASK, seen, levels, steps=300, batch=32, held_out=16, report=errors.update
+        PHOTO_TASK, seen, levels, steps=200, batch=32, held_out=16, report=errors.update
     )
     assert set(errors) == {"noise", "jpeg", "blur"} and errors["noise"] < 0.2
     made.save(tmp_path / "parts.safetensors")
