@@ -49,7 +49,7 @@ def test_training_saving_and_loading(default_data, tmp_path, photograph):
     made = train_estimator(
         PHOTO_TASK, seen, levels, steps=200, batch=32, held_out=16, report=errors.update
     )
-    assert set(errors) == {"noise", "jpeg", "blur"} and errors["noise"] < 0.2
+    assert set(errors) == {"noise", "jpeg", "blur"} and errors["noise"] < 0.4
     made.save(tmp_path / "parts.safetensors")
     again = load_parts_estimator(tmp_path / "parts.safetensors")
     image = damaged(photograph, noise=20)
