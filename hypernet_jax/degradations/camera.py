@@ -21,7 +21,7 @@ __all__ = ["camera_noise", "photo_noise"]
 _WHITE_SHARE = 0.25
 # Side of the flat grey patch on which the noise is measured, and rows and columns around the image
 # that are thrown away again.
-_PATCH, _BORDER = 48, 8
+_PATCH, _BORDER = 48, 10
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -59,8 +59,8 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         tone,
         matrix,
         balance / exposure,
-        luma_sigma=jax.random.uniform(keys[5], maxval=0.6),
-        chroma_sigma=jax.random.uniform(keys[6], maxval=2.0),
+        luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
+        chroma_sigma=jax.random.uniform(keys[6], maxval=3.0),
     )
 
 
@@ -134,8 +134,8 @@ def _gaussian(sigma: jax.Array, radius: int) -> jax.Array:
 def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
     """What noise changed, its luminance a little smoother and its colour more."""
     luma = (change @ jnp.array(_LUMA))[..., None]
-    chroma = _weighted(change - luma, _gaussian(camera.chroma_sigma, 5))
-    return _weighted(luma, _gaussian(camera.luma_sigma, 2)) + chroma
+    chroma = _weighted(change - luma, _gaussian(camera.chroma_sigma, 7))
+    return _weighted(luma, _gaussian(camera.luma_sigma, 3)) + chroma
 
 
 def _change(
