@@ -1,0 +1,52 @@
+"""--luma and --chroma: how strongly luminance and colour are restored."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import UserError, save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.photographs.luma_chroma import luma_with_chroma
+from hypernet_jax.photographs.restoring import Options, restore_file
+
+from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+
+
+def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, capsys):
+    image = photograph[:60, :80]
+    source, output = tmp_path / "in.png", tmp_path / "out.png"
+    Image.fromarray(image).save(source)
+    save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
+    command = ["restore", source, "--weights", tmp_path / "w.safetensors", "--level", 20,
+               "--backend", "jax", "--overwrite", "-o", output]  # fmt: skip
+
+    def restored(*options):
+        main([*map(str, command), *options])
+        return np.asarray(Image.open(output)).astype(int)
+
+    space = RESTORER.space
+    levels = [space.scaled(20, share) for share in (0.5, 2.0)]
+    apart = [RESTORER.restore(image, level=level) for level in levels]
+    expected = luma_with_chroma(*apart)
+    assert np.abs(restored("--luma=0.5", "--chroma=2") - expected).max() <= 1
+    both = restored("--luma=2", "--chroma=2")
+    assert np.abs(both - RESTORER.restore(image, level=40)).max() <= 1
+    plain = restored()
+    assert np.abs(plain - RESTORER.restore(image, level=20)).max() <= 1
+    for options in (["--luma=3"], ["--chroma=-1"], ["--chroma=nan"]):
+        with pytest.raises(SystemExit):
+            restored(*options)
+        told = capsys.readouterr().err
+        assert "0 to 2" in told or "finite number" in told
+
+
+def test_where_there_are_no_strengths(photograph, tmp_path):
+    source = tmp_path / "in.png"
+    Image.fromarray(photograph[:20, :20]).save(source)
+    with pytest.raises(UserError, match="enlarged alike"):
+        restore_file(tiny_restorer("sr"), source, tmp_path / "a.png", Options(2, luma=0.5))
+    grey = tmp_path / "grey.png"
+    Image.fromarray(photograph[:20, :20, 0]).save(grey)
+    restore_file(RESTORER, grey, tmp_path / "b.png", Options(20, luma=0.5, chroma=2.0))
+    made = np.asarray(Image.open(tmp_path / "b.png")).astype(int)
+    assert np.abs(made - RESTORER.restore(photograph[:20, :20, 0], level=10)).max() <= 1
