@@ -97,12 +97,16 @@ class LevelAxis:
         z = from_origin(value)
         return z if self.far is None else z / from_origin(self.far)
 
-    def value_at(self, z: float) -> float:
-        """The value whose z this is; the nearest of the range. Good to 1e-3 of the range."""
+    def values_at(self, z: ArrayLike) -> np.ndarray:
+        """The values whose z these are; the nearest of the range. Good to 1e-3 of the range."""
         values = np.linspace(self.low, self.high, 4001)
         found = np.asarray(self.normalise(values))
         order = np.argsort(found, kind="stable")
-        return float(np.interp(z, found[order], values[order]))
+        return np.interp(np.asarray(z), found[order], values[order])
+
+    def value_at(self, z: float) -> float:
+        """As `values_at`, of one."""
+        return float(self.values_at(z))
 
     def valid(self, value: Any) -> float:
         """Returns `value` as a number.
@@ -228,6 +232,37 @@ class LevelSpace:
         return Level(
             self, tuple(axis.valid(parts.get(axis.name, axis.default)) for axis in self.axes)
         )
+
+    def parse_map(self, levels: Any, size: tuple[int, int]) -> np.ndarray:
+        """Reads and checks a level for every pixel.
+
+        Args:
+          levels: (H, W, A) in native units; (H, W) for a space of one axis.
+          size: (H, W) of the image.
+
+        Returns:
+          float32 (H, W, A).
+
+        Raises:
+          UserError: for another shape, or values outside the range.
+        """
+        levels = np.asarray(levels)
+        if levels.ndim == 2 and len(self) == 1:
+            levels = levels[..., None]
+        if levels.shape != (*size, len(self)) or levels.dtype.kind not in "uif":
+            raise UserError(
+                f"The levels of all pixels of an image of {size[1]}x{size[0]} must be numbers of "
+                f"shape {(*size, len(self))}, not {levels.dtype} of {levels.shape}."
+            )
+        levels = levels.astype(np.float32)
+        for index, axis in enumerate(self.axes):
+            part = levels[..., index]
+            low, high = np.float32(axis.low), np.float32(axis.high)
+            if not (part.min() >= low and part.max() <= high):  # or not a number
+                raise UserError(
+                    f"Some levels for single pixels are out of range; give a {axis.describe()}."
+                )
+        return levels
 
     def parse_list(self, text: str) -> list["Level"]:
         """Reads several levels: "5,15,25" of one axis, "noise=5,jpeg=40; noise=15" of several.

@@ -106,13 +106,21 @@ class Model:
         phi = jax.vmap(lambda level: self.hypernet.phi(theta["features"], level))(levels)
         return apply_bank(self.network, theta["generated"], theta["shared"], phi, images)
 
-    def restore_pixels(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
+    def restore_pixels(
+        self,
+        theta: Theta,
+        levels: jax.Array,
+        images: jax.Array,
+        *,
+        valid: jax.Array | None = None,
+    ) -> jax.Array:
         """Restores images each pixel of which has a level of its own.
 
         Args:
           theta: the hypernetwork's parameters.
           levels: (N, H, W, A) in native units.
           images: (N, H, W, C) in [0, 1].
+          valid: (N, 2), rows and columns of each image that count; all of them if None.
 
         Returns:
           (N, H, W, C). Where all pixels of an image have one level, what that level gives.
@@ -120,7 +128,9 @@ class Model:
         flat = levels.reshape((-1, levels.shape[-1]))
         phi = jax.vmap(lambda level: self.hypernet.phi(theta["features"], level))(flat)
         phi = phi.reshape((*levels.shape[:3], -1))
-        return apply_bank(self.network, theta["generated"], theta["shared"], phi, images)
+        return apply_bank(
+            self.network, theta["generated"], theta["shared"], phi, images, valid=valid
+        )
 
     @property
     def colours(self) -> int:

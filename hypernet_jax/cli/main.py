@@ -114,6 +114,10 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     task.add_argument(
         "--blend", type=float, default=1.0, help="share of the restored image, 0 to 1 (default 1)"
     )
+    task.add_argument(
+        "--level-map", metavar="MASK",
+        help="an image of the same proportions: white takes the level in full, black none",
+    )  # fmt: skip
     for part, what in (("luma", "luminance"), ("chroma", "colour")):
         task.add_argument(
             f"--{part}", type=float, default=1.0, metavar="SHARE",

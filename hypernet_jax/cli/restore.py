@@ -251,6 +251,8 @@ def _restore(args: argparse.Namespace) -> int:
         print(f"The networks are computed by {restorer.backend.name}.", file=sys.stderr)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
+    if args.sweep is not None and args.level_map is not None:
+        raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
     if args.sweep is not None and (args.compare or args.quality is not None):
         raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
     task = restorer.model.task
@@ -265,6 +267,7 @@ def _restore(args: argparse.Namespace) -> int:
         estimator=_estimator(args, task),
         luma=args.luma,
         chroma=args.chroma,
+        level_map=args.level_map,
     )
     with _piped(args) as piped:
         return _restore_all(restorer, options, piped)
@@ -273,6 +276,8 @@ def _restore(args: argparse.Namespace) -> int:
 def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir()
+    if several and args.level_map is not None:
+        raise UserError("--level-map is for one image; give one file.")
     if args.sweep is not None:
         if several:
             raise UserError("--sweep shows one image; give one file.")

@@ -127,6 +127,10 @@ class Restorer:
         if self_ensemble:
             of_one_view = self._network
             self._network = lambda level: mean_of_views(of_one_view(level))
+        self._on_map = ordinary_arithmetic()(jax.jit(functools.partial(_with_map, model, theta)))
+        # Each convolution has the results of all features.
+        self._features = len(jax.tree.leaves(theta["generated"])[0])
+        self._per_pixel = per_pixel
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
@@ -243,7 +247,8 @@ class Restorer:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
             float in [0, 1]. Three equal channels stay equal.
           level: how degraded it is, as `LevelSpace.parse` takes it: noise sigma in 8-bit grey
-            levels, JPEG quality, or the factor to enlarge by.
+            levels, JPEG quality, or the factor to enlarge by. Or an array of the levels of all
+            pixels, (H, W), or (H, W, A) of levels with A parts.
           blend: how much of the restored image to take, from 0 to 1; the rest is
             the input (for super-resolution, its bicubic enlargement).
           window: rows and columns of the result to make, two slices without a step; the
@@ -261,13 +266,16 @@ class Restorer:
         """
         start_jax()
         image = _as_array(image)
-        level = self.space.parse(level)
         blend = real_number(blend, "blend")
         if progress is not None and not callable(progress):
             raise UserError(f"The progress {progress!r} cannot be called; give a function of two.")
         if not 0.0 <= blend <= 1.0:
             raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
         images = _batch_of(image)
+        if isinstance(level, np.ndarray) and level.ndim > 1:
+            level = self._checked_map(level, images.shape[1:3])
+        else:
+            level = self.space.parse(level)
         # A grey image saved in colour is a grey image: it would come back with a tinge.
         grey = images.shape[-1] == 3 and _without_colour(images)
         source = self._source(images[..., :1] if grey else images, level)
@@ -296,14 +304,28 @@ class Restorer:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
 
+    def _checked_map(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if self.model.task.enlarges:
+            raise UserError("An image is enlarged by one factor; give a number as its level.")
+        if self.self_ensemble:
+            raise UserError(
+                "The mean over eight views is for one level; leave self_ensemble out, or the map."
+            )
+        return self.space.parse_map(levels, size)
+
     def _plan(
-        self, size: tuple[int, int], window: Window, halo: int
+        self, size: tuple[int, int], window: Window, halo: int, *, mapped: bool = False
     ) -> tuple[list[Span], list[Span]]:
-        """The tiles of both axes."""
+        """The tiles of both axes; of those that are restored with a map, XLA computes all."""
         plans = []
+        any_size, most = self.backend.any_size and not mapped, self._most_pixels
+        largest_of_all = self._largest
+        if mapped:
+            most = 1e6 * self._made_of[2] / self._at_once / self._per_pixel / self._features
+            largest_of_all = max(largest_side(most, 1.0), smallest_side(2 * halo + self._multiple))
         for length, part in zip(size, window, strict=True):
-            place, largest, sides = (part.start, part.stop), self._largest, None
-            if self.backend.any_size:
+            place, largest, sides = (part.start, part.stop), largest_of_all, None
+            if any_size:
                 # Bounded by their area instead: one side may be long where the other is short.
                 sides = even_sides(place, halo=halo, multiple=self._multiple)
                 largest = max(sides)
@@ -316,20 +338,22 @@ class Restorer:
         return cheapest_plan(
             *plans,
             at_once=self._at_once,
-            pixels=self._most_pixels if self.backend.any_size else math.inf,
-            padded=not self.backend.any_size,
+            pixels=most if any_size else math.inf,
+            padded=not any_size,
         )
 
-    def _source(self, images: np.ndarray, level: Level) -> Source:
-        return Source(images, self.model.task.factor(level))
+    def _source(self, images: np.ndarray, level: Level | np.ndarray) -> Source:
+        factor = self.model.task.factor(level) if isinstance(level, Level) else None
+        return Source(images, factor)
 
     def _restored_tiles(
-        self, source: Source, level: Level, window: Window, halo: int
+        self, source: Source, level: Level | np.ndarray, window: Window, halo: int
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
-        network = self._network(level)
+        levels = level if isinstance(level, np.ndarray) else None
+        network: Callable = self._on_map if isinstance(level, np.ndarray) else self._network(level)
         height, width = source.size
-        rows, columns = self._plan((height, width), window, halo)
+        rows, columns = self._plan((height, width), window, halo, mapped=levels is not None)
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1
@@ -345,7 +369,8 @@ class Restorer:
                 if inputs.shape[-1] < self.model.colours:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
                 # Not waited for: the next tiles are cut while these are computed.
-                restored = self._workers.submit(network, given, valid)
+                more = () if levels is None else (_levels_of(levels, batch),)
+                restored = self._workers.submit(network, given, valid, *more)
                 waiting.append((batch, part, inputs, restored))
                 if len(waiting) > self._at_once:
                     yield from _kept(*waiting.popleft())
@@ -364,6 +389,28 @@ def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]
     ]
     valid = [(tile.rows.valid, tile.columns.valid) for tile in batch]
     return np.stack(inputs), np.asarray(valid, np.int32)
+
+
+def _levels_of(levels: np.ndarray, batch: list[Tile]) -> np.ndarray:
+    """The levels of the pixels of tiles, (N, side, side, A); continued as images are."""
+
+    def places(span: Span, length: int) -> np.ndarray:
+        folded = np.arange(span.start, span.start + span.side) % (2 * length)
+        return np.minimum(folded, 2 * length - 1 - folded)
+
+    height, width = levels.shape[:2]
+    return np.stack(
+        [
+            levels[places(tile.rows, height)[:, None], places(tile.columns, width)[None]]
+            for tile in batch
+        ]
+    )
+
+
+def _with_map(
+    model: Model, theta: Theta, inputs: jax.Array, valid: jax.Array, levels: jax.Array
+) -> jax.Array:
+    return model.restore_pixels(theta, levels, inputs, valid=valid)
 
 
 def _kept(

@@ -63,6 +63,8 @@ def apply_bank(
     shared: Mapping[str, jax.Array],
     phi: jax.Array,
     images: jax.Array,
+    *,
+    valid: jax.Array | None = None,
 ) -> jax.Array:
     """Restores each image, or each pixel, with the parameters of its own level.
 
@@ -73,6 +75,7 @@ def apply_bank(
       phi: (N, D), features of each image's level; or (N, H, W, D), of each pixel's. Layers of a
         coarser resolution take the mean features of the pixels that a sample stands for.
       images: (N, H, W, C) in [0, 1].
+      valid: as in `apply_network`.
 
     Returns:
       (N, H, W, C).
@@ -111,7 +114,7 @@ def apply_bank(
     # What the network lacks, a bank has: found out below.
     missing = contextlib.suppress(ScopeParamNotFoundError, ScopeCollectionNotFound)
     with nn.intercept_methods(intercept), missing:
-        restored = apply_network(network, params, images)
+        restored = apply_network(network, params, images, valid=valid)
     # Where the network stopped early, convolutions too are unused: the culprit comes first.
     unused = sorted(
         set(banks) - used, key=lambda path: (path.rpartition("/")[2] in ("kernel", "bias"), path)

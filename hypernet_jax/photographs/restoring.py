@@ -16,6 +16,7 @@ from hypernet_jax.images.writing import Encoding, format_of
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
+from hypernet_jax.photographs.level_maps import level_map, read_mask
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
 from hypernet_jax.tasks import Task
@@ -55,6 +56,7 @@ class Options:
       limit: megapixels that an input may have.
       estimator: what `AUTO` asks instead of the task's own way, such as
         `LevelEstimator.estimate`.
+      level_map: a mask file, of the image's proportions: white takes the level in full, black none.
       luma, chroma: how strongly luminance and colour are restored, as shares of the level: 0 not
         at all, 1 as the level says, 2 for twice of it.
     """
@@ -68,6 +70,7 @@ class Options:
     estimator: Estimator | None = None
     luma: float = 1.0
     chroma: float = 1.0
+    level_map: str | Path | None = None
 
     def __post_init__(self):
         if not isinstance(self.encoding, Encoding):
@@ -154,17 +157,22 @@ def _restored(
     level: Level,
     blend: float,
     strengths: tuple[float, float],
+    mask: np.ndarray | None,
     progress: Progress | None,
 ) -> np.ndarray:
     """The pixels with luminance and colour restored as strongly as they are to be."""
+
+    def taken(strength: float) -> Level | np.ndarray:
+        scaled = restorer.space.scaled(level, strength)
+        return scaled if mask is None else level_map(scaled, mask)
+
     luma, chroma = strengths
     if restorer.model.task.enlarges and strengths != (1.0, 1.0):
         raise UserError("Luminance and colour are enlarged alike; leave --luma and --chroma out.")
     if restorer.space.only is not None and strengths != (1.0, 1.0):
         raise UserError("This network serves one level; leave --luma and --chroma out.")
     if luma == chroma or pixels.shape[-1] == 1:
-        scaled = restorer.space.scaled(level, luma)
-        return restorer.restore(pixels, level=scaled, blend=blend, progress=progress)
+        return restorer.restore(pixels, level=taken(luma), blend=blend, progress=progress)
 
     def part(number: int) -> Progress | None:
         """Half of the progress."""
@@ -175,7 +183,7 @@ def _restored(
     made = [
         restorer.restore(
             pixels,
-            level=restorer.space.scaled(level, strength),
+            level=taken(strength),
             blend=blend,
             progress=part(number),
         )
@@ -192,14 +200,18 @@ def restore_photograph(
     blend: float = 1.0,
     luma: float = 1.0,
     chroma: float = 1.0,
+    mask: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Photograph:
     """Restores the pixels, enlarges the transparency with them, keeps the rest.
 
+    Args:
+      mask: (H, W) in [0, 1], the share of the level that each pixel takes; all of it if None.
+
     Raises:
-      UserError: for luma and chroma that differ where the task enlarges.
+      UserError: for luma, chroma or a mask where the task enlarges.
     """
-    pixels = _restored(restorer, photograph.pixels, level, blend, (luma, chroma), progress)
+    pixels = _restored(restorer, photograph.pixels, level, blend, (luma, chroma), mask, progress)
     height, width = pixels.shape[:2]
     alpha = photograph.alpha
     factor = restorer.model.task.factor(level)
@@ -284,6 +296,9 @@ def restore_file(
         source,
         estimator=options.estimator,
     )
+    mask = None
+    if options.level_map is not None:
+        mask = read_mask(options.level_map, photograph.pixels.shape[:2])
     size = restorer.restored_size(photograph.pixels.shape[:2], found)
     options.encoding.check(form, size=size)
     restored = restore_photograph(
@@ -293,6 +308,7 @@ def restore_file(
         blend=options.blend,
         luma=options.luma,
         chroma=options.chroma,
+        mask=mask,
         progress=progress,
     )
     if not options.compare:

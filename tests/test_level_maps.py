@@ -1,0 +1,113 @@
+"""A level for every pixel: through tiles, windows and backends, and from a mask file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import BLUR_SIGMA, Restorer, UserError, make_model, save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.photographs.level_maps import level_map, read_mask
+
+from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .test_unet import config_of, theta_of
+
+
+def unet_restorer(memory):
+    config = config_of() | {"task": "deblur", "normalisation": BLUR_SIGMA.normalisation}
+    model = make_model(config)
+    return Restorer(model, theta_of(model), memory=memory)
+
+
+def smooth(size, low, high):
+    """A map with a soft edge."""
+    across = np.linspace(-6, 6, size[1], dtype=np.float32)[None]
+    down = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
+    return low + (high - low) / (1 + np.exp(across + down))
+
+
+@pytest.mark.parametrize("kind", ["residual", "unet"])
+@pytest.mark.parametrize("backend", ["jax", "onnxruntime"])
+def test_a_constant_map_is_the_level(kind, backend, photograph):
+    if kind == "unet":
+        restorer, level = unet_restorer(60), 2.0
+    else:
+        parts = make_model(tiny_config()), tiny_theta(tiny_config())
+        restorer, level = Restorer(*parts, memory=3, backend=backend), 30.0
+    for height, width in ((1, 1), (7, 50), (133, 200)):
+        image = photograph[:height, :width] / np.float32(255)
+        found = restorer.restore(image, level=np.full((height, width), level))
+        np.testing.assert_allclose(found, restorer.restore(image, level=level), atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", [3, 600])
+def test_tiles_of_a_map_are_the_whole(memory, photograph):
+    image = photograph[:150, :233] / np.float32(255)
+    levels = smooth(image.shape[:2], 5.0, 60.0)
+    model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
+    whole = np.asarray(model.restore_pixels(theta, levels[None, ..., None], image[None]))[0]
+    restorer = Restorer(model, theta, memory=memory)
+    found = restorer.restore(image, level=levels)
+    np.testing.assert_allclose(found, np.clip(whole, 0, 1), atol=1e-5)
+    window = np.s_[20:90, 100:170]
+    part = restorer.restore(image, level=levels, window=window)
+    np.testing.assert_allclose(part, found[window], atol=1e-5)
+    # A colour image that is grey goes through as grey, with its map.
+    grey = np.repeat(image[..., :1], 3, axis=-1)
+    made = restorer.restore(grey, level=levels)
+    assert (made == made[..., :1]).all()
+
+
+def test_of_two_halves_each_is_restored_at_its_own(photograph):
+    image = photograph[:60, :200]
+    levels = np.where(np.arange(200) < 100, 10.0, 40.0) * np.ones((60, 1))
+    reach = RESTORER.model.network.spec.reach
+    found = RESTORER.restore(image, level=levels).astype(int)
+    for level, part in ((10, np.s_[:, : 100 - reach]), (40, np.s_[:, 100 + reach :])):
+        alone = RESTORER.restore(image, level=level).astype(int)
+        assert np.abs(found[part] - alone[part]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (np.full((5, 6), 20.0), "shape"),
+        (np.full((30, 40), 300.0), "out of range; give a noise sigma from 0 to 100"),
+        (np.full((30, 40), np.nan), "out of range"),
+        (np.full((30, 40, 2), 20.0), "shape"),
+        (np.full((30, 40), "a"), "numbers"),
+    ],
+)
+def test_unfit_maps_are_refused(level, message, photograph):
+    with pytest.raises(UserError, match=message):
+        RESTORER.restore(photograph[:30, :40], level=level)
+    with pytest.raises(UserError, match="enlarged by one factor"):
+        tiny_restorer("sr").restore(photograph[:30, :40], level=np.full((30, 40), 2.0))
+
+
+def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
+    image = photograph[:80, :120]
+    source, output, mask = (tmp_path / name for name in ("in.png", "out.png", "mask.png"))
+    Image.fromarray(image).save(source)
+    white_right = np.zeros((40, 60), np.uint16)  # half the size, 16 bits
+    white_right[:, 30:] = 65535
+    Image.fromarray(white_right).save(mask)
+    save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
+    command = ["restore", source, "--weights", tmp_path / "w.safetensors", "--level", 40,
+               "--level-map", mask, "--overwrite", "-o", output]  # fmt: skip
+    main(list(map(str, command)))
+    found = np.asarray(Image.open(output)).astype(int)
+    for level, part in ((0, np.s_[:, :45]), (40, np.s_[:, 75:])):
+        alone = RESTORER.restore(image, level=level).astype(int)
+        assert np.abs(found[part] - alone[part]).max() <= 1
+    space = RESTORER.space
+    shown = read_mask(mask, image.shape[:2])
+    assert shown.shape == (80, 120) and shown[:, :55].max() == 0 and shown[:, 65:].min() == 1
+    values = level_map(space.parse(40), np.linspace(0, 1, 11)[None])
+    np.testing.assert_allclose(values[0, :, 0], np.linspace(0, 40, 11), atol=0.05)
+    Image.fromarray(white_right[:, :20]).save(mask)
+    for more in ([], ["--sweep", "5,10"]):
+        with pytest.raises(SystemExit):
+            main([*map(str, command), *more])
+        capsys.readouterr()
+    with pytest.raises(UserError, match="other proportions"):
+        read_mask(mask, image.shape[:2])
