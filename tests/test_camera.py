@@ -25,7 +25,7 @@ class CameraNoiseTest(chex.TestCase):
     @chex.variants(with_jit=True)
     def test_shapes_and_no_noise(self):
         noise = self.variant(camera_noise)
-        for shape in ((9, 11, 3), (2, 9, 11, 3), (9, 11, 1)):
+        for shape in ((2, 9, 11, 3), (9, 11, 1)):
             image = jax.random.uniform(jax.random.key(1), shape, maxval=255.0)
             chex.assert_trees_all_close(noise(jax.random.key(0), image, 0.0), image, atol=1e-3)
             made = noise(jax.random.key(0), image, 10.0)
