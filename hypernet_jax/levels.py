@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.normalisation import NORMALISATIONS
 
 __all__ = [
@@ -30,14 +30,18 @@ __all__ = [
     "NOISE_SIGMA",
     "PHOTO",
     "SCALE_FACTOR",
+    "STRONGEST",
     "Level",
     "LevelAxis",
     "LevelRequest",
     "LevelSpace",
+    "checked_strength",
 ]
 
 # A part of a level that is to be estimated from the image.
 AUTO = "auto"
+# How many times a level may be taken.
+STRONGEST = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +111,12 @@ class LevelAxis:
     def value_at(self, z: float) -> float:
         """As `values_at`, of one."""
         return float(self.values_at(z))
+
+    def scaled(self, value: float, strengths: ArrayLike) -> np.ndarray:
+        """Values whose z is `strengths` times that of `value`, counted from the neutral one's."""
+        # From the neutral value, where z need not be zero.
+        zero, z = (float(self.normalise(each)) for each in (self.neutral, value))
+        return self.values_at(zero + np.asarray(strengths) * (z - zero))
 
     def valid(self, value: Any) -> float:
         """Returns `value` as a number.
@@ -347,12 +357,8 @@ class LevelSpace:
         level = self.parse(level)
         if strength == 1.0:
             return level
-        values = []
-        for axis, value in zip(self.axes, level.values, strict=True):
-            # From the neutral value, where z need not be zero.
-            zero, z = (float(axis.normalise(each)) for each in (axis.neutral, value))
-            values.append(axis.value_at(zero + strength * (z - zero)))
-        return Level(self, tuple(values))
+        pairs = zip(self.axes, level.values, strict=True)
+        return Level(self, tuple(float(axis.scaled(value, strength)) for axis, value in pairs))
 
     def counted(
         self,
@@ -458,6 +464,14 @@ class LevelRequest:
         pairs = zip(self.space.axes, self.values, strict=True)
         values = (axis.valid(found[axis.name]) if v is None else v for axis, v in pairs)
         return Level(self.space, tuple(values))
+
+
+def checked_strength(value: Any, called: str) -> float:
+    """How many times a level is taken, as a number; `UserError` outside 0 to `STRONGEST`."""
+    strength = real_number(value, called)
+    if not 0.0 <= strength <= STRONGEST:
+        raise UserError(f"The {called}, {strength:g}, is out of range; give 0 to {STRONGEST:g}.")
+    return strength
 
 
 def _is_sequence(level: Any) -> bool:

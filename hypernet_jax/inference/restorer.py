@@ -128,12 +128,15 @@ class Restorer:
             of_one_view = self._network
             self._network = lambda level: mean_of_views(of_one_view(level))
         self._on_map = ordinary_arithmetic()(jax.jit(functools.partial(_with_map, model, theta)))
-        # Each convolution has the results of all features.
-        self._features = len(jax.tree.leaves(theta["generated"])[0])
-        self._per_pixel = per_pixel
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
+        # With a map each convolution has the results of all features.
+        features = len(jax.tree.leaves(theta["generated"])[0])
+        self._largest_on_map = max(
+            largest_side(share, per_pixel * features),
+            smallest_side(2 * self._halo + self._multiple),
+        )
         self._most_pixels = share / per_pixel / self.backend.memory_factor
         on_cpu = jax.default_backend() == "cpu"
         self._batch_pixels = min(self._most_pixels, _CPU_BATCH_PIXELS if on_cpu else math.inf)
@@ -318,13 +321,10 @@ class Restorer:
     ) -> tuple[list[Span], list[Span]]:
         """The tiles of both axes; of those that are restored with a map, XLA computes all."""
         plans = []
-        any_size, most = self.backend.any_size and not mapped, self._most_pixels
-        largest_of_all = self._largest
-        if mapped:
-            most = 1e6 * self._made_of[2] / self._at_once / self._per_pixel / self._features
-            largest_of_all = max(largest_side(most, 1.0), smallest_side(2 * halo + self._multiple))
+        any_size = self.backend.any_size and not mapped
         for length, part in zip(size, window, strict=True):
-            place, largest, sides = (part.start, part.stop), largest_of_all, None
+            place, sides = (part.start, part.stop), None
+            largest = self._largest_on_map if mapped else self._largest
             if any_size:
                 # Bounded by their area instead: one side may be long where the other is short.
                 sides = even_sides(place, halo=halo, multiple=self._multiple)
@@ -338,7 +338,7 @@ class Restorer:
         return cheapest_plan(
             *plans,
             at_once=self._at_once,
-            pixels=most if any_size else math.inf,
+            pixels=self._most_pixels if any_size else math.inf,
             padded=not any_size,
         )
 

@@ -55,9 +55,8 @@ def level_map(level: Level, mask: np.ndarray) -> np.ndarray:
     """
     parts = []
     for axis, value in zip(level.space.axes, level.values, strict=True):
-        zero, z = (float(axis.normalise(each)) for each in (axis.neutral, value))
         shares = np.linspace(0.0, 1.0, 4097)
-        table = axis.values_at(zero + shares * (z - zero))
+        table = axis.scaled(value, shares)
         table[0], table[-1] = axis.neutral, value
         parts.append(np.interp(mask, shares, table))
     return np.stack(parts, axis=-1).astype(np.float32)

@@ -15,7 +15,7 @@ from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photogra
 from hypernet_jax.images.writing import Encoding, format_of
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
-from hypernet_jax.levels import Level
+from hypernet_jax.levels import Level, checked_strength
 from hypernet_jax.photographs.level_maps import level_map, read_mask
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
@@ -37,8 +37,6 @@ __all__ = [
 # (H, W, C) float32 in [0, 1] -> level, of one axis.
 Estimator = Callable[[np.ndarray], float]
 
-# Of luminance and colour, in shares of the level.
-_STRONGEST = 2.0
 # Pixels on each side of what the level is estimated from.
 _ESTIMATE_SIDE = 2048
 
@@ -80,12 +78,7 @@ class Options:
         real_number(self.blend, "blend")
         real_number(self.limit, "limit")
         for name in ("luma", "chroma"):
-            strength = real_number(getattr(self, name), name)
-            if not 0.0 <= strength <= _STRONGEST:
-                raise UserError(
-                    f"The strength of {name}, {strength:g}, is out of range; give 0 to "
-                    f"{_STRONGEST:g}."
-                )
+            checked_strength(getattr(self, name), f"strength of {name}")
 
 
 @dataclasses.dataclass(frozen=True)

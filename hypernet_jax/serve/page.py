@@ -11,7 +11,8 @@ from PIL import Image
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.serve.studio import OVERVIEW_SIDE, STRONGEST, Studio, starting_value
+from hypernet_jax.levels import STRONGEST
+from hypernet_jax.serve.studio import OVERVIEW_SIDE, Studio, starting_value
 from hypernet_jax.tasks import DEFAULT_TASK, TASKS
 from hypernet_jax.weights import shipped_tasks
 

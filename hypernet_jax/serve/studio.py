@@ -12,20 +12,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hypernet_jax.degradations import bicubic_resize
-from hypernet_jax.errors import UserError, real_number
+from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
 from hypernet_jax.inference.restorer import Progress, Restorer
-from hypernet_jax.levels import AUTO, Level
+from hypernet_jax.levels import AUTO, Level, checked_strength
 from hypernet_jax.photographs.restoring import resolve_level, restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
-__all__ = ["OVERVIEW_SIDE", "STRENGTH", "STRONGEST", "Studio", "starting_value"]
+__all__ = ["OVERVIEW_SIDE", "STRENGTH", "Studio", "starting_value"]
 
 # Where a level has several parts the slider says how many times the estimated one is taken.
-STRENGTH, STRONGEST = 1.0, 2.0
+STRENGTH = 1.0
 
 OVERVIEW_SIDE = 560
 # Decoded photographs that are kept: turning the slider must not decode again.
@@ -93,9 +93,7 @@ class Studio:
         space = get_task(task).space
         if len(space) == 1:
             return space.parse(value)
-        strength = real_number(value, "strength")
-        if not 0.0 <= strength <= STRONGEST:
-            raise UserError(f"The strength {strength:g} is out of range; give 0 to {STRONGEST:g}.")
+        strength = checked_strength(value, "strength")
         try:
             level, _ = self._estimated(str(path), task)
         except UserError:
