@@ -13,8 +13,8 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.degradations import jpeg
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.levels import AUTO
-from hypernet_jax.photographs.restoring import resolve_level
 from hypernet_jax.tasks import TASKS
 
 DENOISE, DEJPEG, SR = (TASKS[name] for name in ("denoise", "dejpeg", "sr"))

@@ -18,11 +18,11 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.images.writing import Encoding, format_of, is_writable, suffix_of
+from hypernet_jax.inference.requests import Estimator
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.photographs import batch
 from hypernet_jax.photographs.restoring import (
-    Estimator,
     Options,
     Restored,
     check_output,

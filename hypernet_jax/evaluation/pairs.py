@@ -14,8 +14,9 @@ from hypernet_jax.evaluation.measure import restore_degraded
 from hypernet_jax.files import local_path
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Restorer
-from hypernet_jax.levels import Level, LevelRequest
+from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
 
@@ -33,13 +34,6 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
         odd = sorted(noisy.keys() ^ clean.keys())[0]
         raise UserError(f"In {folder} only one of noisy and clean has an image {odd}.")
     return [(noisy[name], clean[name]) for name in sorted(noisy)]
-
-
-def _level(restorer: Restorer, request: LevelRequest, noisy: np.ndarray, path: Path) -> Level:
-    if not request.estimated:
-        return request.level()
-    found = restorer.model.task.estimate_level(noisy.astype(np.float32), source=path)
-    return request.level(found.parts)
 
 
 def _figures(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
@@ -74,7 +68,7 @@ def evaluate_pairs(
         figures, used = [], []
         for noisy_path, clean_path in tqdm.tqdm(pairs, unit="image", disable=None):
             noisy, clean = read_image(noisy_path), read_image(clean_path)
-            level = _level(restorer, request, noisy, noisy_path)
+            level, _ = resolve_level(task, request, noisy, noisy_path)
             restored = restore_degraded(restorer, noisy, level)
             before = {f"{name}_input": value for name, value in _figures(noisy, clean).items()}
             figures.append(before | _figures(restored, clean))

@@ -1,7 +1,6 @@
 """Image files in, image files out."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,23 @@ from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
 from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding, format_of
+from hypernet_jax.inference.requests import Estimator, resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
 from hypernet_jax.photographs.level_maps import level_map, read_mask
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
-from hypernet_jax.tasks import Task
 
 __all__ = [
-    "Estimator",
     "Options",
     "Restored",
     "check_output",
     "comparison_name",
     "exists_already",
-    "resolve_level",
     "restore_file",
     "restore_photograph",
 ]
-
-
-# (H, W, C) float32 in [0, 1] -> level, of one axis.
-Estimator = Callable[[np.ndarray], float]
-
-# Pixels on each side of what the level is estimated from.
-_ESTIMATE_SIDE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,39 +86,6 @@ class Restored:
     level: Level
     estimate: str | None = None
     notes: tuple[str, ...] = ()
-
-
-def resolve_level(
-    task: Task,
-    level: Any,
-    pixels: np.ndarray,
-    source: Path | None,
-    *,
-    estimator: Estimator | None = None,
-) -> tuple[Level, str | None]:
-    """The level itself, or the estimated one and how it was found.
-
-    Args:
-      task: whose level it is.
-      level: as `LevelSpace.request` takes it.
-      pixels: (H, W, C), uint8, uint16 or float in [0, 1].
-      source: the file that they came from.
-      estimator: as in `Options`.
-    """
-    request = task.space.request(level)
-    if not request.estimated:
-        return request.level(), None
-    # The middle is enough, and a very large image in single precision would be too much;
-    # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
-    middle = tuple(
-        slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
-    )
-    pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
-    pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
-    if estimator is not None:
-        return task.space.parse(estimator(pixels / 255)), "estimated by the given network"
-    found = task.estimate_level(pixels, source=source)
-    return request.level(found.parts), found.how
 
 
 def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:

@@ -16,9 +16,10 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.levels import AUTO, Level, checked_strength
-from hypernet_jax.photographs.restoring import resolve_level, restore_photograph
+from hypernet_jax.photographs.restoring import restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 

@@ -1,0 +1,52 @@
+"""The level of an image: what was asked for, completed by estimates."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypernet_jax.inference.sources import unit_of
+from hypernet_jax.levels import Level
+from hypernet_jax.tasks import Task
+
+__all__ = ["Estimator", "resolve_level"]
+
+# (H, W, C) float32 in [0, 1] -> level, of one axis.
+Estimator = Callable[[np.ndarray], float]
+
+# Pixels on each side of what the level is estimated from.
+_ESTIMATE_SIDE = 2048
+
+
+def resolve_level(
+    task: Task,
+    level: Any,
+    pixels: np.ndarray,
+    source: Path | None,
+    *,
+    estimator: Estimator | None = None,
+) -> tuple[Level, str | None]:
+    """The level itself, or the estimated one and how it was found.
+
+    Args:
+      task: whose level it is.
+      level: as `LevelSpace.request` takes it.
+      pixels: (H, W, C), uint8, uint16 or float in [0, 1].
+      source: the file that they came from.
+      estimator: asked instead of the task's own way.
+    """
+    request = task.space.request(level)
+    if not request.estimated:
+        return request.level(), None
+    # The middle is enough, and a very large image in single precision would be too much;
+    # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
+    middle = tuple(
+        slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
+    )
+    pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
+    pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
+    if estimator is not None:
+        return task.space.parse(estimator(pixels / 255)), "estimated by the given network"
+    found = task.estimate_level(pixels, source=source)
+    return request.level(found.parts), found.how
