@@ -19,7 +19,7 @@ from hypernet_jax.data.augmentation import (
     without_colour,
 )
 from hypernet_jax.data.levels import LevelSampler
-from hypernet_jax.degradations import Chain, degrade_example, example_key
+from hypernet_jax.degradations import Chain, degrade_examples, example_key
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import to_colours
 from hypernet_jax.levels import LevelSpace
@@ -107,27 +107,24 @@ class _Degrade(grain.transforms.Map):
     def map(self, element: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         clean, levels, ids = element["clean"], element["levels"], element["ids"]
         count, crops = len(levels), clean.shape[-4]
-        clean = np.broadcast_to(clean, (count, *clean.shape[-4:]))
-        ids = np.broadcast_to(ids, (count, crops))
+        clean = np.broadcast_to(clean, (count, *clean.shape[-4:])).reshape((-1, *clean.shape[-3:]))
+        ids = np.broadcast_to(ids, (count, crops)).ravel()
+        numbers = np.repeat(np.arange(count), crops)
         if self._form.per == "step":
             levels = np.broadcast_to(levels[:, None], (count, crops, levels.shape[-1]))
+        named = self._space.named(levels.reshape((count * crops, -1)))
         # What JAX can trace is computed here, too, without disturbing an accelerator.
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            key = jax.random.key(self._seed) if self._chain.random else None
-            degraded = [
-                [
-                    degrade_example(
-                        self._chain,
-                        None if key is None else example_key(key, k, ids[k, n]),
-                        clean[k, n],
-                        self._space.named(levels[k, n]),
-                    )
-                    for n in range(crops)
-                ]
-                for k in range(count)
-            ]
+            keys = None
+            if self._chain.random:
+                keys = _example_keys(jax.random.key(self._seed), numbers, ids)
+            degraded = degrade_examples(self._chain, keys, clean, named)
+        degraded = degraded.reshape((count, crops, *clean.shape[-3:]))
         dtype = np.uint8 if self._chain.quantises else np.float32
-        return {**element, "degraded": np.asarray(degraded).astype(dtype)}
+        return {**element, "degraded": degraded.astype(dtype)}
+
+
+_example_keys = jax.jit(jax.vmap(example_key, in_axes=(None, 0, 0)))
 
 
 def _records(source, seed: int, largest_share: float, groups: Sequence[str]):

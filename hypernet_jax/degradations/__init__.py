@@ -9,7 +9,13 @@ import dataclasses
 
 from hypernet_jax.degradations.blur import gaussian_blur
 from hypernet_jax.degradations.camera import camera_noise, photo_noise
-from hypernet_jax.degradations.chain import Chain, Operator, degrade_example, example_key
+from hypernet_jax.degradations.chain import (
+    Chain,
+    Operator,
+    degrade_example,
+    degrade_examples,
+    example_key,
+)
 from hypernet_jax.degradations.jpeg import jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
 from hypernet_jax.degradations.quantise import quantise
@@ -30,6 +36,7 @@ __all__ = [
     "bicubic_resize",
     "camera_noise",
     "degrade_example",
+    "degrade_examples",
     "example_key",
     "gaussian_blur",
     "gaussian_noise",

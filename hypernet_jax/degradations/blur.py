@@ -4,24 +4,38 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-__all__ = ["gaussian_blur"]
+__all__ = ["gaussian_blur", "gaussian_weights", "weighted_neighbours"]
 
 # Four standard deviations of the widest blur: what lies beyond weighs less than 1e-4.
 _RADIUS = 16
 
 
-def _blur_axis(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
-    """Weighs 2 R + 1 neighbours along an axis; beyond the border the image is mirrored."""
-    length = image.shape[axis]
+def weighted_neighbours(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+    """Weighted sum of 2 R + 1 neighbours along an axis; beyond the border the image is mirrored.
+
+    Args:
+      image: of any shape.
+      weights: (2 R + 1,).
+      axis: of the image, 0 or more.
+    """
+    length, radius = image.shape[axis], len(weights) // 2
     widths = [(0, 0)] * image.ndim
-    widths[axis] = (_RADIUS, _RADIUS)
+    widths[axis] = (radius, radius)
     padded = jnp.pad(image, widths, mode="symmetric")
 
     # A loop over taps, not a convolution: under vmap over sigmas that would be a grouped one.
     def add(tap, total):
         return total + weights[tap] * jax.lax.dynamic_slice_in_dim(padded, tap, length, axis)
 
-    return jax.lax.fori_loop(0, 2 * _RADIUS + 1, add, jnp.zeros_like(image))
+    return jax.lax.fori_loop(0, len(weights), add, jnp.zeros_like(image))
+
+
+def gaussian_weights(sigma: ArrayLike, radius: int) -> jax.Array:
+    """Weights of 2 R + 1 neighbours that add up to 1; of sigma 0, 1 for the middle one."""
+    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    # The bound keeps 0 / 0 out and changes nothing: there the neighbours weigh exp(-50).
+    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
+    return weights / jnp.sum(weights)
 
 
 @jax.jit
@@ -38,10 +52,7 @@ def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> 
     """
     del key
     image = jnp.asarray(image, jnp.float32)
-    offsets = jnp.arange(-_RADIUS, _RADIUS + 1, dtype=jnp.float32)
-    # The bound keeps 0 / 0 out and changes nothing: there the neighbours weigh exp(-50).
-    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
-    weights = weights / jnp.sum(weights)
+    weights = gaussian_weights(sigma, _RADIUS)
     for axis in (image.ndim - 3, image.ndim - 2):
-        image = _blur_axis(image, weights, axis)
+        image = weighted_neighbours(image, weights, axis)
     return image

@@ -8,12 +8,13 @@ which stays as sharp as it was (as in CBDNet; Guo et al., CVPR 2019). Everything
 is drawn at random.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from hypernet_jax.degradations.blur import gaussian_weights, weighted_neighbours
 
 __all__ = ["camera_noise", "photo_noise"]
 
@@ -107,12 +108,9 @@ def _mosaic_masks(height: int, width: int) -> jax.Array:
 
 
 def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
-    """Rows and columns weighed with 2 R + 1 symmetric weights, around the edges in a circle."""
-    radius = len(weights) // 2
+    """The weighted sum of neighbours along rows and along columns."""
     for axis in (0, 1):
-        shifts = range(-radius, radius + 1)
-        shifted = [weights[radius + shift] * jnp.roll(image, shift, axis) for shift in shifts]
-        image = functools.reduce(jnp.add, shifted)
+        image = weighted_neighbours(image, weights, axis)
     return image
 
 
@@ -125,17 +123,11 @@ def _interpolated(mosaic: jax.Array) -> jax.Array:
     return jnp.where(masks > 0, mosaic[..., None], filled)
 
 
-def _gaussian(sigma: jax.Array, radius: int) -> jax.Array:
-    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
-    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
-    return weights / weights.sum()
-
-
 def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
     """What noise changed, its luminance a little smoother and its colour more."""
     luma = (change @ jnp.array(_LUMA))[..., None]
-    chroma = _weighted(change - luma, _gaussian(camera.chroma_sigma, 7))
-    return _weighted(luma, _gaussian(camera.luma_sigma, 3)) + chroma
+    chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
+    return _weighted(luma, gaussian_weights(camera.luma_sigma, 3)) + chroma
 
 
 def _change(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Chain", "Operator", "degrade_example", "example_key"]
+__all__ = ["Chain", "Operator", "degrade_example", "degrade_examples", "example_key"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +106,41 @@ class Chain:
                 image = _in_turn(operators, keys, np.asarray(image, np.float32), level)
         return image
 
+    def of_each(
+        self, keys: jax.Array | None, images: Any, levels: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Degrades images, each at a level of its own; what can be traced, all at once.
+
+        Args:
+          keys: (N,), as of a call for each; None where the chain draws nothing.
+          images: (N, H, W, C), 0 to 255, of any type.
+          levels: by the names of its parts, (N,) each, in native units.
+
+        Returns:
+          float32 of the images' shape.
+        """
+        own = [None] * len(self.operators) if keys is None else jax.vmap(self._keys)(keys)
+        steps = zip(self.operators, own, strict=True)
+        for traceable, together in itertools.groupby(steps, key=lambda step: step[0].traceable):
+            operators, drawn = zip(*together, strict=True)
+            axes = [each.axis for each in operators if each.axis is not None]
+            taken = {axis: np.asarray(levels[axis], np.float32) for axis in axes}
+            if traceable:
+                images = _traced_each(operators, drawn, images, taken)
+                continue
+            images = np.stack(
+                [
+                    _in_turn(
+                        operators,
+                        [None if each is None else each[index] for each in drawn],
+                        np.asarray(image, np.float32),
+                        {axis: values[index] for axis, values in taken.items()},
+                    )
+                    for index, image in enumerate(np.asarray(images))
+                ]
+            )
+        return np.asarray(images)
+
     def _keys(self, key: jax.Array | None) -> list[jax.Array | None]:
         """A key for each operator that draws; a single one gets the chain's own."""
         drawing = [index for index, each in enumerate(self.operators) if each.random]
@@ -130,6 +165,11 @@ def _traced(operators: tuple[Operator, ...], keys, image, level: Mapping[str, ja
     return _in_turn(operators, keys, image.astype(jnp.float32), level)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _traced_each(operators: tuple[Operator, ...], keys, images, levels: Mapping[str, jax.Array]):
+    return jax.vmap(functools.partial(_traced, operators))(keys, images, levels)
+
+
 def degrade_example(
     chain: Chain, key: jax.Array | None, image: Any, level: Mapping[str, Any]
 ) -> Any:
@@ -145,6 +185,25 @@ def degrade_example(
         return chain(key, image, level)
     grey = chain(key, image[..., :1], level)
     return np.repeat(np.asarray(grey), image.shape[-1], axis=-1)
+
+
+def degrade_examples(
+    chain: Chain, keys: jax.Array | None, images: np.ndarray, levels: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """What `degrade_example` makes of each of several examples, on the host.
+
+    Arguments and result as of `Chain.of_each`.
+    """
+    degraded = chain.of_each(keys, images, levels)
+    grey = np.flatnonzero((images == images[..., :1]).all(axis=(1, 2, 3)))
+    if not grey.size or images.shape[-1] == 1:
+        return degraded
+    degraded = degraded.copy()
+    for index in grey:
+        own = {name: values[index] for name, values in levels.items()}
+        key = None if keys is None else keys[index]
+        degraded[index] = degrade_example(chain, key, images[index], own)
+    return degraded
 
 
 def example_key(key: jax.Array, level: int | jax.Array, crop: int | jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
 from hypernet_jax.data.pipeline import Crops, make_pipeline
 from hypernet_jax.data.prepare import open_split
-from hypernet_jax.degradations import Chain
+from hypernet_jax.degradations import degrade_examples
 from hypernet_jax.tasks import Task
 
 __all__ = ["estimator_examples", "train_estimator"]
@@ -33,20 +33,12 @@ def _degraded_crops(
     source = CachedImages(open_split(dataset, "train"), capacity=2**30, name=dataset)
     cut = Crops(_SIDE, recoloured=0.2, grey=0.1)
     clean = make_pipeline(source, seed=seed, crops=1, cut=cut, sampler=sampler)
-    operators = task.degradation.operators
-    count = next((i for i, each in enumerate(operators) if not each.traceable), len(operators))
-    # What can be traced, for all crops at once; the rest one by one.
-    traced, host = Chain(*operators[:count]), operators[count:]
-    together = jax.jit(jax.vmap(lambda key, image, level: traced(key, image, level)))
     for step, batch in enumerate(clean):
         levels = batch["levels"].reshape((-1, len(task.space)))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), len(levels))
         crops = batch["clean"].reshape((-1, *batch["clean"].shape[-3:]))
-        images = np.asarray(together(keys, crops, task.space.named(levels)))
-        if host:
-            rest, each = Chain(*host), zip(images, levels, strict=True)
-            images = np.stack([rest(None, one, task.space.named(own)) for one, own in each])
-        yield images, levels
+        named = task.space.named(levels)
+        yield degrade_examples(task.degradation, keys, crops, named), levels
 
 
 def estimator_examples(
