@@ -1,8 +1,8 @@
 """Features of the normalised level: z -> phi(z), the coordinates of a kernel bank.
 
 A feature map is a frozen (hashable) object with two pure methods: `init(key)` makes its own
-trainable parameters (an empty dict for the fixed maps) and `__call__(params, z)` returns phi, (D,),
-of z, (A,), one number for each axis of the level.
+trainable parameters (an empty dict for the fixed maps) and `__call__(params, z)` returns phi,
+(..., D), of z, (..., A), one number for each axis of the level.
 """
 
 import collections
@@ -37,6 +37,16 @@ class FeatureMap(Protocol):
     def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
 
 
+def _ones(z: jax.Array) -> jax.Array:
+    """The constant feature, (..., 1)."""
+    return jnp.ones((*z.shape[:-1], 1), z.dtype)
+
+
+def _part(z: jax.Array, axis: int) -> jax.Array:
+    """One axis of z, (..., 1)."""
+    return z[..., axis : axis + 1]
+
+
 class _Fixed:
     """A map with no parameters of its own."""
 
@@ -51,7 +61,7 @@ class Constant(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        return jnp.ones(1, z.dtype)
+        return _ones(z)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +79,15 @@ class Polynomial(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        terms = [jnp.ones(1, z.dtype), z]
+        terms = [_ones(z), z]
         for degree in range(2, self.degree + 1):
-            factors = itertools.combinations_with_replacement(range(len(z)), degree)
+            factors = itertools.combinations_with_replacement(range(z.shape[-1]), degree)
             monomials = [collections.Counter(each).items() for each in factors]
             terms += [
-                functools.reduce(operator.mul, (z[axis : axis + 1] ** n for axis, n in each))
+                functools.reduce(operator.mul, (_part(z, axis) ** n for axis, n in each))
                 for each in monomials
             ]
-        return jnp.concatenate(terms)
+        return jnp.concatenate(terms, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +145,7 @@ class Mlp:
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         hidden = jnp.tanh(z @ params["hidden"]["kernel"] + params["hidden"]["bias"])
         learned = hidden @ params["output"]["kernel"] + params["output"]["bias"]
-        return jnp.concatenate([jnp.ones(1, learned.dtype), learned])
+        return jnp.concatenate([_ones(learned), learned], axis=-1)
 
 
 Centre = tuple[float, ...]
@@ -163,11 +173,12 @@ class Independent(_Fixed):
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
-        one = jnp.ones(1, z.dtype)
-        return jnp.concatenate([self._nearest(centre, z, one) for centre in self.centres])
+        one = _ones(z)
+        near = [self._nearest(centre, z, one) for centre in self.centres]
+        return jnp.concatenate(near, axis=-1)
 
     def _nearest(self, centre: Centre, z: jax.Array, one: jax.Array) -> jax.Array:
-        """1 where no other centre is nearer; of two that are as near, the smaller one's; (1,)."""
+        """1 where no other centre is nearer, (..., 1); of two as near, the smaller one's."""
         found = one
         for other in self.centres:
             if other == centre:
@@ -176,7 +187,7 @@ class Independent(_Fixed):
             way = np.subtract(other, centre)
             way = way / np.linalg.norm(way)
             middle = np.add(other, centre) / 2
-            shares = (z[axis : axis + 1] * z.dtype.type(part) for axis, part in enumerate(way))
+            shares = (_part(z, axis) * z.dtype.type(part) for axis, part in enumerate(way))
             along = functools.reduce(operator.add, shares)
             end = z.dtype.type(middle @ way)
             zero = jnp.zeros_like(one)
@@ -208,7 +219,7 @@ class Interpolated(Independent):
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
         columns = zip(*self.centres, strict=True)
-        shares = [_shares(column, z[axis : axis + 1]) for axis, column in enumerate(columns)]
+        shares = [_shares(column, _part(z, axis)) for axis, column in enumerate(columns)]
         return functools.reduce(operator.mul, shares)
 
 
@@ -217,10 +228,10 @@ def _shares(values: tuple[float, ...], z: jax.Array) -> jax.Array:
 
     Args:
       values: of the n centres along it, in any order; several may have the same.
-      z: (1,).
+      z: (..., 1).
 
     Returns:
-      (n,); 1 for all centres of the value z, and 0 from the next value on.
+      (..., n); 1 for all centres of the value z, and 0 from the next value on.
     """
     knots = [-np.inf, *sorted(set(values)), np.inf]
     places = [knots.index(value) for value in values]

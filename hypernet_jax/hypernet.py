@@ -124,15 +124,17 @@ class HyperNetwork:
           (number of features, m).
         """
         levels = jnp.asarray(levels)
-        phis = jax.vmap(lambda level: self.phi(feature_params, level))(levels)
+        phis = self.phi(feature_params, levels)
         weights, *_ = jnp.linalg.lstsq(phis, jax.vmap(wanted)(levels))
         # Least squares misses 0 and 1 by a rounding error, and a start from weights is to be exact.
         whole = jnp.round(weights)
         return jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
     def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
-        """Features of one level in native units, (A,) or a scalar for one axis; (D,)."""
-        parts = jnp.asarray(level, jnp.float32).reshape(len(self.space))
+        """Features of levels in native units, (..., A), or of a scalar for one axis; (..., D)."""
+        parts = jnp.asarray(level, jnp.float32)
+        if parts.ndim == 0:
+            parts = parts[None]
         return self.features(feature_params, self.space.normalise(parts))
 
     def generate(self, theta: Theta, level: ArrayLike) -> Params:

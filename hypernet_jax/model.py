@@ -103,7 +103,7 @@ class Model:
         Returns:
           (N, H, W, C).
         """
-        phi = jax.vmap(lambda level: self.hypernet.phi(theta["features"], level))(levels)
+        phi = self.hypernet.phi(theta["features"], levels)
         return apply_bank(self.network, theta["generated"], theta["shared"], phi, images)
 
     def restore_pixels(
@@ -125,9 +125,7 @@ class Model:
         Returns:
           (N, H, W, C). Where all pixels of an image have one level, what that level gives.
         """
-        flat = levels.reshape((-1, levels.shape[-1]))
-        phi = jax.vmap(lambda level: self.hypernet.phi(theta["features"], level))(flat)
-        phi = phi.reshape((*levels.shape[:3], -1))
+        phi = self.hypernet.phi(theta["features"], levels)
         return apply_bank(
             self.network, theta["generated"], theta["shared"], phi, images, valid=valid
         )

@@ -19,8 +19,8 @@ class Interpreted:
     memory_factor = 1.0
     any_size = True
 
-    def __init__(self, model, params):
-        self._model, self._params = model, params
+    def __init__(self, model, theta, params):
+        self._model, self._theta, self._params = model, theta, params
 
     def prepare(self, level):
         params = self._params(level)
@@ -36,6 +36,20 @@ class Interpreted:
 
         return network
 
+    def prepare_map(self):
+        def network(inputs, valid, levels):
+            restored = np.zeros(inputs.shape, np.float32)
+            for tile, own, (height, width), made in zip(
+                inputs, levels, valid, restored, strict=True
+            ):
+                part = np.s_[None, :height, :width]
+                made[:height, :width] = self._model.restore_pixels(
+                    self._theta, own[part], tile[part]
+                )[0]
+            return restored
+
+        return network
+
 
 def test_a_backend_of_ones_own(photograph, monkeypatch):
     monkeypatch.setattr(backends, "_BACKENDS", dict(backends._BACKENDS))
@@ -44,8 +58,9 @@ def test_a_backend_of_ones_own(photograph, monkeypatch):
     own, xla = (Restorer(*parts, backend=name, memory=2) for name in ("interpreted", "jax"))
     assert own.backend.name == "interpreted"
     image = photograph[:120, :333]
-    difference = own.restore(image, level=25).astype(int) - xla.restore(image, level=25)
-    assert np.abs(difference).max() <= 1
+    for level in (25, np.linspace(0, 50, 333) * np.ones((120, 1))):
+        difference = own.restore(image, level=level).astype(int) - xla.restore(image, level=level)
+        assert np.abs(difference).max() <= 1
     with pytest.raises(UserError, match="a backend 'interpreted' already"):
         register_backend("interpreted", Interpreted)
     with pytest.raises(UserError, match="choose one of auto, jax, onnxruntime, interpreted"):

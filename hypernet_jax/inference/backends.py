@@ -12,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.hypernet import Theta
 from hypernet_jax.inference.ensemble import ApplyTiles
 from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
@@ -57,6 +58,14 @@ class Backend(Protocol):
         """
         ...
 
+    def prepare_map(self) -> ApplyTiles:
+        """The network for a level per pixel: (tiles, valid, levels (N, H, W, A)) -> restored tiles.
+
+        Raises:
+          UserError: if this network's pixels cannot have levels of their own.
+        """
+        ...
+
 
 class XlaBackend:
     """The network as JAX compiles it; one program for each size of tiles, for all levels."""
@@ -65,8 +74,9 @@ class XlaBackend:
     memory_factor = 1.0
     any_size = False
 
-    def __init__(self, model: Model, params: Params):
+    def __init__(self, model: Model, theta: Theta, params: Params):
         self.apply = jax.jit(functools.partial(apply_network, model.network))
+        self._apply_map = jax.jit(functools.partial(_with_map, model, theta))
         self._params = params
         # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
         # one core: so there may be a batch in work for each core.
@@ -75,24 +85,39 @@ class XlaBackend:
 
     def prepare(self, level: Level) -> ApplyTiles:
         params = self._params(level)
+        return _computed(lambda inputs, valid: self.apply(params, inputs, valid=valid))
 
-        @ordinary_arithmetic()  # also in the threads that it is called in
-        def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-            try:
-                return np.asarray(self.apply(params, inputs, valid=valid))
-            except jax.errors.JaxRuntimeError as error:
-                if not is_device_full(error):
-                    raise
-                raise UserError(
-                    "The device has not enough memory for tiles of this size; allow less with "
-                    "--memory (memory=... in Python)."
-                ) from None
+    def prepare_map(self) -> ApplyTiles:
+        return _computed(self._apply_map)
 
-        return network
+
+def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
+    @ordinary_arithmetic()  # also in the threads that it is called in
+    def network(*arrays: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(apply(*arrays))
+        except jax.errors.JaxRuntimeError as error:
+            if not is_device_full(error):
+                raise
+            raise UserError(
+                "The device has not enough memory for tiles of this size; allow less with "
+                "--memory (memory=... in Python)."
+            ) from None
+
+    return network
+
+
+def _with_map(
+    model: Model, theta: Theta, inputs: jax.Array, valid: jax.Array, levels: jax.Array
+) -> jax.Array:
+    return model.restore_pixels(theta, levels, inputs, valid=valid)
 
 
 class OnnxRuntimeBackend:
     """The network as ONNX Runtime runs it on the CPU; a session for each level, of one graph.
+
+    For level maps there is one more, in which each pixel's features weigh the results of the
+    kernels of the bank.
 
     Raises:
       UserError: if onnx or onnxruntime is not installed, or the network cannot be exported.
@@ -106,13 +131,13 @@ class OnnxRuntimeBackend:
     memory_factor = 2.0
     any_size = True
 
-    def __init__(self, model: Model, params: Params):
+    def __init__(self, model: Model, theta: Theta, params: Params):
         # Else it reports to its makers as soon as it is imported, and leaves a file behind.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
 
-            from hypernet_jax.interchange.onnx_model import PlainGraph
+            from hypernet_jax.interchange.onnx_model import PlainGraph, export_onnx
         except ModuleNotFoundError as error:
             if error.name not in ("onnx", "onnxruntime"):
                 raise
@@ -122,21 +147,33 @@ class OnnxRuntimeBackend:
             ) from None
         self._runtime = onnxruntime
         self._params = params
+        self._mapped = functools.partial(export_onnx, model, theta, metadata={}, level_map=True)
         self._graph = PlainGraph(model, _flat(params(model.task.space.high)))
         self._filling = threading.Lock()
         self.prepare = functools.lru_cache(_CACHED_LEVELS)(self._prepare)
+        self.prepare_map = functools.lru_cache(1)(self._prepare_map)
 
     def _prepare(self, level: Level) -> ApplyTiles:
         with self._filling:
             content = self._graph.filled(_flat(self._params(level)))
-        session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        return self._session(content)
 
-        def network(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def _prepare_map(self) -> ApplyTiles:
+        return self._session(self._mapped().SerializeToString())
+
+    def _session(self, content: bytes) -> ApplyTiles:
+        session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+
+        def network(inputs: np.ndarray, valid: np.ndarray, *levels: np.ndarray) -> np.ndarray:
             restored = np.zeros(inputs.shape, np.float32)
-            for image, (height, width), result in zip(inputs, valid, restored, strict=True):
-                planes = np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)[None])
-                (made,) = session.run(None, {"image": planes})
-                result[:height, :width] = made[0].transpose(1, 2, 0)
+            for index, (height, width) in enumerate(valid):
+                planes = [
+                    np.ascontiguousarray(each[index, :height, :width].transpose(2, 0, 1)[None])
+                    for each in (inputs, *levels)
+                ]
+                (made,) = session.run(None, dict(zip(names, planes, strict=True)))
+                restored[index, :height, :width] = made[0].transpose(1, 2, 0)
             return restored
 
         return network
@@ -148,41 +185,41 @@ def _flat(params: dict) -> dict[str, np.ndarray]:
     }
 
 
-_BACKENDS: dict[str, Callable[[Model, Params], Any]] = {
+_BACKENDS: dict[str, Callable[[Model, Theta, Params], Any]] = {
     "jax": XlaBackend,
     "onnxruntime": OnnxRuntimeBackend,
 }
 
 
-def register_backend(name: str, make: Callable[[Model, Params], Backend]) -> None:
+def register_backend(name: str, make: Callable[[Model, Theta, Params], Backend]) -> None:
     """Adds a backend to those that `Restorer(backend=...)` and `--backend` may name.
 
     Args:
       name: not taken yet.
-      make: (model, level -> the network's parameters) -> backend.
+      make: (model, theta, level -> the network's parameters) -> backend.
     """
     if name in (AUTO, *_BACKENDS):
         raise UserError(f"There is a backend {name!r} already; choose another name.")
     _BACKENDS[name] = make
 
 
-def make_backend(name: str, model: Model, params: Params) -> Backend:
+def make_backend(name: str, model: Model, theta: Theta, params: Params) -> Backend:
     """Returns the backend called `name`.
 
     Args:
       name: "jax", "onnxruntime", or "auto": ONNX Runtime on a CPU where it is installed and can
         run the network, and else JAX.
-      model: whose network it computes.
+      model, theta: whose network it computes.
       params: level -> the network's parameters.
     """
     if name not in (AUTO, *_BACKENDS):
         raise UserError(f"Unknown backend {name!r}; choose one of {', '.join((AUTO, *_BACKENDS))}.")
     if name != AUTO:
-        return _BACKENDS[name](model, params)
+        return _BACKENDS[name](model, theta, params)
     installed = all(importlib.util.find_spec(each) for each in ("onnx", "onnxruntime"))
     if jax.default_backend() == "cpu" and installed:
         try:
-            return OnnxRuntimeBackend(model, params)
+            return OnnxRuntimeBackend(model, theta, params)
         except UserError:  # the network has no translation to ONNX
             pass
-    return XlaBackend(model, params)
+    return XlaBackend(model, theta, params)

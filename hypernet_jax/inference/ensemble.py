@@ -8,8 +8,9 @@ import numpy as np
 __all__ = ["VIEWS", "ApplyTiles", "mean_of_views"]
 
 # (tiles (N, H, W, C), valid (N, 2)) -> restored tiles; of each tile only its first rows and
-# columns count, as many as valid says.
-ApplyTiles = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# columns count, as many as valid says. Where pixels have levels of their own, a third argument
+# gives them, (N, H, W, A).
+ApplyTiles = Callable[..., np.ndarray]
 
 # Quarter turns, and whether the image is mirrored before them: the symmetries of the square.
 VIEWS = tuple(itertools.product(range(4), (False, True)))
@@ -32,16 +33,21 @@ def mean_of_views(apply: ApplyTiles) -> ApplyTiles:
     the work (Timofte, Rothe and Van Gool, CVPR 2016).
     """
 
-    def apply_to_views(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def view(tiles: np.ndarray, valid: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+        # Only what is valid is turned, so that it begins at the top left again.
+        shape = _turned(tiles[0], turns, mirrored).shape
+        views = np.zeros((len(tiles), *shape), np.float32)
+        for one, tile, (height, width) in zip(views, tiles, valid, strict=True):
+            turned = _turned(tile[:height, :width], turns, mirrored)
+            one[: turned.shape[0], : turned.shape[1]] = turned
+        return views
+
+    def apply_to_views(inputs: np.ndarray, valid: np.ndarray, *levels: np.ndarray) -> np.ndarray:
         total = np.zeros(inputs.shape, np.float32)
         for turns, mirrored in VIEWS:
-            # Only what is valid is turned, so that it begins at the top left again.
-            views = np.zeros(_turned(inputs[0], turns, mirrored).shape, np.float32)
-            views = np.repeat(views[None], len(inputs), axis=0)
-            for view, image, (height, width) in zip(views, inputs, valid, strict=True):
-                turned = _turned(image[:height, :width], turns, mirrored)
-                view[: turned.shape[0], : turned.shape[1]] = turned
-            restored = apply(views, valid[:, ::-1] if turns % 2 else valid)
+            views = (view(tiles, valid, turns, mirrored) for tiles in (inputs, *levels))
+            image, *own = views
+            restored = apply(image, valid[:, ::-1] if turns % 2 else valid, *own)
             for one, result, (height, width) in zip(total, restored, valid, strict=True):
                 lengths = (width, height) if turns % 2 else (height, width)
                 held = result[: lengths[0], : lengths[1]]

@@ -43,6 +43,8 @@ __all__ = ["DEFAULT_MEMORY", "Restorer"]
 _CACHED_LEVELS = 32
 # Megabytes that the network may work in.
 DEFAULT_MEMORY = 640.0
+# Of a level map, so many levels that whole tiles have get networks of their own.
+_CONSTANT_LEVELS = 4
 # Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 
@@ -121,20 +123,15 @@ class Restorer:
                 f"This network does not fit into {memory:g} MB of memory; "
                 f"allow {math.ceil(least / 1e6)} MB or more."
             )
-        self.backend = make_backend(backend, model, self._generate)
+        self.backend = make_backend(backend, model, theta, self._generate)
         self._at_once = max(1, min(self.backend.most_at_once, int(1e6 * memory / least)))
-        self._network: Callable[[Level], ApplyTiles] = self.backend.prepare
-        if self_ensemble:
-            of_one_view = self._network
-            self._network = lambda level: mean_of_views(of_one_view(level))
-        self._on_map = ordinary_arithmetic()(jax.jit(functools.partial(_with_map, model, theta)))
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
         # With a map each convolution has the results of all features.
-        features = len(jax.tree.leaves(theta["generated"])[0])
+        self._features = len(jax.tree.leaves(theta["generated"])[0])
         self._largest_on_map = max(
-            largest_side(share, per_pixel * features),
+            largest_side(share, per_pixel * self._features),
             smallest_side(2 * self._halo + self._multiple),
         )
         self._most_pixels = share / per_pixel / self.backend.memory_factor
@@ -310,18 +307,41 @@ class Restorer:
     def _checked_map(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.model.task.enlarges:
             raise UserError("An image is enlarged by one factor; give a number as its level.")
-        if self.self_ensemble:
-            raise UserError(
-                "The mean over eight views is for one level; leave self_ensemble out, or the map."
-            )
         return self.space.parse_map(levels, size)
+
+    def _network(self, level: Level | None) -> ApplyTiles:
+        """What restores tiles at one level, or, without one, with a level for each pixel."""
+        network = self.backend.prepare_map() if level is None else self.backend.prepare(level)
+        return mean_of_views(network) if self.self_ensemble else network
+
+    def _networks(
+        self, level: Level | np.ndarray
+    ) -> Callable[[list[Tile]], tuple[ApplyTiles, tuple[np.ndarray, ...]]]:
+        """What restores a batch of tiles, and what it takes beside them."""
+        if isinstance(level, Level):
+            network = self._network(level)
+            return lambda batch: (network, ())
+        constant: set[Level] = set()
+
+        def of_batch(batch: list[Tile]) -> tuple[ApplyTiles, tuple[np.ndarray, ...]]:
+            levels = _levels_of(level, batch)
+            first = levels[0, 0, 0]
+            # Where all pixels have the same level the network for it does, for less work.
+            if (levels == first).all():
+                same = self.space.parse(tuple(first.tolist()) if len(first) > 1 else first.item())
+                if same in constant or len(constant) < _CONSTANT_LEVELS:
+                    constant.add(same)
+                    return self._network(same), ()
+            return self._network(None), (levels,)
+
+        return of_batch
 
     def _plan(
         self, size: tuple[int, int], window: Window, halo: int, *, mapped: bool = False
     ) -> tuple[list[Span], list[Span]]:
-        """The tiles of both axes; of those that are restored with a map, XLA computes all."""
+        """The tiles of both axes."""
         plans = []
-        any_size = self.backend.any_size and not mapped
+        any_size = self.backend.any_size
         for length, part in zip(size, window, strict=True):
             place, sides = (part.start, part.stop), None
             largest = self._largest_on_map if mapped else self._largest
@@ -338,7 +358,7 @@ class Restorer:
         return cheapest_plan(
             *plans,
             at_once=self._at_once,
-            pixels=self._most_pixels if any_size else math.inf,
+            pixels=self._most_pixels / (self._features if mapped else 1) if any_size else math.inf,
             padded=not any_size,
         )
 
@@ -350,10 +370,10 @@ class Restorer:
         self, source: Source, level: Level | np.ndarray, window: Window, halo: int
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
         """Yields (image and place, channels, restored pixels, network's input there)."""
-        levels = level if isinstance(level, np.ndarray) else None
-        network: Callable = self._on_map if isinstance(level, np.ndarray) else self._network(level)
         height, width = source.size
-        rows, columns = self._plan((height, width), window, halo, mapped=levels is not None)
+        mapped = isinstance(level, np.ndarray)
+        rows, columns = self._plan((height, width), window, halo, mapped=mapped)
+        networks = self._networks(level)
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one after the other.
         step = channels if channels <= self.model.colours else 1
@@ -369,7 +389,7 @@ class Restorer:
                 if inputs.shape[-1] < self.model.colours:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
                 # Not waited for: the next tiles are cut while these are computed.
-                more = () if levels is None else (_levels_of(levels, batch),)
+                network, more = networks(batch)
                 restored = self._workers.submit(network, given, valid, *more)
                 waiting.append((batch, part, inputs, restored))
                 if len(waiting) > self._at_once:
@@ -405,12 +425,6 @@ def _levels_of(levels: np.ndarray, batch: list[Tile]) -> np.ndarray:
             for tile in batch
         ]
     )
-
-
-def _with_map(
-    model: Model, theta: Theta, inputs: jax.Array, valid: jax.Array, levels: jax.Array
-) -> jax.Array:
-    return model.restore_pixels(theta, levels, inputs, valid=valid)
 
 
 def _kept(

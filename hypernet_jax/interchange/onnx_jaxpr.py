@@ -14,56 +14,21 @@ import numpy as np
 from jax.extend.core import Literal
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.interchange.onnx_features import PixelFeatures
 from hypernet_jax.interchange.onnx_graph import Graph
+from hypernet_jax.interchange.onnx_value import TO_CHANNELS_FIRST, Value
 
-__all__ = ["OIHW", "Value", "translate"]
+__all__ = ["OIHW", "translate"]
 
-_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 # Height and width, in and out: kernels as JAX and as ONNX have them.
 OIHW = (3, 2, 0, 1)
 
 
-class Value:
-    """An array of the traced function.
-
-    Attributes:
-      shape: as traced.
-      constant: its value, if that is known.
-      label: what the graph is to remember the constant by.
-      is_image: whether it is kept as (N, C, H, W) where the function has (N, H, W, C).
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        make: Callable[[], str] | None = None,
-        *,
-        constant: np.ndarray | None = None,
-        label: str | None = None,
-        is_image: bool = False,
-    ):
-        self.shape, self.constant, self.is_image = shape, constant, is_image
-        self.label = label
-        # A convolution to which a bias may still be added, the vector that this is a view of,
-        # and the weights and arrays that this is the weighted sum of.
-        self.convolution: Callable[[Value | None], str] | None = None
-        self.vector: Value | None = None
-        self.mixture: tuple[Value, np.ndarray] | None = None
-        self._make = make
-        self._name: str | None = None
-
-    def name(self, graph: Graph) -> str:
-        """The tensor's name; its node is made when it is first asked for."""
-        if self._name is None:
-            if self._make is not None:
-                self._name = self._make()
-            else:
-                self._name = graph.constant(self.constant, label=self.label)
-        return self._name
-
-
 def translate(
-    graph: Graph, function: Callable, *inputs: tuple[Value, jax.ShapeDtypeStruct]
+    graph: Graph,
+    function: Callable,
+    *inputs: tuple[Value, jax.ShapeDtypeStruct],
+    features: PixelFeatures | None = None,
 ) -> Value:
     """Adds what a JAX function of arrays does to a graph; returns its only result.
 
@@ -72,17 +37,20 @@ def translate(
       function: made of convolutions, elementwise arithmetic, matrix products, and
         `pixel_shuffle`.
       *inputs: its arguments, and what they are traced as.
+      features: of each pixel, where the inputs have banks.
 
     Raises:
       UserError: for an operation that has no translation.
     """
     closed = jax.make_jaxpr(function)(*(traced for _, traced in inputs))
-    return _Translation(graph).run(closed.jaxpr, closed.consts, [value for value, _ in inputs])[0]
+    return _Translation(graph, features).run(
+        closed.jaxpr, closed.consts, [value for value, _ in inputs]
+    )[0]
 
 
 class _Translation:
-    def __init__(self, graph: Graph):
-        self._graph = graph
+    def __init__(self, graph: Graph, features: PixelFeatures | None):
+        self._graph, self._features = graph, features
 
     def run(self, jaxpr: Any, constants: Sequence[Any], inputs: Sequence[Value]) -> list[Value]:
         values = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -106,7 +74,13 @@ class _Translation:
             closed = hasattr(inner, "jaxpr")
             jaxpr, constants = (inner.jaxpr, inner.consts) if closed else (inner, ())
             return self.run(jaxpr, constants, inputs)
-        if all(value.constant is not None and value.label is None for value in inputs):
+        if equation.primitive.name == "broadcast_in_dim" and len(shape) == 4:
+            (x,) = inputs
+            if x.constant is not None and x.label is None:
+                # It stays small: images have other sizes than those traced.
+                held = x.constant.reshape(_axes_of_broadcast(params, x.shape, shape))
+                return [Value(shape, constant=held)]
+        if all(value.is_known for value in inputs):
             found = equation.primitive.bind(*(value.constant for value in inputs), **params)
             return [_known(found)]
         return [self._primitive(equation, inputs, shape)]
@@ -123,6 +97,8 @@ class _Translation:
             return self._concatenate(inputs, shape, params["dimension"])
         if kind == "dot_general" and params["dimension_numbers"] == (((0,), (0,)), ((), ())):
             return self._weighted_sum(shape, *inputs)
+        if kind == "dot_general" and params["dimension_numbers"] == (((3,), (0,)), ((), ())):
+            return self._of_channels(inputs, shape)
         if kind == "slice":
             return self._slice(equation.params, inputs[0], shape)
         if kind in ("broadcast_in_dim", "reshape", "squeeze"):
@@ -139,7 +115,7 @@ class _Translation:
         factor = shape[1] // x.shape[1]
 
         def make() -> str:
-            return self._op("DepthToSpace", self._image(x), blocksize=factor, mode="CRD")
+            return self._op("DepthToSpace", x.image_name(self._graph), blocksize=factor, mode="CRD")
 
         return Value(shape, make, is_image=True)
 
@@ -148,12 +124,12 @@ class _Translation:
         plain = (1, 1) == params["lhs_dilation"] == params["rhs_dilation"]
         numbers = params["dimension_numbers"]
         layout = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec)
-        if not plain or layout != (_TO_CHANNELS_FIRST, OIHW, _TO_CHANNELS_FIRST):
+        if not plain or layout != (TO_CHANNELS_FIRST, OIHW, TO_CHANNELS_FIRST):
             raise _untranslated("a dilated convolution or one of another layout")
         lows, highs = zip(*params["padding"], strict=True)
 
-        def make(bias: Value | None = None) -> str:
-            names = [self._image(x), self._kernel(kernel)]
+        def convolved(kernel: Value, bias: Value | None) -> str:
+            names = [x.image_name(self._graph), self._kernel(kernel)]
             if bias is not None:
                 names.append(bias.name(self._graph))
             return self._op(
@@ -165,9 +141,64 @@ class _Translation:
                 group=params["feature_group_count"],
             )
 
+        def make(bias: Value | None = None) -> str:
+            if kernel.bank is None and (bias is None or bias.bank is None):
+                return convolved(kernel, bias)
+            return self._per_pixel(convolved, kernel, bias, shape)
+
         made = Value(shape, make, is_image=True)
         made.convolution = make
         return made
+
+    def _per_pixel(
+        self,
+        convolved: Callable[[Value, Value | None], str],
+        kernel: Value,
+        bias: Value | None,
+        shape: tuple[int, ...],
+    ) -> str:
+        """A convolution whose kernel or bias is another at each pixel.
+
+        A convolution is linear in both: it is the sum, weighted at each pixel, of one for each
+        feature.
+        """
+        assert self._features is not None
+        factor = self._features.height // shape[1]
+        if kernel.bank is None:
+            assert bias is not None and bias.bank is not None
+            weights = np.ascontiguousarray(bias.bank.T)[:, :, None, None]
+            names = self._features.all(factor), self._graph.constant(weights)
+            of_level = self._op("Conv", *names, kernel_shape=(1, 1))
+            return self._op("Add", convolved(kernel, None), of_level)
+        total = None
+        for index, of_feature in enumerate(kernel.bank):
+            own = None
+            if bias is not None and bias.bank is not None:
+                own = _known(bias.bank[index])
+            term = convolved(_known(of_feature), own)
+            plane = self._features.plane(index, factor)
+            if plane is not None:
+                term = self._op("Mul", term, plane)
+            total = term if total is None else self._op("Add", total, term)
+        assert total is not None
+        if bias is not None and bias.bank is None:
+            shape = (1, -1, 1, 1)
+            same = self._op("Reshape", bias.name(self._graph), self._integers(shape))
+            total = self._op("Add", total, same)
+        return total
+
+    def _of_channels(self, inputs: list[Value], shape: tuple[int, ...]) -> Value:
+        """A matrix product with the channels of each pixel."""
+        x, matrix = inputs
+        if matrix.constant is None:
+            raise _untranslated("a product of an image")
+        weights = np.ascontiguousarray(matrix.constant.T)[:, :, None, None]
+
+        def make() -> str:
+            names = x.image_name(self._graph), self._graph.constant(weights)
+            return self._op("Conv", *names, kernel_shape=(1, 1))
+
+        return Value(shape, make, is_image=True)
 
     def _kernel(self, kernel: Value) -> str:
         """As ONNX has it; a weighted sum of constants is one of turned constants."""
@@ -221,17 +252,8 @@ class _Translation:
 
     def _operand(self, value: Value, among_images: bool) -> str:
         if among_images and len(value.shape) == 4:
-            return self._image(value)
+            return value.image_name(self._graph)
         return value.name(self._graph)
-
-    def _image(self, value: Value) -> str:
-        """An array of four axes as (N, C, H, W)."""
-        if value.is_image:
-            return value.name(self._graph)
-        if value.constant is not None:
-            turned = np.ascontiguousarray(value.constant.transpose(_TO_CHANNELS_FIRST))
-            return self._graph.constant(turned)
-        return self._op("Transpose", value.name(self._graph), perm=_TO_CHANNELS_FIRST)
 
     def _concatenate(self, inputs: list[Value], shape: tuple[int, ...], axis: int) -> Value:
         is_image = any(value.is_image for value in inputs)
@@ -253,9 +275,12 @@ class _Translation:
                         "Concat", batch, self._integers([value.shape[-1]]), sides, axis=0
                     )
                     names[index] = self._op("Expand", names[index], target)
-            return self._op("Concat", *names, axis=_TO_CHANNELS_FIRST.index(axis))
+            return self._op("Concat", *names, axis=TO_CHANNELS_FIRST.index(axis))
 
-        return Value(shape, make, is_image=is_image)
+        made = Value(shape, make, is_image=is_image)
+        if is_image and axis == 3:
+            made.parts = tuple(inputs)
+        return made
 
     def _slice(self, params: Any, x: Value, shape: tuple[int, ...]) -> Value:
         starts, stops = params["start_indices"], params["limit_indices"]
@@ -282,8 +307,7 @@ class _Translation:
             if kind != "broadcast_in_dim":
                 raise _untranslated(kind)
             # As many axes, each of length 1 where it is broadcast.
-            lengths = dict(zip(params["broadcast_dimensions"], x.shape, strict=True))
-            target = tuple(lengths.get(axis, 1) for axis in range(len(shape)))
+            target = _axes_of_broadcast(params, x.shape, shape)
             if len(shape) < 4:
                 return self._expanded(x, target, shape)
         name = x.name
@@ -302,6 +326,14 @@ class _Translation:
             return self._op("Expand", small, self._integers(shape))
 
         return Value(shape, make)
+
+
+def _axes_of_broadcast(
+    params: Any, given: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The shape before broadcasting with all its axes."""
+    lengths = dict(zip(params["broadcast_dimensions"], given, strict=True))
+    return tuple(lengths.get(axis, 1) for axis in range(len(shape)))
 
 
 def _known(value: Any) -> Value:

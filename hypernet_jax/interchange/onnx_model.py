@@ -10,26 +10,34 @@ import onnx
 from flax import traverse_util
 
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.onnx_features import PixelFeatures
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.interchange.onnx_jaxpr import OIHW, Value, translate
-from hypernet_jax.interchange.portable import is_plain, level_shape
+from hypernet_jax.interchange.onnx_jaxpr import OIHW, translate
+from hypernet_jax.interchange.onnx_value import Value
+from hypernet_jax.interchange.portable import check_level_map, is_plain, level_shape
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 
 __all__ = ["PlainGraph", "export_onnx"]
 
 
-def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx.ModelProto:
+def export_onnx(
+    model: Model, theta: Theta, *, metadata: dict[str, Any], level_map: bool = False
+) -> onnx.ModelProto:
     """Builds the model, checked.
 
     Inputs "image" (batch, colours, height, width), float32 in [0, 1], of any size, and "level", a
     float32 scalar in native units, or a vector of its parts, not checked for its range; output
-    "restored" of the image's shape, not clipped. A plain network takes the image alone.
+    "restored" of the image's shape, not clipped. A plain network takes the image alone. With
+    `level_map`, "level" is (batch, parts, height, width), a level for each pixel.
 
     Raises:
       UserError: where the network or the features of the level have no translation.
     """
     graph = Graph()
+    if level_map:
+        check_level_map(model)
+        return _with_map(graph, model, theta, metadata)
     if is_plain(model):
         params = model.generate(theta, model.task.space.high.array)
         flat = traverse_util.flatten_dict(params, sep="/")
@@ -42,6 +50,43 @@ def export_onnx(model: Model, theta: Theta, *, metadata: dict[str, Any]) -> onnx
     shape = level_shape(model)
     level = Value(shape, lambda: "level"), jax.ShapeDtypeStruct(shape, jnp.float32)
     return _finished(graph, model, restore, [level], metadata, [("level", shape)])
+
+
+def _with_map(
+    graph: Graph, model: Model, theta: Theta, metadata: dict[str, Any]
+) -> onnx.ModelProto:
+    parts = len(model.task.space)
+    banks, shared = theta["generated"], theta["shared"]
+    paths = [*banks, *shared]
+    multiple, size = _size(graph, model)
+    traced = jax.ShapeDtypeStruct((1, *_traced_size(multiple), parts), jnp.float32)
+    levels = Value(traced.shape, lambda: _completed(graph, "level", size, multiple), is_image=True)
+    phi = translate(
+        graph, lambda level: model.hypernet.phi(theta["features"], level), (levels, traced)
+    )
+
+    def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
+        tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
+        return cast(jax.Array, model.network.apply({"params": tree}, image))
+
+    leaves = [Value(bank.shape[1:], bank=np.asarray(bank)) for bank in banks.values()]
+    leaves += [Value(leaf.shape, constant=np.asarray(leaf)) for leaf in shared.values()]
+    arguments = [(leaf, jax.ShapeDtypeStruct(leaf.shape, jnp.float32)) for leaf in leaves]
+    return _finished(
+        graph, model, restore, arguments, metadata,
+        [("level", ("batch", parts, "height", "width"))],
+        features=PixelFeatures(graph, phi),
+    )  # fmt: skip
+
+
+def _size(graph: Graph, model: Model) -> tuple[int, str]:
+    """What sides must be multiples of, and the tensor of the image's height and width."""
+    return spec_of(model.network).multiple_of, graph.op("Shape", "image", start=2, end=4)
+
+
+def _traced_size(multiple: int) -> tuple[int, int]:
+    """Sizes that nothing else has."""
+    return 6 * multiple, 7 * multiple
 
 
 def _plain(
@@ -71,16 +116,15 @@ def _finished(
     arguments: list[tuple[Value, jax.ShapeDtypeStruct]],
     metadata: dict[str, Any],
     inputs: list[tuple[str, tuple]],
+    features: PixelFeatures | None = None,
 ) -> onnx.ModelProto:
     """The graph of restore(image, *arguments), for images of any size."""
-    multiple = spec_of(model.network).multiple_of
     # Sides are continued to a multiple of what the network needs and cut back at the end.
-    size = graph.op("Shape", "image", start=2, end=4)
+    multiple, size = _size(graph, model)
     image = _completed(graph, "image", size, multiple)
-    # Traced with sizes that nothing else has.
-    traced = jax.ShapeDtypeStruct((1, 6 * multiple, 7 * multiple, model.colours), jnp.float32)
+    traced = jax.ShapeDtypeStruct((1, *_traced_size(multiple), model.colours), jnp.float32)
     whole = Value(traced.shape, lambda: image, is_image=True), traced
-    restored = translate(graph, restore, whole, *arguments).name(graph)
+    restored = translate(graph, restore, whole, *arguments, features=features).name(graph)
     starts, axes = (graph.constant(np.array(pair, np.int64)) for pair in ([0, 0], [2, 3]))
     restored = graph.op("Slice", restored, starts, size, axes)
     shape = ("batch", model.colours, "height", "width")

@@ -4,18 +4,27 @@ from typing import Any
 
 import jax
 
+from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.levels import Level, LevelSpace
 from hypernet_jax.model import Model
 from hypernet_jax.version import __version__
 
-__all__ = ["bake", "describe", "is_plain", "level_shape"]
+__all__ = ["bake", "check_level_map", "describe", "is_plain", "level_shape"]
 
 
 def is_plain(model: Model) -> bool:
     """Whether the network does not depend on the level."""
     return isinstance(model.hypernet.features, Constant)
+
+
+def check_level_map(model: Model) -> None:
+    """Raises `UserError` where pixels cannot have levels of their own."""
+    if model.task.enlarges:
+        raise UserError("An image is enlarged by one factor: its level cannot be a map.")
+    if is_plain(model):
+        raise UserError("A plain network serves one level: there is no level to make a map of.")
 
 
 def level_shape(model: Model) -> tuple[int, ...]:
