@@ -68,6 +68,24 @@ def test_a_turned_image_is_restored_turned(height, width, turns, mirrored):
     )
 
 
+@pytest.mark.parametrize("memory", [2, 640])
+def test_a_level_map_is_turned_with_its_image(memory, photograph):
+    model, theta = parts()
+    restorer = Restorer(model, theta, memory=memory, backend="jax", self_ensemble=True)
+    image = photograph[:90, :130] / np.float32(255)
+    levels = np.linspace(0, 80, 130) * np.linspace(0.5, 1, 90)[:, None]
+    views = []
+    for turns, axis in itertools.product(range(4), (None, 0)):
+        both = [x if axis is None else np.flip(x, axis) for x in (image, levels[..., None])]
+        view, own = (np.rot90(each, turns)[None].astype(np.float32) for each in both)
+        restored = np.rot90(model.restore_pixels(theta, own, view)[0], -turns)
+        views.append(restored if axis is None else np.flip(restored, axis))
+    expected = np.clip(np.mean(views, axis=0), 0, 1)
+    np.testing.assert_allclose(restorer.restore(image, level=levels), expected, atol=1e-5)
+    same = restorer.restore(image, level=np.full(levels.shape, 25.0))
+    np.testing.assert_allclose(same, restorer.restore(image, level=25), atol=1e-5)
+
+
 def test_grey_through_a_colour_network_stays_grey(photograph):
     grey = photograph[:50, :61, :1]
     restored = ENSEMBLE.restore(np.repeat(grey, 3, -1), level=20)

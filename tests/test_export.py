@@ -15,7 +15,8 @@ import pytest
 from hypernet_jax import Restorer, UserError, load_weights, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.interchange.onnx_jaxpr import Value, translate
+from hypernet_jax.interchange.onnx_jaxpr import translate
+from hypernet_jax.interchange.onnx_value import Value
 from hypernet_jax.levels import NORMALISATIONS
 
 from .conftest import REPOSITORY
@@ -200,6 +201,44 @@ def test_onnx_runtime_is_a_backend_for_every_network(photograph, tmp_path):
     np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("format_", ["onnx", "stablehlo"])
+@pytest.mark.parametrize(
+    ("network", "features"),
+    [("unet", "affine"), ("residual", "mlp"), ("residual", "polynomial"), ("unet", "interpolated")],
+)
+def test_a_level_for_each_pixel(format_, network, features, photograph, tmp_path):
+    config = tiny_config() | {"features": {"name": features, "levels": (60.0, 10.0, 95.0)}}
+    if network == "unet":
+        config |= {"network": NETWORKS["unet"]}
+    else:
+        config |= {"generated": "block_"}
+    weights = tmp_path / "w.safetensors"
+    save_weights(weights, tiny_theta(config), config)
+    live = Restorer.from_pretrained(weights, backend="jax")
+    options = ("--weights", weights, "--format", format_, "--level-map")
+    file = export(tmp_path, *options)
+    if format_ == "onnx":
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        described = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+        assert described["level_is_map"] == "true"
+
+        def run(image, levels):
+            given = {"image": image, "level": levels}
+            given = {name: x.transpose(0, 3, 1, 2) for name, x in given.items()}
+            return session.run(None, given)[0].transpose(0, 2, 3, 1)
+    else:
+        run = jax.jit(jax.export.deserialize(bytearray(file.read_bytes())).call)
+    for image in images(photograph):
+        size = image.shape[1:3]
+        same = np.full((*image.shape[:3], 1), 30, np.float32)
+        expected = live.apply(image, level=30)
+        np.testing.assert_allclose(run(image, same), expected, atol=1e-5, rtol=0)
+        smooth = np.linspace(1, 90, size[1], dtype=np.float32)[None, None, :, None] + same - 30
+        model, theta = load_weights(weights)
+        expected = model.restore_pixels(theta, smooth, image)
+        np.testing.assert_allclose(run(image, smooth), expected, atol=1e-5, rtol=0)
+
+
 def test_a_network_without_a_translation_is_refused_in_a_sentence():
     def sorts(image, level):
         return jnp.sort(image, axis=-1) + level
@@ -257,6 +296,9 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     assert "Unknown task" in told("--task", "dehaze", "--format", "onnx")
     assert "no weights" in told("--weights", "nothing", "--format", "onnx")
     assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")
+    for format_ in ("onnx", "stablehlo"):
+        assert "one factor" in told("--task", "sr", "--format", format_, "--level-map")
+    assert "leave out" in told("--task", "denoise", "--format", "safetensors", "--level-map")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_graph", raising=False)

@@ -39,13 +39,14 @@ def test_a_constant_map_is_the_level(kind, backend, photograph):
         np.testing.assert_allclose(found, restorer.restore(image, level=level), atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["jax", "onnxruntime"])
 @pytest.mark.parametrize("memory", [3, 600])
-def test_tiles_of_a_map_are_the_whole(memory, photograph):
+def test_tiles_of_a_map_are_the_whole(memory, backend, photograph):
     image = photograph[:150, :233] / np.float32(255)
     levels = smooth(image.shape[:2], 5.0, 60.0)
     model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
     whole = np.asarray(model.restore_pixels(theta, levels[None, ..., None], image[None]))[0]
-    restorer = Restorer(model, theta, memory=memory)
+    restorer = Restorer(model, theta, memory=memory, backend=backend)
     found = restorer.restore(image, level=levels)
     np.testing.assert_allclose(found, np.clip(whole, 0, 1), atol=1e-5)
     window = np.s_[20:90, 100:170]

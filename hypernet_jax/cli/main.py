@@ -217,7 +217,13 @@ def _add_interchange(commands) -> None:
     )
     source.add_argument("--weights", help="a .safetensors file")
     export.add_argument("--format", required=True, help="stablehlo, onnx or safetensors")
-    export.add_argument("--level", help="bake in this level: a plain, smaller network")
+    levels = export.add_mutually_exclusive_group()
+    levels.add_argument("--level", help="bake in this level: a plain, smaller network")
+    levels.add_argument(
+        "--level-map",
+        action="store_true",
+        help="take a level for each pixel, as an array of the image's size",
+    )
     export.add_argument("-o", "--output", required=True, help="output file")
     export.add_argument("--overwrite", action="store_true", help="replace an existing file")
     export.set_defaults(run=_export)

@@ -55,13 +55,16 @@ def bake(
     return baked, {**config, "features": {"name": "constant"}, "level": level.plain()}
 
 
-def describe(model: Model, *, level: Level | None, layout: str) -> dict[str, Any]:
+def describe(
+    model: Model, *, level: Level | None, layout: str, level_map: bool = False
+) -> dict[str, Any]:
     """What a user of an exported file must know; stands in or beside it.
 
     Args:
       model: what is exported.
       level: the one that is baked in; None where the level is an input.
       layout: axes of image and result, such as "NCHW".
+      level_map: the level is given for every pixel, in the same layout.
     """
     task = model.task
     image = "degraded image"
@@ -75,6 +78,7 @@ def describe(model: Model, *, level: Level | None, layout: str) -> dict[str, Any
         "colours": model.colours,
         **_described_axes(task.space if level is None else task.space.at(level)),
         "level_is_input": level is None and not is_plain(model),
+        "level_is_map": level_map,
     }
 
 

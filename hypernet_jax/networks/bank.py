@@ -53,7 +53,7 @@ def _at_resolution_of(phi: jax.Array, y: jax.Array) -> jax.Array:
     )
     if max(height, width) <= 1:
         return phi
-    cells = phi.reshape((len(phi), y.shape[1], height, y.shape[2], width, phi.shape[-1]))
+    cells = phi.reshape((phi.shape[0], y.shape[1], height, y.shape[2], width, phi.shape[-1]))
     return jnp.mean(cells, axis=(2, 4))
 
 
