@@ -102,8 +102,11 @@ class LevelAxis:
         return z if self.far is None else z / from_origin(self.far)
 
     def values_at(self, z: ArrayLike) -> np.ndarray:
-        """The values whose z these are; the nearest of the range. Good to 1e-3 of the range."""
-        values = np.linspace(self.low, self.high, 4001)
+        """The values whose z these are; the nearest of the range. Good to 1e-3 in z."""
+        # Closer together at both ends, where z may be steep.
+        shares = np.linspace(0.0, 1.0, 2001)
+        shares = np.unique(np.concatenate([shares, shares**2, 1.0 - shares**2]))
+        values = self.low + (self.high - self.low) * shares
         found = np.asarray(self.normalise(values))
         order = np.argsort(found, kind="stable")
         return np.interp(np.asarray(z), found[order], values[order])

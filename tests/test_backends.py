@@ -7,6 +7,7 @@ import pytest
 from hypernet_jax import Restorer, UserError, make_model
 from hypernet_jax.inference import backends
 from hypernet_jax.inference.backends import register_backend
+from hypernet_jax.networks.bank import apply_bank
 
 from .test_restoration import tiny_config, tiny_theta
 
@@ -36,16 +37,17 @@ class Interpreted:
 
         return network
 
-    def prepare_map(self):
-        def network(inputs, valid, levels):
+    def prepare_map(self, banks, *, has_constant):
+        def network(inputs, valid, weights):
             restored = np.zeros(inputs.shape, np.float32)
+            if has_constant:
+                weights = np.concatenate([np.ones_like(weights[..., :1]), weights], axis=-1)
             for tile, own, (height, width), made in zip(
-                inputs, levels, valid, restored, strict=True
+                inputs, weights, valid, restored, strict=True
             ):
                 part = np.s_[None, :height, :width]
-                made[:height, :width] = self._model.restore_pixels(
-                    self._theta, own[part], tile[part]
-                )[0]
+                network, shared = self._model.network, self._theta["shared"]
+                made[:height, :width] = apply_bank(network, banks, shared, own[part], tile[part])[0]
             return restored
 
         return network

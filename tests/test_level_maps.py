@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import BLUR_SIGMA, Restorer, UserError, make_model, save_weights
+from hypernet_jax import (
+    BLUR_SIGMA,
+    Restorer,
+    UserError,
+    get_task,
+    make_model,
+    save_weights,
+)
 from hypernet_jax.cli.main import main
 from hypernet_jax.photographs.level_maps import level_map, read_mask
 
@@ -66,6 +73,41 @@ def test_of_two_halves_each_is_restored_at_its_own(photograph):
     for level, part in ((10, np.s_[:, : 100 - reach]), (40, np.s_[:, 100 + reach :])):
         alone = RESTORER.restore(image, level=level).astype(int)
         assert np.abs(found[part] - alone[part]).max() <= 1
+
+
+@pytest.mark.parametrize("backend", ["jax", "onnxruntime"])
+@pytest.mark.parametrize("kernels", [2, 4])
+def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
+    space = get_task("photo").space
+    config = config_of() | {
+        "task": "photo",
+        "normalisation": [axis.normalisation for axis in space.axes],
+        "far": [axis.far for axis in space.axes],
+    }
+    model = make_model(config)
+    theta = theta_of(model)
+    restorer = Restorer(model, theta, backend=backend)
+    asked = []
+    prepare = restorer.backend.prepare_map
+
+    def prepare_map(banks, **options):
+        asked.append({len(bank) for bank in banks.values()})
+        return prepare(banks, **options)
+
+    monkeypatch.setattr(restorer.backend, "prepare_map", prepare_map)
+    image = photograph[:70, :100] / np.float32(255)
+    strong = model.task.space.parse({"noise": 40, "jpeg": 30, "blur": 1.5})
+    levels = level_map(strong, smooth(image.shape[:2], 0.0, 1.0))
+    if kernels == 4:  # no longer on a line
+        levels[..., 0] = 50 * smooth(image.shape[:2], 1.0, 0.0) ** 2
+    found = restorer.restore(image, level=levels)
+    # Of a mask two kernels are enough.
+    assert asked[-1] == {kernels}
+    expected = np.asarray(model.restore_pixels(theta, levels[None], image[None]))[0]
+    np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=2e-4 if kernels == 2 else 1e-5)
+    whole = level_map(strong, np.ones(image.shape[:2]))
+    same = restorer.restore(image, level=whole)
+    np.testing.assert_allclose(same, restorer.restore(image, level=strong), atol=1e-5)
 
 
 @pytest.mark.parametrize(

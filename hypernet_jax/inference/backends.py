@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -17,6 +17,7 @@ from hypernet_jax.inference.ensemble import ApplyTiles
 from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import apply_network
+from hypernet_jax.networks.bank import apply_bank
 from hypernet_jax.runtime import ordinary_arithmetic
 
 __all__ = [
@@ -58,8 +59,14 @@ class Backend(Protocol):
         """
         ...
 
-    def prepare_map(self) -> ApplyTiles:
-        """The network for a level per pixel: (tiles, valid, levels (N, H, W, A)) -> restored tiles.
+    def prepare_map(self, banks: Mapping[str, Any], *, has_constant: bool) -> ApplyTiles:
+        """The network for a level per pixel: (tiles, valid, weights) -> restored tiles.
+
+        Args:
+          banks: generated parameters by path, (D, ...): the kernels of a pixel are these D,
+            weighted.
+          has_constant: the first one weighs 1 at every pixel; then the weights of tiles are
+            (N, H, W, D - 1), and else (N, H, W, D).
 
         Raises:
           UserError: if this network's pixels cannot have levels of their own.
@@ -76,7 +83,8 @@ class XlaBackend:
 
     def __init__(self, model: Model, theta: Theta, params: Params):
         self.apply = jax.jit(functools.partial(apply_network, model.network))
-        self._apply_map = jax.jit(functools.partial(_with_map, model, theta))
+        self._apply_bank = jax.jit(functools.partial(apply_bank, model.network))
+        self._shared = theta["shared"]
         self._params = params
         # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
         # one core: so there may be a batch in work for each core.
@@ -87,8 +95,13 @@ class XlaBackend:
         params = self._params(level)
         return _computed(lambda inputs, valid: self.apply(params, inputs, valid=valid))
 
-    def prepare_map(self) -> ApplyTiles:
-        return _computed(self._apply_map)
+    def prepare_map(self, banks: Mapping[str, Any], *, has_constant: bool) -> ApplyTiles:
+        def apply(inputs: np.ndarray, valid: np.ndarray, weights: np.ndarray) -> jax.Array:
+            if has_constant:
+                weights = np.concatenate([np.ones_like(weights[..., :1]), weights], axis=-1)
+            return self._apply_bank(banks, self._shared, weights, inputs, valid=valid)
+
+        return _computed(apply)
 
 
 def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
@@ -107,17 +120,11 @@ def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
     return network
 
 
-def _with_map(
-    model: Model, theta: Theta, inputs: jax.Array, valid: jax.Array, levels: jax.Array
-) -> jax.Array:
-    return model.restore_pixels(theta, levels, inputs, valid=valid)
-
-
 class OnnxRuntimeBackend:
     """The network as ONNX Runtime runs it on the CPU; a session for each level, of one graph.
 
-    For level maps there is one more, in which each pixel's features weigh the results of the
-    kernels of the bank.
+    For level maps there are others, in which each pixel has weights of its own for the results of
+    several kernels.
 
     Raises:
       UserError: if onnx or onnxruntime is not installed, or the network cannot be exported.
@@ -137,7 +144,7 @@ class OnnxRuntimeBackend:
         try:
             import onnxruntime
 
-            from hypernet_jax.interchange.onnx_model import PlainGraph, export_onnx
+            from hypernet_jax.interchange.onnx_model import BankGraph, PlainGraph
         except ModuleNotFoundError as error:
             if error.name not in ("onnx", "onnxruntime"):
                 raise
@@ -147,30 +154,37 @@ class OnnxRuntimeBackend:
             ) from None
         self._runtime = onnxruntime
         self._params = params
-        self._mapped = functools.partial(export_onnx, model, theta, metadata={}, level_map=True)
+        self._bank_graph = functools.partial(BankGraph, model, shared=theta["shared"])
+        self._bank_graphs: dict[tuple[int, bool], BankGraph] = {}
         self._graph = PlainGraph(model, _flat(params(model.task.space.high)))
         self._filling = threading.Lock()
         self.prepare = functools.lru_cache(_CACHED_LEVELS)(self._prepare)
-        self.prepare_map = functools.lru_cache(1)(self._prepare_map)
 
     def _prepare(self, level: Level) -> ApplyTiles:
         with self._filling:
             content = self._graph.filled(_flat(self._params(level)))
         return self._session(content)
 
-    def _prepare_map(self) -> ApplyTiles:
-        return self._session(self._mapped().SerializeToString())
+    def prepare_map(self, banks: Mapping[str, Any], *, has_constant: bool) -> ApplyTiles:
+        arrays = {path: np.asarray(bank) for path, bank in banks.items()}
+        kind = len(next(iter(arrays.values()))), has_constant
+        with self._filling:
+            if kind not in self._bank_graphs:
+                made = self._bank_graph(banks=arrays, has_constant=has_constant)
+                self._bank_graphs[kind] = made
+            content = self._bank_graphs[kind].filled(arrays)
+        return self._session(content)
 
     def _session(self, content: bytes) -> ApplyTiles:
         session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
 
-        def network(inputs: np.ndarray, valid: np.ndarray, *levels: np.ndarray) -> np.ndarray:
+        def network(inputs: np.ndarray, valid: np.ndarray, *weights: np.ndarray) -> np.ndarray:
             restored = np.zeros(inputs.shape, np.float32)
             for index, (height, width) in enumerate(valid):
                 planes = [
                     np.ascontiguousarray(each[index, :height, :width].transpose(2, 0, 1)[None])
-                    for each in (inputs, *levels)
+                    for each in (inputs, *weights)
                 ]
                 (made,) = session.run(None, dict(zip(names, planes, strict=True)))
                 restored[index, :height, :width] = made[0].transpose(1, 2, 0)

@@ -17,6 +17,7 @@ from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.inference.backends import make_backend
 from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
+from hypernet_jax.inference.level_maps import MapNetworks
 from hypernet_jax.inference.memory import bytes_per_pixel
 from hypernet_jax.inference.sources import Source, unit_of
 from hypernet_jax.inference.tiles import (
@@ -129,7 +130,8 @@ class Restorer:
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
         # With a map each convolution has the results of all features.
-        self._features = len(jax.tree.leaves(theta["generated"])[0])
+        self._maps = MapNetworks(model, theta, self.backend)
+        self._features = self._maps.features
         self._largest_on_map = max(
             largest_side(share, per_pixel * self._features),
             smallest_side(2 * self._halo + self._multiple),
@@ -309,9 +311,12 @@ class Restorer:
             raise UserError("An image is enlarged by one factor; give a number as its level.")
         return self.space.parse_map(levels, size)
 
-    def _network(self, level: Level | None) -> ApplyTiles:
-        """What restores tiles at one level, or, without one, with a level for each pixel."""
-        network = self.backend.prepare_map() if level is None else self.backend.prepare(level)
+    def _network(self, level: Level | np.ndarray) -> ApplyTiles:
+        """What restores tiles at one level, or those of a map."""
+        if isinstance(level, Level):
+            network = self.backend.prepare(level)
+        else:
+            network = self._maps.network(level)
         return mean_of_views(network) if self.self_ensemble else network
 
     def _networks(
@@ -322,6 +327,7 @@ class Restorer:
             network = self._network(level)
             return lambda batch: (network, ())
         constant: set[Level] = set()
+        mapped = functools.cache(functools.partial(self._network, level))
 
         def of_batch(batch: list[Tile]) -> tuple[ApplyTiles, tuple[np.ndarray, ...]]:
             levels = _levels_of(level, batch)
@@ -332,7 +338,7 @@ class Restorer:
                 if same in constant or len(constant) < _CONSTANT_LEVELS:
                     constant.add(same)
                     return self._network(same), ()
-            return self._network(None), (levels,)
+            return mapped(), (levels,)
 
         return of_batch
 

@@ -171,11 +171,11 @@ class _Translation:
             of_level = self._op("Conv", *names, kernel_shape=(1, 1))
             return self._op("Add", convolved(kernel, None), of_level)
         total = None
-        for index, of_feature in enumerate(kernel.bank):
+        for index in range(len(kernel.bank)):
             own = None
             if bias is not None and bias.bank is not None:
-                own = _known(bias.bank[index])
-            term = convolved(_known(of_feature), own)
+                own = bias.of_feature(index)
+            term = convolved(kernel.of_feature(index), own)
             plane = self._features.plane(index, factor)
             if plane is not None:
                 term = self._op("Mul", term, plane)

@@ -1,6 +1,6 @@
 """A model as ONNX: the level goes in beside the image, and kernels are made in the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
@@ -18,7 +18,7 @@ from hypernet_jax.interchange.portable import check_level_map, is_plain, level_s
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 
-__all__ = ["PlainGraph", "export_onnx"]
+__all__ = ["BankGraph", "PlainGraph", "export_onnx"]
 
 
 def export_onnx(
@@ -55,27 +55,51 @@ def export_onnx(
 def _with_map(
     graph: Graph, model: Model, theta: Theta, metadata: dict[str, Any]
 ) -> onnx.ModelProto:
-    parts = len(model.task.space)
-    banks, shared = theta["generated"], theta["shared"]
+    def phi(level: jax.Array) -> jax.Array:
+        return model.hypernet.phi(theta["features"], level)
+
+    given = ("level", len(model.task.space), phi)
+    return _of_banks(graph, model, theta["generated"], theta["shared"], metadata, given=given)
+
+
+def _of_banks(
+    graph: Graph,
+    model: Model,
+    banks: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    metadata: dict[str, Any],
+    *,
+    given: tuple[str, int, Callable[[jax.Array], jax.Array]],
+) -> onnx.ModelProto:
+    """A network whose pixels weigh the kernels of banks.
+
+    Args:
+      graph: to be filled; its labels are PATH:INDEX of the banks' kernels.
+      model: whose network.
+      banks, shared: parameters by path.
+      metadata: of the file.
+      given: name and channels of the input that the weights are made of, and how.
+    """
+    name, channels, phi = given
     paths = [*banks, *shared]
     multiple, size = _size(graph, model)
-    traced = jax.ShapeDtypeStruct((1, *_traced_size(multiple), parts), jnp.float32)
-    levels = Value(traced.shape, lambda: _completed(graph, "level", size, multiple), is_image=True)
-    phi = translate(
-        graph, lambda level: model.hypernet.phi(theta["features"], level), (levels, traced)
-    )
+    traced = jax.ShapeDtypeStruct((1, *_traced_size(multiple), channels), jnp.float32)
+    whole = Value(traced.shape, lambda: _completed(graph, name, size, multiple), is_image=True)
+    features = PixelFeatures(graph, translate(graph, phi, (whole, traced)))
 
     def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
         tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
         return cast(jax.Array, model.network.apply({"params": tree}, image))
 
-    leaves = [Value(bank.shape[1:], bank=np.asarray(bank)) for bank in banks.values()]
+    leaves = [
+        Value(bank.shape[1:], bank=np.asarray(bank), label=path) for path, bank in banks.items()
+    ]
     leaves += [Value(leaf.shape, constant=np.asarray(leaf)) for leaf in shared.values()]
     arguments = [(leaf, jax.ShapeDtypeStruct(leaf.shape, jnp.float32)) for leaf in leaves]
     return _finished(
         graph, model, restore, arguments, metadata,
-        [("level", ("batch", parts, "height", "width"))],
-        features=PixelFeatures(graph, phi),
+        [(name, ("batch", channels, "height", "width"))],
+        features=features,
     )  # fmt: skip
 
 
@@ -132,6 +156,51 @@ def _finished(
     return graph.model(inputs=described, output=(restored, "restored", shape), metadata=metadata)
 
 
+class BankGraph:
+    """The graph of a network whose pixels weigh several kernels, to be filled with them.
+
+    Args:
+      model: whose network it is.
+      banks: generated parameters by path, (D, ...), of the shapes that it is to be filled with.
+      shared: the other parameters by path.
+      has_constant: the first kernel weighs 1 at every pixel, and the input "weights" lacks it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        banks: Mapping[str, np.ndarray],
+        shared: Mapping[str, np.ndarray],
+        *,
+        has_constant: bool,
+    ):
+        def phi(weights: jax.Array) -> jax.Array:
+            one = jnp.ones((*weights.shape[:-1], 1), weights.dtype)
+            return jnp.concatenate([one, weights], axis=-1) if has_constant else weights
+
+        graph, count = Graph(), len(next(iter(banks.values())))
+        given = ("weights", count - has_constant, phi)
+        self._proto = _of_banks(graph, model, banks, shared, {}, given=given)
+        self._tensors = _remembered(graph, self._proto)
+
+    def filled(self, banks: Mapping[str, np.ndarray]) -> bytes:
+        """A model file with these banks."""
+        for label, tensor in self._tensors.items():
+            path, _, index = label.rpartition(":")
+            _fill(tensor, banks[path][int(index)])
+        return self._proto.SerializeToString()
+
+
+def _remembered(graph: Graph, proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    return {label: tensors[name] for label, name in graph.labels.items()}
+
+
+def _fill(tensor: onnx.TensorProto, leaf: np.ndarray) -> None:
+    turned = leaf.transpose(OIHW) if leaf.ndim == 4 else leaf
+    tensor.raw_data = np.ascontiguousarray(turned, np.float32).tobytes()
+
+
 class PlainGraph:
     """The graph of a network, to be filled with the parameters of one level after the other.
 
@@ -143,15 +212,12 @@ class PlainGraph:
     def __init__(self, model: Model, params: dict[str, np.ndarray]):
         graph = Graph()
         self._proto = _plain(graph, model, params, {})
-        tensors = {tensor.name: tensor for tensor in self._proto.graph.initializer}
-        self._tensors = {path: tensors[name] for path, name in graph.labels.items()}
+        self._tensors = _remembered(graph, self._proto)
 
     def filled(self, params: dict[str, np.ndarray]) -> bytes:
         """A model file with these parameters."""
         for path, tensor in self._tensors.items():
-            leaf = params[path]
-            turned = leaf.transpose(OIHW) if leaf.ndim == 4 else leaf
-            tensor.raw_data = np.ascontiguousarray(turned, np.float32).tobytes()
+            _fill(tensor, params[path])
         return self._proto.SerializeToString()
 
 

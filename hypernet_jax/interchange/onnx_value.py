@@ -48,8 +48,9 @@ class Value:
     @property
     def is_known(self) -> bool:
         """Whether its value is known, in its own shape, and the graph need not remember it."""
-        known = self.constant is not None and self.label is None
-        return known and self.constant.shape == self.shape
+        if self.constant is None or self.label is not None:
+            return False
+        return self.constant.shape == self.shape
 
     def name(self, graph: Graph) -> str:
         """The tensor's name; its node is made when it is first asked for."""
@@ -64,6 +65,12 @@ class Value:
             else:
                 self._name = graph.constant(self.constant, label=self.label)
         return self._name
+
+    def of_feature(self, index: int) -> "Value":
+        """One of the bank; the graph remembers it by the label, and the number after a colon."""
+        assert self.bank is not None
+        label = None if self.label is None else f"{self.label}:{index}"
+        return Value(self.shape, constant=self.bank[index], label=label)
 
     def image_name(self, graph: Graph) -> str:
         """An array of four axes as (N, C, H, W)."""
