@@ -18,12 +18,14 @@ from PIL import Image
 
 from hypernet_jax import BLUR_SIGMA, Restorer, make_model, save_weights
 from hypernet_jax.inference.sources import Source
+from hypernet_jax.photographs.level_maps import level_map, read_mask
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
 from .test_unet import config_of, theta_of
 
 pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 UNET = "unet.safetensors"
@@ -199,3 +201,73 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
     )
     clip = browser.execute_script("return document.getElementById('after').style.clipPath")
     assert "30%" in clip
+
+
+def set_range(browser, name, value):
+    browser.execute_script(
+        "const r = document.getElementById(arguments[0]); r.value = arguments[1];"
+        "r.dispatchEvent(new Event('input'))",
+        name,
+        value,
+    )
+
+
+def after_doing(browser, action):
+    """The result's pixels, once what was done has been answered."""
+    browser.execute_script("document.body.dataset.state = 'ready'")
+    action()
+    wait(browser)
+    return pixels(browser, "after").astype(int)
+
+
+@needs_tools
+def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_path):
+    browser.get(address)
+    wait(browser, "ready")
+    Select(browser.find_element("id", "task")).select_by_value("deblur")
+    by_id = functools.partial(browser.find_element, "id")
+    after_doing(browser, by_id("example").click)
+    by_id("brush").click()
+    set_range(browser, "size", 40)
+    nothing = after_doing(browser, by_id("clear").click)
+    assert not by_id("erase").is_selected()
+    canvas = by_id("mask")
+    painting = ActionChains(browser).move_to_element_with_offset(canvas, -60, -30)
+    painting = painting.click_and_hold().move_by_offset(50, 20).release()
+    painted = after_doing(browser, painting.perform)
+    saved = tmp_path / "downloads" / "example-deblur-mask.png"
+    by_id("save-mask").click()
+    WebDriverWait(browser, 20).until(lambda _: saved.exists())
+    mask = read_mask(saved, painted.shape[:2])
+    assert mask.max() == 1 and 0.005 < (mask > 0).mean() < 0.1
+    # Only what is near the painted region changed, and there it is what the package makes.
+    model = json.loads((page / "models.json").read_text())["deblur"]
+    rows, columns = np.nonzero(mask)
+    margin = model["margin"]
+    near = np.zeros(mask.shape, bool)
+    near[
+        max(0, rows.min() - margin) : rows.max() + margin + 1,
+        max(0, columns.min() - margin) : columns.max() + margin + 1,
+    ] = True
+    changed = (painted != nothing).any(axis=-1)
+    assert changed[mask == 1].mean() > 0.2 and not changed[~near].any()
+    live = Restorer.from_pretrained(page.parent / UNET)
+    photograph = np.asarray(Image.open(page / model["example"]))
+    levels = level_map(live.space.parse(model["level"]), mask)
+    largest, share = differs(painted, live.restore(photograph, level=levels))
+    assert largest <= 1 and share < 0.02
+    if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/interchange.md
+        browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
+    undone = after_doing(browser, by_id("undo").click)
+    np.testing.assert_array_equal(undone, nothing)
+    # By the keyboard alone, as the label says.
+    browser.execute_script("document.getElementById('mask').focus()")
+    by_keys = after_doing(browser, lambda: canvas.send_keys(Keys.ARROW_LEFT, Keys.SPACE))
+    assert (by_keys != nothing).any()
+    canvas.send_keys("e]")
+    assert by_id("erase").is_selected() and by_id("size").get_property("value") == "50"
+    again = after_doing(browser, lambda: canvas.send_keys(Keys.CONTROL, "z", Keys.NULL))
+    np.testing.assert_array_equal(again, nothing)
+    # Enlarging has one factor for all of the image.
+    Select(by_id("task")).select_by_value("sr")
+    assert not by_id("region").is_displayed() and not canvas.is_displayed()

@@ -31,11 +31,13 @@ from hypernet_jax.networks import spec_of
 from hypernet_jax.tasks import get_task
 from hypernet_jax.weights import load_weights, shipped_tasks
 
-PAGE = ("index.html", "page.css", "page.js", "pixels.js", "worker.js")
+PAGE = ("index.html", "page.css", "page.js", "brush.js", "pixels.js", "worker.js")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 HERE = Path(__file__).parent
-# Side of the page's tiles without their margin, as in worker.js.
-_TILE = 256
+# Sides of the page's tiles without their margin, as in worker.js.
+_TILES = (256, 128)
+# Entries of the table of levels and their z.
+_TABLE = 513
 
 
 def runtime(folder: Path) -> None:
@@ -83,10 +85,14 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
     spec = spec_of(model.network)
-    if not spec.exact_tiles or spec.reach is None or _TILE % spec.multiple_of:
+    if not spec.exact_tiles or spec.reach is None or any(n % spec.multiple_of for n in _TILES):
         raise UserError("The page restores in tiles, which this network cannot be; take another.")
     # So that tiles begin at what the network's sides are multiples of.
     margin = spec.reach + -spec.reach % spec.multiple_of
+    if not model.task.enlarges:
+        metadata = describe(model, level=None, layout="NCHW", level_map=True)
+        content = onnx_bytes(model, theta, metadata, level_map=True)
+        (folder / f"{name}-map.onnx").write_bytes(content)
     return {
         "title": model.task.title,
         "file": f"{name}.onnx",
@@ -99,6 +105,20 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
         "step": axis.step,
         "enlarges": model.task.enlarges,
         "margin": margin,
+        **({} if model.task.enlarges else _levels_of_masks(model, name)),
+    }
+
+
+def _levels_of_masks(model: Model, name: str) -> dict[str, Any]:
+    """What makes levels of a mask: the model for them, and a table of levels by z."""
+    axis = model.task.space.single
+    ends = (float(axis.normalise(value)) for value in (axis.low, axis.high))
+    z = np.linspace(*sorted(ends), _TABLE)
+    return {
+        "mapFile": f"{name}-map.onnx",
+        "neutral": axis.neutral,
+        "z": np.round(z, 7).tolist(),
+        "values": np.round(axis.values_at(z), 5).tolist(),
     }
 
 

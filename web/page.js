@@ -1,5 +1,6 @@
 // The page: what the user chose, and what is shown. The work is done by worker.js.
 
+import { listen, Mask, union } from "./brush.js";
 import { enlargedSize } from "./pixels.js";
 
 const LARGEST = 40e6; // pixels of a result; above, browsers run out of memory or of canvas
@@ -11,6 +12,9 @@ const worker = new Worker("worker.js", { type: "module" });
 let models = {};
 let photograph = null; // {name, image: ImageData}
 let request = 0;
+let mask = null; // where the level is taken; everywhere if null
+let restored = null; // the newest result: {width, height, data}
+let waiting = null; // what the result does not show yet
 
 function say(text, { mistake = false } = {}) {
   byId("status").textContent = text;
@@ -30,8 +34,9 @@ function refuse(text) {
 }
 
 function showDivider() {
-  after.style.clipPath = `inset(0 0 0 ${divider.value}%)`;
-  byId("line").style.left = `${divider.value}%`;
+  const place = byId("brush").checked ? 0 : divider.value; // while painting, all of the result
+  after.style.clipPath = `inset(0 0 0 ${place}%)`;
+  byId("line").style.left = `${place}%`;
 }
 
 function show(canvas, { width, height, data }) {
@@ -52,7 +57,12 @@ function showTask() {
   }
 }
 
-function restore() {
+function whole({ width, height }) {
+  return { left: 0, top: 0, right: width, bottom: height };
+}
+
+/** Restores all, or what a change of the mask within a rectangle can change. */
+function restore(box = null) {
   if (!photograph) return;
   const id = begin();
   const model = models[task.value];
@@ -70,8 +80,20 @@ function restore() {
     );
     return;
   }
+  const [across, down] = size;
+  const used = model.mapFile && mask?.width === across && mask?.height === down;
+  const partly = box && used && restored?.width === across && restored?.height === down;
+  waiting = union(waiting, partly ? box : whole({ width: across, height: down }));
   say("Restoring ...");
-  worker.postMessage({ id, image: { width, height, data }, level, model });
+  worker.postMessage({
+    id,
+    image: { width, height, data },
+    level,
+    model,
+    mask: used ? mask.values : null,
+    box: partly ? waiting : null,
+    before: partly ? restored.data : null,
+  });
 }
 
 worker.onmessage = ({ data: answer }) => {
@@ -84,9 +106,12 @@ worker.onmessage = ({ data: answer }) => {
     refuse(`The photograph could not be restored: ${answer.reason}`);
     return;
   }
+  waiting = null;
+  restored = { ...answer.output, data: answer.output.data.slice() };
   show(before, answer.input);
   show(after, answer.output);
   stage.hidden = false;
+  showRegion();
   showDivider();
   byId("download").disabled = false;
   document.body.dataset.state = "done";
@@ -113,6 +138,7 @@ async function open(blob, name) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   photograph = { name, image: context.getImageData(0, 0, bitmap.width, bitmap.height) };
+  mask = restored = waiting = null;
   restore();
 }
 
@@ -132,29 +158,93 @@ async function openExample() {
   else refuse("The example cannot be loaded; choose a photograph.");
 }
 
-function download() {
-  after.toBlob((blob) => {
+function save(canvas, ending) {
+  canvas.toBlob((blob) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = `${photograph.name.replace(/\.[^.]*$/, "")}-restored.png`;
+    link.download = `${photograph.name.replace(/\.[^.]*$/, "")}${ending}.png`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }, "image/png");
 }
 
+/** The controls of the brush, where the task has levels for regions, and the mask. */
+function showRegion() {
+  byId("region").hidden = !photograph || !models[task.value].mapFile;
+  const painting = byId("brush").checked && !byId("region").hidden;
+  const { width, height } = after;
+  if (painting && !(mask?.width === width && mask?.height === height)) {
+    mask = new Mask(width, height);
+  }
+  const canvas = byId("mask");
+  if (painting && !(canvas.width === width && canvas.height === height && !canvas.hidden)) {
+    Object.assign(canvas, { width, height });
+    mask.draw(canvas.getContext("2d"), whole(mask));
+  }
+  canvas.hidden = !painting;
+  document.body.classList.toggle("painting", painting);
+  canvas.classList.toggle("unseen", !byId("overlay").checked);
+  byId("undo").disabled = !mask?.undone.length;
+  showDivider();
+}
+
+function painted(box, finished) {
+  if (box) mask.draw(byId("mask").getContext("2d"), box);
+  if (!finished) return;
+  byId("undo").disabled = !mask.undone.length;
+  if (box) restore(box);
+}
+
+function saveMask() {
+  const canvas = document.createElement("canvas");
+  const picture = (mask ?? new Mask(after.width, after.height)).picture();
+  Object.assign(canvas, { width: picture.width, height: picture.height });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+  save(canvas, "-mask");
+}
+
+listen(byId("mask"), byId("cursor"), {
+  mask: () => mask,
+  brush: () => ({
+    radius: Number(byId("size").value) / 2,
+    softness: Number(byId("softness").value),
+    erase: byId("erase").checked,
+  }),
+  changed: painted,
+  undo: () => painted(mask.undo(), true),
+  resize: (factor) => (byId("size").value = Math.round(byId("size").value * factor)),
+  toggle: () => (byId("erase").checked = !byId("erase").checked),
+});
+byId("brush").addEventListener("change", () => {
+  showRegion();
+  if (byId("brush").checked) byId("mask").focus();
+});
+byId("overlay").addEventListener("change", showRegion);
+byId("undo").addEventListener("click", () => painted(mask.undo(), true));
+for (const [button, value] of [["clear", 0], ["fill", 255]]) {
+  byId(button).addEventListener("click", () => {
+    byId("brush").checked = true;
+    showRegion();
+    byId("erase").checked = value === 255; // what can be done next
+    painted(mask.fill(value), true);
+  });
+}
+byId("save-mask").addEventListener("click", saveMask);
+
 task.addEventListener("change", () => {
   showTask();
+  showRegion();
   restore();
 });
 slider.addEventListener("input", () => (number.value = slider.value));
-slider.addEventListener("change", restore);
+slider.addEventListener("change", () => restore());
 number.addEventListener("change", () => {
   slider.value = number.value;
   restore();
 });
 file.addEventListener("change", () => file.files[0] && open(file.files[0], file.files[0].name));
 example.addEventListener("click", openExample);
-byId("download").addEventListener("click", download);
+byId("download").addEventListener("click", () => save(after, "-restored"));
 divider.addEventListener("input", showDivider);
 document.addEventListener("dragover", (event) => {
   event.preventDefault();

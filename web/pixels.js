@@ -71,20 +71,80 @@ export function enlarge(image, factor) {
 }
 
 /**
- * Tiles that cover an image, each with the margin that its pixels depend on, so that restoring
- * tile by tile gives what restoring at once would give. All origins are multiples of what the
- * network's sides must be: so are `side` and `margin`.
+ * Tiles that cover an image, or a rectangle of it, each with the margin that its pixels depend on,
+ * so that restoring tile by tile gives what restoring at once would give. All origins are multiples
+ * of what the network's sides must be: so are `side` and `margin`.
  */
-export function tiles(width, height, { side, margin }) {
-  const cut = (size) => {
+export function tiles(width, height, { side, margin, box = null }) {
+  const cut = (size, first, last) => {
     const parts = [];
-    for (let start = 0; start < size; start += side) {
-      const end = Math.min(start + side, size);
+    for (let start = Math.floor(first / margin) * margin; start < last; start += side) {
+      const end = Math.min(start + side, size, Math.ceil(last / margin) * margin);
       parts.push({ start, end, from: Math.max(0, start - margin), to: Math.min(size, end + margin) });
     }
     return parts;
   };
-  return cut(height).flatMap((y) => cut(width).map((x) => ({ x, y })));
+  const { left, top, right, bottom } = box ?? { left: 0, top: 0, right: width, bottom: height };
+  return cut(height, top, bottom).flatMap((y) => cut(width, left, right).map((x) => ({ x, y })));
+}
+
+/** The rectangle grown by a margin, within an image. */
+export function grown({ left, top, right, bottom }, margin, width, height) {
+  return {
+    left: Math.max(0, left - margin),
+    top: Math.max(0, top - margin),
+    right: Math.min(width, right + margin),
+    bottom: Math.min(height, bottom + margin),
+  };
+}
+
+/** The value at a place of a table of places, which rise, and values. */
+function interpolated(at, places, values) {
+  let low = 0;
+  let high = places.length - 1;
+  if (at <= places[low]) return values[low];
+  if (at >= places[high]) return values[high];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (places[middle] <= at) low = middle;
+    else high = middle;
+  }
+  const share = (at - places[low]) / (places[high] - places[low]);
+  return values[low] + share * (values[high] - values[low]);
+}
+
+/**
+ * The level for each value of a mask, 0 to 255: at 255 the level itself, at 0 the one that changes
+ * nothing, and between them in proportion in z, which the network's kernels depend on.
+ * @param {{z: number[], values: number[], neutral: number}} model z of levels, rising.
+ */
+export function levelsOfMask(level, { z, values, neutral }) {
+  const rising = values.map((value, index) => [value, z[index]]).sort((a, b) => a[0] - b[0]);
+  const zOf = (value) =>
+    interpolated(value, rising.map((pair) => pair[0]), rising.map((pair) => pair[1]));
+  const [start, end] = [zOf(neutral), zOf(level)];
+  const levels = new Float32Array(256);
+  for (let value = 0; value < 256; value++) {
+    levels[value] = interpolated(start + (value / 255) * (end - start), z, values);
+  }
+  levels[0] = neutral;
+  levels[255] = level;
+  return levels;
+}
+
+/** The levels of a tile with its margin, or the one that all its pixels have. */
+export function levelPlane(mask, levels, imageWidth, { x, y }) {
+  const width = x.to - x.from;
+  const height = y.to - y.from;
+  const plane = new Float32Array(width * height);
+  for (let row = 0; row < height; row++) {
+    const from = (y.from + row) * imageWidth + x.from;
+    for (let column = 0; column < width; column++) {
+      plane[row * width + column] = levels[mask[from + column]];
+    }
+  }
+  const same = plane.every((value) => value === plane[0]);
+  return { plane, level: same ? plane[0] : null, dims: [1, 1, height, width] };
 }
 
 /** One tile with its margin as planes, (colours, height, width) in [0, 1]. */
