@@ -139,9 +139,9 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
                "--level-map", mask, "--overwrite", "-o", output]  # fmt: skip
     main(list(map(str, command)))
     found = np.asarray(Image.open(output)).astype(int)
-    for level, part in ((0, np.s_[:, :45]), (40, np.s_[:, 75:])):
-        alone = RESTORER.restore(image, level=level).astype(int)
-        assert np.abs(found[part] - alone[part]).max() <= 1
+    np.testing.assert_array_equal(found[:, :45], image[:, :45])  # nothing is done where it is black
+    whole = RESTORER.restore(image, level=40).astype(int)
+    assert np.abs(found[:, 75:] - whole[:, 75:]).max() <= 1
     space = RESTORER.space
     shown = read_mask(mask, image.shape[:2])
     assert shown.shape == (80, 120) and shown[:, :55].max() == 0 and shown[:, 65:].min() == 1

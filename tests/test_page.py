@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from hypernet_jax import Restorer, UserError
 from hypernet_jax.cli.main import main
 from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.photographs.level_maps import read_mask
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, sweep
 from hypernet_jax.serve.studio import Studio
@@ -408,3 +410,36 @@ def test_parallel_requests_are_all_answered(server, noisy):
 
 def test_any_free_port_is_found_and_told():
     assert _free_port_at("127.0.0.1", 0) > 0
+
+
+def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
+    from selenium import webdriver
+
+    upload(browser, noisy)
+    everything = wait(lambda: pictures(browser))
+    wait(lambda: css(browser, "#region button"))[0].click()
+    canvas = wait(lambda: css(browser, "#mask canvas"))[0]
+    wait(lambda: canvas.size["height"] > 100 and canvas.is_displayed())
+    time.sleep(1.0)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    stroke = webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -40, -20)
+    stroke.click_and_hold().move_by_offset(25, 10).move_by_offset(25, 10).release().perform()
+    wait(lambda: pictures(browser) != everything and pictures(browser))
+    time.sleep(1.5)  # the first answer is to the first part of the stroke
+    painted = pictures(browser)
+    if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/restoring.md
+        browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
+    css(browser, "#save-mask")[0].click()
+    file = tmp_path / "noisy-mask.png"
+    wait(file.exists)
+    mask = read_mask(file, (241, 333))[:, 16:316]
+    # As without a mask where it is full, and nearly as before where it is empty.
+    before, all_over = (np.asarray(fetched(each).convert("RGB"), int) for each in everything)
+    partly = np.asarray(fetched(painted[1]).convert("RGB"), int)
+    far = maximum_filter(mask, 61) == 0
+    inside = minimum_filter(mask, 25) > 0.98
+    assert inside.sum() > 100 and far.sum() > 10_000
+    assert np.abs(partly - all_over)[inside].mean() < 1.0 < np.abs(partly - before)[inside].mean()
+    assert np.abs(partly - before)[far].mean() < 1.0 < np.abs(partly - all_over)[far].mean()
+    css(browser, "#mask button[aria-label=Undo]")[0].click()
+    wait(lambda: pictures(browser)[1] == everything[1])

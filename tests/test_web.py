@@ -18,7 +18,7 @@ from PIL import Image
 
 from hypernet_jax import BLUR_SIGMA, Restorer, make_model, save_weights
 from hypernet_jax.inference.sources import Source
-from hypernet_jax.photographs.level_maps import level_map, read_mask
+from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_mask
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
@@ -253,8 +253,10 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     assert changed[mask == 1].mean() > 0.2 and not changed[~near].any()
     live = Restorer.from_pretrained(page.parent / UNET)
     photograph = np.asarray(Image.open(page / model["example"]))
+    np.testing.assert_array_equal(nothing, photograph)
     levels = level_map(live.space.parse(model["level"]), mask)
-    largest, share = differs(painted, live.restore(photograph, level=levels))
+    expected = live.restore(photograph, level=levels, blend=blend_of_mask(mask))
+    largest, share = differs(painted, expected)
     assert largest <= 1 and share < 0.02
     if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/interchange.md
         browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])

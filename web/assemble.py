@@ -112,8 +112,8 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
 def _levels_of_masks(model: Model, name: str) -> dict[str, Any]:
     """What makes levels of a mask: the model for them, and a table of levels by z."""
     axis = model.task.space.single
-    ends = (float(axis.normalise(value)) for value in (axis.low, axis.high))
-    z = np.linspace(*sorted(ends), _TABLE)
+    low, high = sorted(float(axis.normalise(value)) for value in (axis.low, axis.high))
+    z = np.linspace(low, high, _TABLE)
     return {
         "mapFile": f"{name}-map.onnx",
         "neutral": axis.neutral,

@@ -1,5 +1,8 @@
 // Pixels: bicubic enlargement as the network was trained with, and tiles.
 
+// Below this value of a mask, of 255, the result passes into the image as it was.
+const FAINT = 25.5;
+
 /** Python's round: halves go to the even neighbour. */
 function roundHalfEven(x) {
   const floor = Math.floor(x);
@@ -164,8 +167,11 @@ export function planes(image, { x, y }) {
   return { data: out, dims: [1, 3, height, width] };
 }
 
-/** Puts a restored tile, without its margin, into RGBA pixels of the whole image. */
-export function paste(restored, { x, y }, image) {
+/**
+ * Puts a restored tile, without its margin, into RGBA pixels of the whole image. Where a mask is
+ * nearly black the result passes into the image as it was, which it is where the mask is black.
+ */
+export function paste(restored, { x, y }, image, { mask = null, before = null } = {}) {
   const width = x.to - x.from;
   const height = y.to - y.from;
   for (let c = 0; c < 3; c++) {
@@ -173,7 +179,10 @@ export function paste(restored, { x, y }, image) {
       const from = (c * height + row - y.from) * width - x.from;
       const to = 4 * row * image.width + c;
       for (let column = x.start; column < x.end; column++) {
-        image.data[to + 4 * column] = 255 * restored[from + column]; // clamped and rounded
+        const value = 255 * Math.min(Math.max(restored[from + column], 0), 1);
+        const share = mask ? Math.min(1, mask[row * image.width + column] / FAINT) : 1;
+        const rest = share < 1 ? (1 - share) * before[to + 4 * column] : 0;
+        image.data[to + 4 * column] = share * value + rest; // rounded
       }
     }
   }

@@ -55,7 +55,7 @@ async function restore({ id, image, level, model, mask, box, before }) {
   const levels = mask && levelsOfMask(level, model);
   for (const [index, part] of parts.entries()) {
     const restored = await apply(model, input, level, part, mask, levels);
-    paste(restored.data, part, output);
+    paste(restored.data, part, output, { mask, before: input.data });
     restored.dispose();
     // Let a newer request, posted meanwhile, be noticed.
     await new Promise((resolve) => setTimeout(resolve));

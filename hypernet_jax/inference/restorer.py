@@ -238,7 +238,7 @@ class Restorer:
         image: np.ndarray,
         *,
         level: Any,
-        blend: float = 1.0,
+        blend: float | np.ndarray = 1.0,
         window: Window | None = None,
         margin: int | None = None,
         progress: Progress | None = None,
@@ -252,7 +252,8 @@ class Restorer:
             levels, JPEG quality, or the factor to enlarge by. Or an array of the levels of all
             pixels, (H, W), or (H, W, A) of levels with A parts.
           blend: how much of the restored image to take, from 0 to 1; the rest is
-            the input (for super-resolution, its bicubic enlargement).
+            the input (for super-resolution, its bicubic enlargement). A number, or one for each
+            pixel of the result, (H, W).
           window: rows and columns of the result to make, two slices without a step; the
             pixels are those that the whole result has there.
           margin: how many pixels around a tile are looked at; as many as the network sees if
@@ -268,11 +269,8 @@ class Restorer:
         """
         start_jax()
         image = _as_array(image)
-        blend = real_number(blend, "blend")
         if progress is not None and not callable(progress):
             raise UserError(f"The progress {progress!r} cannot be called; give a function of two.")
-        if not 0.0 <= blend <= 1.0:
-            raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
         images = _batch_of(image)
         if isinstance(level, np.ndarray) and level.ndim > 1:
             level = self._checked_map(level, images.shape[1:3])
@@ -281,6 +279,7 @@ class Restorer:
         # A grey image saved in colour is a grey image: it would come back with a tinge.
         grey = images.shape[-1] == 3 and _without_colour(images)
         source = self._source(images[..., :1] if grey else images, level)
+        shares = _checked_blend(blend, source.size)
         top, left = _within(window, source.size)
         unit = unit_of(image.dtype)
         shape = (len(source.images), top.stop - top.start, left.stop - left.start)
@@ -291,8 +290,9 @@ class Restorer:
             source, level, (top, left), halo
         ):
             restored = np.clip(restored, 0.0, 1.0)
-            if blend < 1.0:
-                restored = np.float32(blend) * restored + np.float32(1.0 - blend) * given
+            if shares is not None:
+                taken = shares[rows, columns, None]
+                restored = taken * restored + (np.float32(1.0) - taken) * given
             restored = np.float32(unit) * restored
             if unit > 1.0:
                 restored = np.round(restored)
@@ -479,6 +479,24 @@ def _as_array(image) -> np.ndarray:
     if image.dtype.kind not in "uif":
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
     return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
+    """The share of the restored image at each pixel, float32 (H, W); None where all is taken."""
+    if not (isinstance(blend, np.ndarray) and blend.ndim):
+        blend = real_number(blend, "blend")
+        if not 0.0 <= blend <= 1.0:
+            raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
+        return None if blend == 1.0 else np.broadcast_to(np.float32(blend), size)
+    if blend.shape != size or blend.dtype.kind not in "uif":
+        raise UserError(
+            f"The blend is a {blend.dtype} array of shape {blend.shape}; give a number, or numbers "
+            f"of the result's shape {size}."
+        )
+    # Written so that it is false for what is not a number.
+    if not (blend.min() >= 0 and blend.max() <= 1):
+        raise UserError("The blend is out of range; give numbers from 0 to 1.")
+    return blend.astype(np.float32)
 
 
 def _checked_margin(margin, halo: int) -> int:

@@ -11,10 +11,12 @@ from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
 
-__all__ = ["level_map", "read_mask"]
+__all__ = ["blend_of_mask", "level_map", "mask_of_size", "read_mask"]
 
 # How far the proportions of mask and image may differ: a row or column of rounding.
 _ODD = 1.5
+# Below this share of the level the result passes into the image as it was.
+_FAINT = 0.1
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
@@ -39,10 +41,38 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
             f"The mask {path} has {width}x{height} pixels, other proportions than the image's "
             f"{size[1]}x{size[0]}; draw it on the image itself."
         )
-    if (height, width) != size:
-        picture = Image.fromarray(mask, "F").resize(size[::-1], Image.Resampling.BILINEAR)
-        mask = np.clip(np.asarray(picture), 0.0, 1.0)
-    return mask
+    return mask_of_size(mask, size, (0, 0), size)
+
+
+def mask_of_size(
+    mask: np.ndarray, size: tuple[int, int], origin: tuple[int, int], part: tuple[int, int]
+) -> np.ndarray:
+    """A mask in the size of an image, or a part of it, interpolated; float32 in [0, 1].
+
+    Args:
+      mask: (H, W) in [0, 1], of the whole image in any size.
+      size: (H, W) of the image.
+      origin: first row and column of the part.
+      part: its (H, W).
+    """
+    if mask.shape == size:
+        rows, columns = (slice(start, start + n) for start, n in zip(origin, part, strict=True))
+        return np.asarray(mask[rows, columns], np.float32)
+    down, across = mask.shape[0] / size[0], mask.shape[1] / size[1]
+    (top, left), (height, width) = origin, part
+    box = (left * across, top * down, (left + width) * across, (top + height) * down)
+    picture = Image.fromarray(mask.astype(np.float32), "F")
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.clip(np.asarray(picture), 0.0, 1.0)
+
+
+def blend_of_mask(mask: np.ndarray, blend: float = 1.0) -> np.ndarray:
+    """How much of the restored image each pixel takes, (H, W) in [0, 1].
+
+    A network at its neutral level changes a degraded image a little. So where a mask is nearly
+    black the result passes into the image as it was, which it is where the mask is black.
+    """
+    return np.float32(blend) * np.minimum(np.float32(1.0), mask / np.float32(_FAINT))
 
 
 def level_map(level: Level, mask: np.ndarray) -> np.ndarray:

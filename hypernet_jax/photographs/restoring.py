@@ -16,7 +16,7 @@ from hypernet_jax.inference.requests import Estimator, resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
-from hypernet_jax.photographs.level_maps import level_map, read_mask
+from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_mask
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
 
@@ -116,13 +116,14 @@ def _restored(
         scaled = restorer.space.scaled(level, strength)
         return scaled if mask is None else level_map(scaled, mask)
 
+    shares = blend if mask is None else blend_of_mask(mask, blend)
     luma, chroma = strengths
     if restorer.model.task.enlarges and strengths != (1.0, 1.0):
         raise UserError("Luminance and colour are enlarged alike; leave --luma and --chroma out.")
     if restorer.space.only is not None and strengths != (1.0, 1.0):
         raise UserError("This network serves one level; leave --luma and --chroma out.")
     if luma == chroma or pixels.shape[-1] == 1:
-        return restorer.restore(pixels, level=taken(luma), blend=blend, progress=progress)
+        return restorer.restore(pixels, level=taken(luma), blend=shares, progress=progress)
 
     def part(number: int) -> Progress | None:
         """Half of the progress."""
@@ -134,7 +135,7 @@ def _restored(
         restorer.restore(
             pixels,
             level=taken(strength),
-            blend=blend,
+            blend=shares,
             progress=part(number),
         )
         for number, strength in enumerate(strengths)

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
@@ -22,9 +23,16 @@ __all__ = ["CSS", "make_page"]
 # 384 pixels for the shipped networks: a fifth of a second on two cores.
 _ZOOMS = {"x2": 300, "x4": 150}
 
+_ONLY, _SPARED = "Restore only what is painted", "Spare what is painted"
+# Colour and opacity of the brush.
+_PAINT = ("rgb(230, 40, 60)", 0.5)
+# The softest edge of a mask, as a share of its longer side.
+_SOFTEST = 0.1
+
 CSS = """
 #divider img { width: 100%; image-rendering: pixelated; }
 #overview img { cursor: crosshair; }
+#mask .image-container { min-height: 300px; }
 footer { display: none !important; }
 """
 
@@ -52,22 +60,44 @@ class _Handlers:
         self.studio = studio
         self.folder = folder
 
-    def view(self, path, task, level, zoom, centre) -> tuple[Any, Any, str]:
+    def view(self, path, task, level, zoom, centre, mask=None) -> tuple[Any, Any, str]:
         """(before and after, overview, message)."""
         if path is None:
             return None, None, "Drop a photograph, or take the example."
         try:
             part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
-            pair = self.studio.compare(path, task, level, part)
+            pair = self.studio.compare(path, task, level, part, mask)
             files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
             return files, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _told(error, path)
 
-    def divider(self, path, task, level, zoom, centre):
+    def divider(self, path, task, level, zoom, centre, mask=None):
         """Before and after alone: what the slider turns."""
-        pair, _, message = self.view(path, task, level, zoom, centre)
+        pair, _, message = self.view(path, task, level, zoom, centre, mask)
         return pair, message
+
+    def painted(self, path, task, level, zoom, centre, drawing, kind, softness):
+        """A stroke: the mask, its file, before and after, message."""
+        mask = _mask_of(drawing, kind, softness)
+        saved = gr.DownloadButton(interactive=False)
+        if mask is not None and path is not None:
+            name = f"{Path(path).stem}-mask.png"
+            folder = (
+                self.folder / "masks" / hashlib.blake2b(mask.tobytes(), digest_size=8).hexdigest()
+            )
+            file = Path(_file_of(np.round(255 * mask).astype(np.uint8), folder, name))
+            saved = gr.DownloadButton(value=file, interactive=True)
+        return mask, saved, *self.divider(path, task, level, zoom, centre, mask)
+
+    def canvas(self, path):
+        """What is painted on: the photograph, small; and no mask."""
+        try:
+            background = None if path is None else self.studio.small(path)
+        except UserError:
+            background = None
+        drawing: dict[str, Any] = {"background": background, "layers": [], "composite": background}
+        return drawing if background is not None else None, None
 
     def opened(self, path, task, zoom):
         """A new photograph or another task: slider, centre, pictures, message, no download yet."""
@@ -82,7 +112,7 @@ class _Handlers:
         slider = _level_slider(task, level)
         return slider, (0.5, 0.5), pair, overview, message or told, _no_file()
 
-    def moved(self, path, task, level, zoom, event: gr.SelectData):
+    def moved(self, path, task, level, zoom, mask, event: gr.SelectData):
         """The window goes where the overview was clicked."""
         try:
             height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
@@ -90,9 +120,9 @@ class _Handlers:
             return (0.5, 0.5), None, None, _told(error, path)
         across, down = event.index
         centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
-        return centre, *self.view(path, task, level, zoom, centre)
+        return centre, *self.view(path, task, level, zoom, centre, mask)
 
-    def whole(self, path, task, level, progress=gr.Progress()):  # noqa: B008
+    def whole(self, path, task, level, mask=None, progress=gr.Progress()):  # noqa: B008
         """The whole photograph as a PNG file."""
         if path is None:
             return _no_file(), "Drop a photograph first."
@@ -102,6 +132,7 @@ class _Handlers:
                 task,
                 level,
                 self.folder,
+                mask=mask,
                 progress=lambda done, of: progress((done, of), unit="pixels"),
             )
         except UserError as error:
@@ -115,10 +146,25 @@ class _Handlers:
         return str(self.studio.example(self.folder / "examples", task))
 
 
-def _file_of(pixels: np.ndarray, folder: Path) -> str:
+def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
+    """What was painted, (H, W) in [0, 1]: the share of the level; None before the first stroke."""
+    layers = [] if drawing is None else [layer for layer in drawing["layers"] if layer is not None]
+    opacity = [np.asarray(layer)[..., 3].astype(np.float32) / 255 for layer in layers]
+    if not opacity or not max(float(each.max()) for each in opacity):
+        return None
+    # Paint is half transparent, so that the photograph is seen under it; of 8 bits.
+    mask = np.clip(np.max(opacity, axis=0) / (_PAINT[1] - 1 / 255), 0.0, 1.0)
+    if softness:
+        mask = gaussian_filter(mask, softness * _SOFTEST * max(mask.shape) / 2, truncate=2.0)
+    return mask if kind == _ONLY else 1.0 - mask
+
+
+def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
     """A PNG file of the pixels, named after them: what was not turned is not written again."""
-    name = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
-    path = folder / f"{name}-{pixels.shape[1]}x{pixels.shape[0]}.png"
+    if name is None:
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
+        name = f"{digest}-{pixels.shape[1]}x{pixels.shape[0]}.png"
+    path = folder / name
     if path.exists():
         path.touch()
     else:
@@ -158,7 +204,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
     """
     handlers, names = _Handlers(studio, folder), _offered()
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
-        centre = gr.State((0.5, 0.5))
+        centre, mask = gr.State((0.5, 0.5)), gr.State(None)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
@@ -195,8 +241,48 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     download = gr.DownloadButton(
                         "Nothing restored yet", interactive=False, elem_id="download"
                     )
+                with gr.Accordion("Strength by region", open=False, elem_id="region") as region:
+                    drawing = gr.ImageEditor(
+                        label="Paint with the brush",
+                        elem_id="mask",
+                        sources=(),
+                        transforms=(),
+                        layers=False,
+                        buttons=[],
+                        brush=gr.Brush(
+                            default_size=40, colors=[_PAINT], default_color=_PAINT,
+                            color_mode="fixed",
+                        ),
+                        eraser=gr.Eraser(default_size=40),
+                        format="png",
+                    )  # fmt: skip
+                    kind = gr.Radio([_ONLY, _SPARED], value=_ONLY, label="Brush", elem_id="kind")
+                    softness = gr.Slider(
+                        0.0, 1.0, value=0.2, step=0.05, label="Softness of the edge",
+                        elem_id="softness",
+                    )  # fmt: skip
+                    saved = gr.DownloadButton(
+                        "Download mask", interactive=False, elem_id="save-mask"
+                    )
         everything = [level, centre, divider, overview, message, download]
-        seen = [photograph, task, level, zoom, centre]
+        seen = [photograph, task, level, zoom, centre, mask]
+        gr.on(
+            [drawing.input, kind.input, softness.input],
+            handlers.painted,
+            [photograph, task, level, zoom, centre, drawing, kind, softness],
+            [mask, saved, divider, message],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        gr.on(
+            [photograph.change, region.expand],
+            handlers.canvas,
+            photograph,
+            [drawing, mask],
+            show_progress="hidden",
+            api_visibility="private",
+        )
         # The newest position of the slider counts, not each one on the way.
         turned = level.input(
             handlers.divider,
@@ -211,13 +297,13 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         )
         moved = overview.select(
             handlers.moved,
-            [photograph, task, level, zoom],
+            [photograph, task, level, zoom, mask],
             [centre, divider, overview, message],
             api_visibility="private",
         )
         restored = restore.click(
             handlers.whole,
-            [photograph, task, level],
+            [photograph, task, level, mask],
             [download, message],
             concurrency_limit=1,
             api_name="restore",

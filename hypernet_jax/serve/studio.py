@@ -19,6 +19,7 @@ from hypernet_jax.images.writing import Encoding
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.levels import AUTO, Level, checked_strength
+from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, mask_of_size
 from hypernet_jax.photographs.restoring import restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
@@ -35,6 +36,8 @@ _KEPT = 4
 # Pixels around the window that are looked at: of what lies farther away a network sees little, and
 # time counts.
 _MARGIN = 16
+# A window with a mask is cut out with so many pixels around it, at multiples of them.
+_AROUND = 32
 
 Part = tuple[slice, slice]
 
@@ -122,27 +125,53 @@ class Studio:
         return parts[0], parts[1]
 
     def compare(
-        self, path: str | Path, task: str, value: float, part: Part
+        self,
+        path: str | Path,
+        task: str,
+        value: float,
+        part: Part,
+        mask: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """A window before and after, uint8 (h, w, 3).
 
         The pixels of the whole result there, or within a grey level of them near the edge.
+
+        Args:
+          path, task, value, part: as of `level` and from `part`.
+          mask: of the whole photograph in any size, (H, W) in [0, 1]: the share of the level that
+            a pixel takes. Not used where the task enlarges.
         """
         photograph, level = self.photograph(path), self.level(path, task, value)
+        restorer = self.restorer(task)
         before = before_pixels(get_task(task), photograph.pixels, level, part)
-        after = self.restorer(task).restore(
-            photograph.pixels, level=level, window=part, margin=_MARGIN
-        )
+        if mask is None or get_task(task).enlarges:
+            after = restorer.restore(photograph.pixels, level=level, window=part, margin=_MARGIN)
+        else:
+            size = photograph.pixels.shape[:2]
+            around = tuple(
+                slice(max(0, each.start - _AROUND) // _AROUND * _AROUND, each.stop + _AROUND)
+                for each in part
+            )
+            seen = photograph.pixels[around]
+            there = mask_of_size(mask, size, (around[0].start, around[1].start), seen.shape[:2])
+            rows, columns = (
+                slice(own.start - whole.start, own.stop - whole.start)
+                for own, whole in zip(part, around, strict=True)
+            )
+            levels = level_map(level, there)
+            after = restorer.restore(
+                seen,
+                level=levels,
+                blend=blend_of_mask(there),
+                window=(rows, columns),
+                margin=_MARGIN,
+            )
         after = shown(after)
         return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
 
     def overview(self, path: str | Path, task: str, value: float, part: Part) -> np.ndarray:
         """The whole photograph, small, with a frame around the window; uint8 (h, w, 3)."""
-        photograph = self.photograph(path)
-        pixels = shown(photograph.pixels, photograph.alpha)
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        picture = picture.convert("RGB")
-        picture.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX)
+        picture = self._small(path)
         height, width = self._result_size(path, task, self.level(path, task, value))
         down, across = picture.height / height, picture.width / width
         left, top = part[1].start * across, part[0].start * down
@@ -154,6 +183,18 @@ class Studio:
                 draw.rectangle(box, outline=colour)
         return np.asarray(picture)
 
+    def small(self, path: str | Path) -> np.ndarray:
+        """The whole photograph, at most `OVERVIEW_SIDE` wide and high; uint8 (h, w, 3)."""
+        return np.asarray(self._small(path))
+
+    def _small(self, path: str | Path) -> Image.Image:
+        photograph = self.photograph(path)
+        pixels = shown(photograph.pixels, photograph.alpha)
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        picture = picture.convert("RGB")
+        picture.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX)
+        return picture
+
     def whole(
         self,
         path: str | Path,
@@ -161,14 +202,21 @@ class Studio:
         value: float,
         folder: Path,
         *,
+        mask: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> Path:
-        """Restores the whole photograph; returns a PNG file of its name in a folder of its own."""
+        """Restores the whole photograph; returns a PNG file of its name in a folder of its own.
+
+        Args: as of `compare`.
+        """
         level = self.level(path, task, value)
         self._result_size(path, task, level)
         photograph = self.photograph(path)
+        size = photograph.pixels.shape[:2]
+        if mask is not None:
+            mask = None if get_task(task).enlarges else mask_of_size(mask, size, (0, 0), size)
         restored = restore_photograph(
-            self.restorer(task), photograph, level=level, progress=progress
+            self.restorer(task), photograph, level=level, mask=mask, progress=progress
         )
         content, _ = Encoding().encode(restored, "PNG")
         target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
