@@ -13,7 +13,13 @@ from hypernet_jax import (
     save_weights,
 )
 from hypernet_jax.cli.main import main
-from hypernet_jax.photographs.level_maps import level_map, read_mask
+from hypernet_jax.photographs.level_maps import (
+    blend_of_mask,
+    level_map,
+    parse_masks,
+    read_mask,
+    read_masks,
+)
 
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
 from .test_unet import config_of, theta_of
@@ -154,3 +160,53 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
         capsys.readouterr()
     with pytest.raises(UserError, match="other proportions"):
         read_mask(mask, image.shape[:2])
+
+
+def test_masks_of_parts():
+    space = get_task("photo").space
+    assert parse_masks("a.png", space) == "a.png"
+    masks = parse_masks("noise=a.png, blur = b.png", space)
+    assert masks == {"noise": "a.png", "blur": "b.png"}
+    for text, message in (
+        ("grain=a.png", "noise, jpeg, blur"),
+        ("noise=", "PART=FILE"),
+        ("noise=a.png,noise=b.png", "two masks"),
+    ):
+        with pytest.raises(UserError, match=message):
+            parse_masks(text, space)
+
+
+def test_each_part_follows_its_own_mask(tmp_path):
+    space = get_task("photo").space
+    mask = np.zeros((4, 6), np.uint8)
+    mask[:, 3:] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    found = read_masks({"noise": tmp_path / "m.png"}, space, (4, 6))
+    level = space.parse({"noise": 30, "jpeg": 40, "blur": 1})
+    levels = level_map(level, found)
+    np.testing.assert_allclose(levels[:, :3], np.broadcast_to([0, 40, 1], (4, 3, 3)), atol=1e-3)
+    np.testing.assert_allclose(levels[:, 3:], np.broadcast_to([30, 40, 1], (4, 3, 3)), atol=1e-3)
+    assert (blend_of_mask(found) == 1).all()
+
+
+def test_masks_beside_the_photographs_of_a_folder(photograph, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = photograph[:60, :90]
+    for name in ("one.png", "two.png"):
+        Image.fromarray(image).save(folder / name)
+    white_right = np.zeros((60, 90), np.uint8)
+    white_right[:, 45:] = 255
+    Image.fromarray(white_right).save(folder / "one.mask.png")
+    Image.fromarray(image).save(folder / "three.mask.png")  # a photograph: there is no three.png
+    save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
+    command = ["restore", folder, "--weights", tmp_path / "w.safetensors", "--level", 40]
+    main(list(map(str, [*command, "-o", tmp_path / "out"])))
+    assert "mask one.mask.png" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"one.png", "two.png", "three.mask.png"}
+    one, two = (np.asarray(Image.open(tmp_path / "out" / name)) for name in ("one.png", "two.png"))
+    np.testing.assert_array_equal(one[:, :44], image[:, :44])
+    reach = RESTORER.model.network.spec.reach
+    assert np.abs(one[:, 45 + reach :].astype(int) - two[:, 45 + reach :]).max() <= 1
+    assert (two[:, :44] != image[:, :44]).any()

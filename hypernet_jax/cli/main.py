@@ -116,7 +116,8 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     )
     task.add_argument(
         "--level-map", metavar="MASK",
-        help="an image of the same proportions: white takes the level in full, black none",
+        help="an image of the same proportions: white takes the level in full, black none; or "
+        "PART=MASK,... for parts of the level",
     )  # fmt: skip
     for part, what in (("luma", "luminance"), ("chroma", "colour")):
         task.add_argument(

@@ -22,6 +22,7 @@ from hypernet_jax.inference.requests import Estimator
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.photographs import batch
+from hypernet_jax.photographs.level_maps import parse_masks
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
@@ -171,6 +172,8 @@ def _jobs(args: argparse.Namespace) -> list[batch.Job]:
 def _told(job: batch.Job, restored: Restored) -> str:
     width, height = restored.size
     parts = [f"wrote {job.output} ({width}x{height})"]
+    if job.mask is not None:
+        parts.append(f"mask {job.mask.name}")
     if restored.estimate is not None:
         parts.append(f"level {restored.level}, {restored.estimate}")
     return "; ".join((*parts, *restored.notes))
@@ -267,7 +270,7 @@ def _restore(args: argparse.Namespace) -> int:
         estimator=_estimator(args, task),
         luma=args.luma,
         chroma=args.chroma,
-        level_map=args.level_map,
+        level_map=None if args.level_map is None else parse_masks(args.level_map, task.space),
     )
     with _piped(args) as piped:
         return _restore_all(restorer, options, piped)
@@ -277,7 +280,9 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir()
     if several and args.level_map is not None:
-        raise UserError("--level-map is for one image; give one file.")
+        raise UserError(
+            "--level-map is for one image; of a folder, NAME.mask.png beside NAME.jpg is its mask."
+        )
     if args.sweep is not None:
         if several:
             raise UserError("--sweep shows one image; give one file.")

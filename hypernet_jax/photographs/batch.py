@@ -10,6 +10,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.inference.restorer import Restorer
+from hypernet_jax.photographs.level_maps import mask_beside
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
@@ -23,10 +24,16 @@ __all__ = ["Job", "Outcome", "plan", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input and where its result goes."""
+    """One input and where its result goes.
+
+    Attributes:
+      source, output: files.
+      mask: of the input, where its folder holds one: NAME.mask.png.
+    """
 
     source: Path
     output: Path
+    mask: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,8 @@ def plan(
       compare: each output has a comparison beside it, which needs a name of its own, too.
 
     Inputs that would get the same name keep their ending in it: a.jpg and a.png
-    become a.jpg.png and a.png.png.
+    become a.jpg.png and a.png.png. Of a folder, the file a.mask.png is the mask of a.jpg and no
+    photograph, where both are there.
 
     Raises:
       UserError: for a folder without images, or two files of the same name.
@@ -62,11 +70,14 @@ def plan(
     inputs = list(inputs)
     folders = [path for path in inputs if path.is_dir()]
     places: list[tuple[Path, Path]] = []
+    masks: set[Path] = set()
     for path in inputs:
         if not path.is_dir():
             places.append((path, Path(path.name)))
             continue
         found = find_images(path, leave_out=output)
+        masks |= {mask_beside(source) for source in found} & set(found)
+        found = [source for source in found if source not in masks]
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
     # What is named twice, as overlapping patterns do, is restored once.
@@ -93,7 +104,8 @@ def plan(
             if path in taken:
                 raise UserError(f"Two inputs would both be written to {path}; rename one.")
             taken.add(path)
-        jobs.append(Job(source, output / name))
+        mask = mask_beside(source)
+        jobs.append(Job(source, output / name, mask if mask in masks else None))
     return jobs
 
 
@@ -102,6 +114,8 @@ def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool
         if skip_existing and exists_already(job.source, job.output):
             return Outcome(job)
         ensure_folder(job.output.parent)
+        if job.mask is not None:
+            options = dataclasses.replace(options, level_map=job.mask)
         return Outcome(job, restored=restore_file(restorer, job.source, job.output, options))
     except UserError as error:
         return Outcome(job, failed=str(error))

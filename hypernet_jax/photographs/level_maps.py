@@ -1,5 +1,6 @@
 """Masks as level maps: white takes the level in full, black none of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,23 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.inference.sources import unit_of
-from hypernet_jax.levels import Level
+from hypernet_jax.levels import Level, LevelSpace
 
-__all__ = ["blend_of_mask", "level_map", "mask_of_size", "read_mask"]
+__all__ = [
+    "Masks",
+    "blend_of_mask",
+    "level_map",
+    "mask_beside",
+    "mask_of_size",
+    "parse_masks",
+    "read_mask",
+    "read_masks",
+]
+
+# A mask file, or those of parts of the level by name.
+Masks = str | Path | Mapping[str, str | Path]
+
+_BESIDE = ".mask.png"
 
 # How far the proportions of mask and image may differ: a row or column of rounding.
 _ODD = 1.5
@@ -44,6 +59,45 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     return mask_of_size(mask, size, (0, 0), size)
 
 
+def parse_masks(text: str, space: LevelSpace) -> Masks:
+    """The masks that a text names: a file, or PART=FILE, joined by commas.
+
+    Raises:
+      UserError: for a part that the level does not have, or one that is named twice.
+    """
+    if "=" not in text or Path(text).exists():
+        return text
+    masks: dict[str, str] = {}
+    for pair in text.split(","):
+        name, _, path = (part.strip() for part in pair.partition("="))
+        if name not in space.names or not path:
+            raise UserError(
+                f"The mask {pair!r} is not PART=FILE with a part of the level: "
+                f"{', '.join(space.names)}."
+            )
+        if name in masks:
+            raise UserError(f"There are two masks for {name}; give one.")
+        masks[name] = path
+    return masks
+
+
+def mask_beside(source: Path) -> Path:
+    """Where the mask of a photograph lies in its folder: NAME.mask.png."""
+    return source.with_name(source.stem + _BESIDE)
+
+
+def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.ndarray:
+    """Reads a mask, (H, W), or one for each part of the level, (H, W, A), as `read_mask`.
+
+    Parts without a mask of their own are taken in full everywhere.
+    """
+    if not isinstance(masks, Mapping):
+        return read_mask(masks, size)
+    full = np.ones(size, np.float32)
+    each = [read_mask(masks[name], size) if name in masks else full for name in space.names]
+    return np.stack(each, axis=-1)
+
+
 def mask_of_size(
     mask: np.ndarray, size: tuple[int, int], origin: tuple[int, int], part: tuple[int, int]
 ) -> np.ndarray:
@@ -70,8 +124,11 @@ def blend_of_mask(mask: np.ndarray, blend: float = 1.0) -> np.ndarray:
     """How much of the restored image each pixel takes, (H, W) in [0, 1].
 
     A network at its neutral level changes a degraded image a little. So where a mask is nearly
-    black the result passes into the image as it was, which it is where the mask is black.
+    black the result passes into the image as it was, which it is where the mask is black. Of
+    several masks, (H, W, A), the whitest counts.
     """
+    if mask.ndim == 3:
+        mask = mask.max(axis=-1)
     return np.float32(blend) * np.minimum(np.float32(1.0), mask / np.float32(_FAINT))
 
 
@@ -80,13 +137,15 @@ def level_map(level: Level, mask: np.ndarray) -> np.ndarray:
 
     Args:
       level: where the mask is white.
-      mask: (H, W) in [0, 1]; of 0, the level is neutral. Between them z of each part, on which the
-        kernels depend, goes from one to the other in proportion.
+      mask: (H, W), or (H, W, A) with one for each part, in [0, 1]; of 0, the level is neutral.
+        Between them z of each part, on which the kernels depend, goes from one to the other in
+        proportion.
     """
     parts = []
-    for axis, value in zip(level.space.axes, level.values, strict=True):
+    for index, (axis, value) in enumerate(zip(level.space.axes, level.values, strict=True)):
+        own = mask[..., index] if mask.ndim == 3 else mask
         shares = np.linspace(0.0, 1.0, 4097)
         table = axis.scaled(value, shares)
         table[0], table[-1] = axis.neutral, value
-        parts.append(np.interp(mask, shares, table))
+        parts.append(np.interp(own, shares, table))
     return np.stack(parts, axis=-1).astype(np.float32)

@@ -16,7 +16,7 @@ from hypernet_jax.inference.requests import Estimator, resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
-from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_mask
+from hypernet_jax.photographs.level_maps import Masks, blend_of_mask, level_map, read_masks
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
 
@@ -44,7 +44,8 @@ class Options:
       limit: megapixels that an input may have.
       estimator: what `AUTO` asks instead of the task's own way, such as
         `LevelEstimator.estimate`.
-      level_map: a mask file, of the image's proportions: white takes the level in full, black none.
+      level_map: a mask file, of the image's proportions: white takes the level in full, black
+        none; or such files by the names of parts of the level.
       luma, chroma: how strongly luminance and colour are restored, as shares of the level: 0 not
         at all, 1 as the level says, 2 for twice of it.
     """
@@ -58,7 +59,7 @@ class Options:
     estimator: Estimator | None = None
     luma: float = 1.0
     chroma: float = 1.0
-    level_map: str | Path | None = None
+    level_map: Masks | None = None
 
     def __post_init__(self):
         if not isinstance(self.encoding, Encoding):
@@ -157,7 +158,8 @@ def restore_photograph(
     """Restores the pixels, enlarges the transparency with them, keeps the rest.
 
     Args:
-      mask: (H, W) in [0, 1], the share of the level that each pixel takes; all of it if None.
+      mask: (H, W), or (H, W, A) for each part, in [0, 1]: the share of the level that each pixel
+        takes; all of it if None.
 
     Raises:
       UserError: for luma, chroma or a mask where the task enlarges.
@@ -249,7 +251,7 @@ def restore_file(
     )
     mask = None
     if options.level_map is not None:
-        mask = read_mask(options.level_map, photograph.pixels.shape[:2])
+        mask = read_masks(options.level_map, restorer.space, photograph.pixels.shape[:2])
     size = restorer.restored_size(photograph.pixels.shape[:2], found)
     options.encoding.check(form, size=size)
     restored = restore_photograph(
