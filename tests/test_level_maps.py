@@ -22,7 +22,7 @@ from hypernet_jax.photographs.level_maps import (
 )
 
 from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
-from .test_unet import config_of, theta_of
+from .test_unet import config_of, photo_config, theta_of
 
 
 def unet_restorer(memory):
@@ -84,13 +84,7 @@ def test_of_two_halves_each_is_restored_at_its_own(photograph):
 @pytest.mark.parametrize("backend", ["jax", "onnxruntime"])
 @pytest.mark.parametrize("kernels", [2, 4])
 def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
-    space = get_task("photo").space
-    config = config_of() | {
-        "task": "photo",
-        "normalisation": [axis.normalisation for axis in space.axes],
-        "far": [axis.far for axis in space.axes],
-    }
-    model = make_model(config)
+    model = make_model(photo_config())
     theta = theta_of(model)
     restorer = Restorer(model, theta, backend=backend)
     asked = []

@@ -18,17 +18,18 @@ import pytest
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from hypernet_jax import Restorer, UserError
+from hypernet_jax import Restorer, UserError, make_model
 from hypernet_jax.cli.main import main
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.photographs.level_maps import read_mask
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, sweep
-from hypernet_jax.serve.studio import Studio
+from hypernet_jax.serve.studio import Given, Studio
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
 from .test_restoration import tiny_restorer
+from .test_unet import photo_config, theta_of
 
 
 @pytest.fixture
@@ -56,6 +57,23 @@ def test_the_window_shows_the_pixels_of_the_whole_result(task, level, centre, st
     assert (before != after).any()
     overview = studio.overview(noisy, task, level, part)
     assert overview.shape == (241, 333, 3)
+
+
+def test_parts_of_a_level_are_given_by_hand(noisy):
+    model = make_model(photo_config())
+    restorer = Restorer(model, theta_of(model), backend="jax")
+    photo = Studio(limit=1.0, restorers={"photo": restorer})
+    given = Given(parts=(20.0, 60.0, 1.0))
+    space = model.task.space
+    assert photo.level(noisy, "photo", 1.0, given) == space.parse("noise=20,jpeg=60,blur=1")
+    assert photo.level(noisy, "photo", 0.0, given) == space.parse("noise=0,jpeg=100,blur=0")
+    part = photo.part(noisy, "photo", 1.0, (0.5, 0.5), 100)
+    mask = np.zeros((24, 33), np.float32)
+    before, after = photo.compare(noisy, "photo", 1.0, part, Given(mask, given.parts))
+    np.testing.assert_array_equal(before, after)  # nothing is painted
+    _, after = photo.compare(noisy, "photo", 1.0, part, Given(mask + 1, given.parts))
+    _, expected = photo.compare(noisy, "photo", 1.0, part, given)
+    assert np.abs(after.astype(int) - expected).max() <= 1
 
 
 def test_the_studio_keeps_to_its_limits(studio, noisy, tmp_path):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypernet_jax import Restorer, UserError, make_model, save_weights
+from hypernet_jax import Restorer, UserError, get_task, make_model, save_weights
 from hypernet_jax.levels import NOISE_SIGMA
 from hypernet_jax.networks import apply_network, init_network, make_network
 from hypernet_jax.training.initial import initial_theta
@@ -22,6 +22,16 @@ def config_of(**network):
         "network": {"name": "unet"} | SMALL | network,
         "features": {"name": "affine"},
         "generated": "",
+    }
+
+
+def photo_config():
+    """A small network for levels of several parts."""
+    axes = get_task("photo").space.axes
+    return config_of() | {
+        "task": "photo",
+        "normalisation": [axis.normalisation for axis in axes],
+        "far": [axis.far for axis in axes],
     }
 
 

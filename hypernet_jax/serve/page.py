@@ -1,5 +1,6 @@
 """The page itself, in gradio: components, and what happens when they are touched."""
 
+import dataclasses
 import hashlib
 import io
 from pathlib import Path
@@ -12,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.levels import STRONGEST
-from hypernet_jax.serve.studio import OVERVIEW_SIDE, Studio, starting_value
+from hypernet_jax.levels import STRONGEST, LevelAxis
+from hypernet_jax.serve.studio import NOTHING, OVERVIEW_SIDE, Given, Studio, starting_value
 from hypernet_jax.tasks import DEFAULT_TASK, TASKS
 from hypernet_jax.weights import shipped_tasks
 
@@ -41,7 +42,10 @@ def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
     space = TASKS[task].space
     if len(space) > 1:
         return gr.Slider(0.0, STRONGEST, value=value, step=0.05, label="Strength", **options)
-    axis = space.single
+    return _axis_slider(space.single, value, **options)
+
+
+def _axis_slider(axis: LevelAxis, value: float, **options: Any) -> gr.Slider:
     unit = f" ({axis.unit})" if axis.unit else ""
     return gr.Slider(
         axis.low,
@@ -56,29 +60,35 @@ def _level_slider(task: str, value: float, **options: Any) -> gr.Slider:
 class _Handlers:
     """What the page answers; every mistake is a sentence in its message line."""
 
-    def __init__(self, studio: Studio, folder: Path):
+    def __init__(self, studio: Studio, folder: Path, most_parts: int):
         self.studio = studio
         self.folder = folder
+        self.most_parts = most_parts
 
-    def view(self, path, task, level, zoom, centre, mask=None) -> tuple[Any, Any, str]:
+    def view(self, path, task, level, zoom, centre, given=NOTHING) -> tuple[Any, Any, str]:
         """(before and after, overview, message)."""
         if path is None:
             return None, None, "Drop a photograph, or take the example."
         try:
             part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
-            pair = self.studio.compare(path, task, level, part, mask)
+            pair = self.studio.compare(path, task, level, part, given)
             files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
             return files, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _told(error, path)
 
-    def divider(self, path, task, level, zoom, centre, mask=None):
+    def divider(self, path, task, level, zoom, centre, given=NOTHING):
         """Before and after alone: what the slider turns."""
-        pair, _, message = self.view(path, task, level, zoom, centre, mask)
+        pair, _, message = self.view(path, task, level, zoom, centre, given)
         return pair, message
 
-    def painted(self, path, task, level, zoom, centre, drawing, kind, softness):
-        """A stroke: the mask, its file, before and after, message."""
+    def part_given(self, path, task, level, zoom, centre, given, *parts):
+        """A part of the level: what is given now, before and after, message."""
+        given = dataclasses.replace(given, parts=parts[: len(TASKS[task].space)])
+        return given, *self.divider(path, task, level, zoom, centre, given)
+
+    def painted(self, path, task, level, zoom, centre, given, drawing, kind, softness):
+        """A stroke: what is given now, the mask's file, before and after, message."""
         mask = _mask_of(drawing, kind, softness)
         saved = gr.DownloadButton(interactive=False)
         if mask is not None and path is not None:
@@ -88,31 +98,47 @@ class _Handlers:
             )
             file = Path(_file_of(np.round(255 * mask).astype(np.uint8), folder, name))
             saved = gr.DownloadButton(value=file, interactive=True)
-        return mask, saved, *self.divider(path, task, level, zoom, centre, mask)
+        given = dataclasses.replace(given, mask=mask)
+        return given, saved, *self.divider(path, task, level, zoom, centre, given)
 
     def canvas(self, path):
-        """What is painted on: the photograph, small; and no mask."""
+        """What is painted on: the photograph, small."""
         try:
             background = None if path is None else self.studio.small(path)
         except UserError:
             background = None
         drawing: dict[str, Any] = {"background": background, "layers": [], "composite": background}
-        return drawing if background is not None else None, None
+        return drawing if background is not None else None
 
-    def opened(self, path, task, zoom):
-        """A new photograph or another task: slider, centre, pictures, message, no download yet."""
+    def opened(self, path, task, zoom, given):
+        """A new photograph or another task: all that is to be shown, but no download yet."""
+        # A mask is for a photograph, parts are for a task as well.
+        mask = given.mask if given.path == path else None
+        given = Given(mask=mask, path=path)
         level, told = starting_value(TASKS[task]), ""
         if path is not None:
             try:
                 level, told = self.studio.starting_value(path, task)
             except UserError as error:
                 slider = _level_slider(task, level)
-                return slider, (0.5, 0.5), None, None, _told(error, path), _no_file()
-        pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5))
-        slider = _level_slider(task, level)
-        return slider, (0.5, 0.5), pair, overview, message or told, _no_file()
+                shown = None, None, _told(error, path), _no_file()
+                return slider, (0.5, 0.5), *shown, given, *self._parts(None, task)
+        pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5), given)
+        shown = pair, overview, message or told, _no_file()
+        return _level_slider(task, level), (0.5, 0.5), *shown, given, *self._parts(path, task)
 
-    def moved(self, path, task, level, zoom, mask, event: gr.SelectData):
+    def _parts(self, path, task) -> list[Any]:
+        """The group of sliders of parts, and they themselves; none for a level of one number."""
+        space = TASKS[task].space
+        sliders: list[Any] = [gr.Slider(visible=False)] * self.most_parts
+        if len(space) > 1:
+            level = space.parse(TASKS[task].starting_level)
+            level = level if path is None else self.studio.parts(path, task)
+            for index, (axis, value) in enumerate(zip(space.axes, level.values, strict=True)):
+                sliders[index] = _axis_slider(axis, round(value, 2), visible=True)
+        return [gr.Accordion(visible=len(space) > 1), *sliders] if sliders else []
+
+    def moved(self, path, task, level, zoom, given, event: gr.SelectData):
         """The window goes where the overview was clicked."""
         try:
             height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
@@ -120,9 +146,9 @@ class _Handlers:
             return (0.5, 0.5), None, None, _told(error, path)
         across, down = event.index
         centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
-        return centre, *self.view(path, task, level, zoom, centre, mask)
+        return centre, *self.view(path, task, level, zoom, centre, given)
 
-    def whole(self, path, task, level, mask=None, progress=gr.Progress()):  # noqa: B008
+    def whole(self, path, task, level, given=NOTHING, progress=gr.Progress()):  # noqa: B008
         """The whole photograph as a PNG file."""
         if path is None:
             return _no_file(), "Drop a photograph first."
@@ -132,7 +158,7 @@ class _Handlers:
                 task,
                 level,
                 self.folder,
-                mask=mask,
+                given=given,
                 progress=lambda done, of: progress((done, of), unit="pixels"),
             )
         except UserError as error:
@@ -202,9 +228,14 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
       studio: what it can do.
       folder: for results, until they are swept away.
     """
-    handlers, names = _Handlers(studio, folder), _offered()
+    names = _offered()
+    # Sliders of parts are for levels that have several.
+    most_parts = max(
+        (len(TASKS[name].space) for name in names if len(TASKS[name].space) > 1), default=0
+    )
+    handlers = _Handlers(studio, folder, most_parts)
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
-        centre, mask = gr.State((0.5, 0.5)), gr.State(None)
+        centre, given = gr.State((0.5, 0.5)), gr.State(Given())
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
@@ -215,6 +246,13 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     elem_id="task",
                 )
                 level = _level_slider(names[0], starting_value(TASKS[names[0]]), elem_id="level")
+                details = []
+                if most_parts:
+                    with gr.Accordion("Details", open=False, elem_id="details") as group:
+                        parts = [
+                            gr.Slider(visible=False, elem_id=f"part-{n}") for n in range(most_parts)
+                        ]
+                    details = [group, *parts]
                 zoom = gr.Radio(list(_ZOOMS), value="x2", label="Zoom", elem_id="zoom")
                 overview = gr.Image(
                     label="Click where to look",
@@ -241,7 +279,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     download = gr.DownloadButton(
                         "Nothing restored yet", interactive=False, elem_id="download"
                     )
-                with gr.Accordion("Strength by region", open=False, elem_id="region") as region:
+                with gr.Accordion("Strength by region", open=False, elem_id="region"):
                     drawing = gr.ImageEditor(
                         label="Paint with the brush",
                         elem_id="mask",
@@ -264,22 +302,30 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     saved = gr.DownloadButton(
                         "Download mask", interactive=False, elem_id="save-mask"
                     )
-        everything = [level, centre, divider, overview, message, download]
-        seen = [photograph, task, level, zoom, centre, mask]
+        everything = [level, centre, divider, overview, message, download, given, *details]
+        seen = [photograph, task, level, zoom, centre, given]
+        for part in details[1:]:
+            part.input(
+                handlers.part_given,
+                [*seen, *details[1:]],
+                [given, divider, message],
+                trigger_mode="always_last",
+                show_progress="hidden",
+                api_visibility="private",
+            )
         gr.on(
             [drawing.input, kind.input, softness.input],
             handlers.painted,
-            [photograph, task, level, zoom, centre, drawing, kind, softness],
-            [mask, saved, divider, message],
+            [*seen, drawing, kind, softness],
+            [given, saved, divider, message],
             trigger_mode="always_last",
             show_progress="hidden",
             api_visibility="private",
         )
-        gr.on(
-            [photograph.change, region.expand],
+        photograph.change(
             handlers.canvas,
             photograph,
-            [drawing, mask],
+            drawing,
             show_progress="hidden",
             api_visibility="private",
         )
@@ -297,13 +343,13 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         )
         moved = overview.select(
             handlers.moved,
-            [photograph, task, level, zoom, mask],
+            [photograph, task, level, zoom, given],
             [centre, divider, overview, message],
             api_visibility="private",
         )
         restored = restore.click(
             handlers.whole,
-            [photograph, task, level, mask],
+            [photograph, task, level, given],
             [download, message],
             concurrency_limit=1,
             api_name="restore",
@@ -313,7 +359,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         gr.on(
             [photograph.change, task.input],
             handlers.opened,
-            [photograph, task, zoom],
+            [photograph, task, zoom, given],
             everything,
             trigger_mode="always_last",
             cancels=[turned, zoomed, moved, restored],

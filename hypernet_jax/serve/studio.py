@@ -1,6 +1,7 @@
 """What the page can do with a photograph; nothing in here knows of web pages."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -24,7 +25,7 @@ from hypernet_jax.photographs.restoring import restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
-__all__ = ["OVERVIEW_SIDE", "STRENGTH", "Studio", "starting_value"]
+__all__ = ["NOTHING", "OVERVIEW_SIDE", "STRENGTH", "Given", "Studio", "starting_value"]
 
 # Where a level has several parts the slider says how many times the estimated one is taken.
 STRENGTH = 1.0
@@ -40,6 +41,25 @@ _MARGIN = 16
 _AROUND = 32
 
 Part = tuple[slice, slice]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """What a visitor gave beside the slider.
+
+    Attributes:
+      mask: of the whole photograph in any size, (H, W) in [0, 1]: the share of the level that a
+        pixel takes. Not used where the task enlarges.
+      parts: of the level, in native units, in place of the estimated ones.
+      path: the photograph that they are for.
+    """
+
+    mask: np.ndarray | None = None
+    parts: tuple[float, ...] | None = None
+    path: str | None = None
+
+
+NOTHING = Given()
 
 
 class Studio:
@@ -85,7 +105,14 @@ class Studio:
             return float(level), f"Estimated {entry.space.single.quantity}: {level} ({how})."
         return STRENGTH, f"Found {level.describe(digits=2)} ({how})."
 
-    def level(self, path: str | Path, task: str, value: float) -> Level:
+    def parts(self, path: str | Path, task: str) -> Level:
+        """The estimated level, or the usual one of the task where there is no estimate."""
+        try:
+            return self._estimated(str(path), task)[0]
+        except UserError:
+            return get_task(task).space.parse(TASKS[task].starting_level)
+
+    def level(self, path: str | Path, task: str, value: float, given: Given = NOTHING) -> Level:
         """The level at which the slider stands.
 
         Args:
@@ -93,15 +120,13 @@ class Studio:
           task: which restorer.
           value: of the slider: the level itself, or, where it has several parts, how many times
             the estimated one is taken.
+          given: parts in place of the estimated ones, among others.
         """
         space = get_task(task).space
         if len(space) == 1:
             return space.parse(value)
         strength = checked_strength(value, "strength")
-        try:
-            level, _ = self._estimated(str(path), task)
-        except UserError:
-            level = space.parse(TASKS[task].starting_level)
+        level = self.parts(path, task) if given.parts is None else space.parse(given.parts)
         return space.scaled(level, strength)
 
     def part(
@@ -130,7 +155,7 @@ class Studio:
         task: str,
         value: float,
         part: Part,
-        mask: np.ndarray | None = None,
+        given: Given = NOTHING,
     ) -> tuple[np.ndarray, np.ndarray]:
         """A window before and after, uint8 (h, w, 3).
 
@@ -138,10 +163,10 @@ class Studio:
 
         Args:
           path, task, value, part: as of `level` and from `part`.
-          mask: of the whole photograph in any size, (H, W) in [0, 1]: the share of the level that
-            a pixel takes. Not used where the task enlarges.
+          given: mask and parts of the level.
         """
-        photograph, level = self.photograph(path), self.level(path, task, value)
+        photograph, level = self.photograph(path), self.level(path, task, value, given)
+        mask = given.mask
         restorer = self.restorer(task)
         before = before_pixels(get_task(task), photograph.pixels, level, part)
         if mask is None or get_task(task).enlarges:
@@ -202,14 +227,14 @@ class Studio:
         value: float,
         folder: Path,
         *,
-        mask: np.ndarray | None = None,
+        given: Given = NOTHING,
         progress: Progress | None = None,
     ) -> Path:
         """Restores the whole photograph; returns a PNG file of its name in a folder of its own.
 
         Args: as of `compare`.
         """
-        level = self.level(path, task, value)
+        level, mask = self.level(path, task, value, given), given.mask
         self._result_size(path, task, level)
         photograph = self.photograph(path)
         size = photograph.pixels.shape[:2]
