@@ -115,9 +115,13 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards, or when the process is stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-"))
+def temporary_folder(where: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone afterwards, or when the process is stopped.
+
+    Args:
+      where: the folder to make it in; the system's place for them if None.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-", dir=where))
     _partial.add(folder)
     try:
         yield folder

@@ -292,7 +292,9 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     def told(*options):
         return refuse(capsys, "export", *options, "-o", output)
 
-    assert "stablehlo, onnx, safetensors" in told("--task", "denoise", "--format", "tflite")
+    assert "stablehlo, onnx, safetensors, darktable" in told(
+        "--task", "denoise", "--format", "tflite"
+    )
     assert "Unknown task" in told("--task", "dehaze", "--format", "onnx")
     assert "no weights" in told("--weights", "nothing", "--format", "onnx")
     assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")

@@ -2,10 +2,17 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import check_output, local_path, write_atomically
+from hypernet_jax.files import (
+    check_output,
+    ensure_folder,
+    local_path,
+    temporary_folder,
+    write_atomically,
+)
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
 from hypernet_jax.model import Model, make_model
@@ -14,7 +21,10 @@ from hypernet_jax.weights import load_weights_and_config, save_weights
 
 __all__ = ["export", "onnx_bytes", "stablehlo_bytes"]
 
-_FORMATS = ("stablehlo", "onnx", "safetensors")
+_FORMATS = ("stablehlo", "onnx", "safetensors", "darktable")
+
+
+_NEEDS_ONNX = "Exporting to ONNX needs the onnx package: install hypernet-jax[onnx]."
 
 
 def onnx_bytes(
@@ -26,9 +36,7 @@ def onnx_bytes(
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
-        raise UserError(
-            "Exporting to ONNX needs the onnx package: install hypernet-jax[onnx]."
-        ) from None
+        raise UserError(_NEEDS_ONNX) from None
     made = export_onnx(model, theta, metadata=metadata, level_map=level_map)
     return made.SerializeToString()
 
@@ -40,10 +48,41 @@ def stablehlo_bytes(model: Model, theta: Theta, *, level_map: bool = False) -> b
     return export_stablehlo(model, theta, level_map=level_map)
 
 
+def _export_darktable(args: argparse.Namespace) -> int:
+    """Writes a folder, whole or not at all."""
+    if args.level is not None or args.level_map:
+        raise UserError("darktable gives the level itself; leave --level and --level-map out.")
+    if args.task is not None:
+        get_task(args.task)
+    output = local_path(args.output)
+    if output.exists():
+        raise UserError(f"The output {output} already exists; choose another folder or remove it.")
+    model, theta, _ = load_weights_and_config(args.weights or args.task)
+    try:
+        from hypernet_jax.interchange.darktable import darktable_config, darktable_model
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise UserError(_NEEDS_ONNX) from None
+    content = darktable_model(model, theta).SerializeToString()
+    config = darktable_config(model, args.task or Path(args.weights).stem)
+    ensure_folder(output.parent)
+    with temporary_folder(output.parent) as folder:
+        whole = folder / "model"
+        whole.mkdir()
+        (whole / "model.onnx").write_bytes(content)
+        (whole / "config.json").write_text(json.dumps(config, indent=4) + "\n")
+        whole.rename(output)
+    print(f"wrote {output} (config.json and model.onnx, {len(content):,} bytes)")
+    return 0
+
+
 def export(args: argparse.Namespace) -> int:
     """Writes one file; for StableHLO, which has no room for a description, FILE.json as well."""
     if args.format not in _FORMATS:
         raise UserError(f"Unknown format {args.format!r}; choose one of {', '.join(_FORMATS)}.")
+    if args.format == "darktable":
+        return _export_darktable(args)
     if args.level_map and args.format == "safetensors":
         raise UserError("Weights serve level maps as they are; leave out --level-map.")
     if args.task is not None:

@@ -217,7 +217,7 @@ def _add_interchange(commands) -> None:
         "--task", help=f"the shipped weights of a task: {', '.join(shipped_tasks())}"
     )
     source.add_argument("--weights", help="a .safetensors file")
-    export.add_argument("--format", required=True, help="stablehlo, onnx or safetensors")
+    export.add_argument("--format", required=True, help="stablehlo, onnx, safetensors or darktable")
     levels = export.add_mutually_exclusive_group()
     levels.add_argument("--level", help="bake in this level: a plain, smaller network")
     levels.add_argument(

@@ -1,0 +1,123 @@
+"""A denoiser as darktable takes it: a folder with a description and an ONNX file.
+
+darktable cuts a photograph into tiles that overlap by `OVERLAP` pixels, mirrored beyond the
+borders, and gives each to the model as sRGB with a map of the noise's sigma / 255.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.onnx_model import export_onnx
+from hypernet_jax.interchange.portable import check_level_map
+from hypernet_jax.levels import LevelSpace
+from hypernet_jax.model import Model
+from hypernet_jax.networks import spec_of
+from hypernet_jax.version import __version__
+
+__all__ = ["OVERLAP", "darktable_config", "darktable_model"]
+
+# Pixels by which darktable's tiles overlap; so far a pixel may depend on others.
+OVERLAP = 64
+_NOISE = "noise"
+
+
+def darktable_model(model: Model, theta: Theta) -> onnx.ModelProto:
+    """The model, checked.
+
+    Inputs "input" (1, 3, height, width), float32 sRGB in [0, 1], and "sigma" (1, 1, height, width),
+    the deviation of the noise / 255; output "output" like the input, in [0, 1]. Of a level with
+    further parts these are neutral.
+
+    Raises:
+      UserError: for a network without a level of noise, of one channel, or that sees farther than
+        tiles overlap.
+    """
+    check_level_map(model)
+    space, reach = model.task.space, spec_of(model.network).reach
+    if _NOISE not in space.names:
+        raise UserError(
+            f"darktable asks for the level of noise, which {model.task.name} does not have; give "
+            "a denoiser."
+        )
+    if model.colours != 3:
+        raise UserError("darktable's photographs are in colour; give a network for colour.")
+    if reach is None or reach > OVERLAP:
+        raise UserError(
+            f"This network sees {'the whole image' if reach is None else f'{reach} pixels'} around "
+            f"a pixel, and darktable's tiles overlap by {OVERLAP}: seams would be seen. Give a "
+            "network that sees less."
+        )
+
+    proto = export_onnx(model, theta, metadata={}, level_map=True)
+    graph = proto.graph
+    before = _levels_of_sigma(space)
+    before.append(helper.make_node("Identity", ["input"], ["image"]))
+    after = helper.make_node("Clip", ["restored", "zero", "one"], ["output"])
+    nodes = [*before, *graph.node, after]
+    constants = {"zero": 0.0, "one": 1.0, "white": 255.0}
+    for axis in space.axes:
+        constants |= {f"low_{axis.name}": axis.low, f"high_{axis.name}": axis.high}
+        constants[f"neutral_{axis.name}"] = axis.neutral
+    tensors = [
+        numpy_helper.from_array(np.asarray(value, np.float32), key)
+        for key, value in constants.items()
+    ]
+
+    def described(name: str, channels: int) -> onnx.ValueInfoProto:
+        shape: list[str | int | None] = [1, channels, "height", "width"]
+        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+    made = helper.make_graph(
+        nodes,
+        graph.name,
+        [described("input", 3), described("sigma", 1)],
+        [described("output", 3)],
+        [*graph.initializer, *tensors],
+    )
+    proto.graph.CopyFrom(made)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _levels_of_sigma(space: LevelSpace) -> list[onnx.NodeProto]:
+    """Nodes from "sigma" to "level": the noise is 255 times of it, other parts are neutral."""
+    nodes = [
+        helper.make_node("Mul", ["sigma", "white"], ["scaled"]),
+        helper.make_node("Clip", ["scaled", f"low_{_NOISE}", f"high_{_NOISE}"], [_NOISE]),
+        helper.make_node("Mul", ["sigma", "zero"], ["nothing"]),
+    ]
+    others = [name for name in space.names if name != _NOISE]
+    nodes += [helper.make_node("Add", ["nothing", f"neutral_{name}"], [name]) for name in others]
+    return [*nodes, helper.make_node("Concat", list(space.names), ["level"], axis=1)]
+
+
+def darktable_config(model: Model, name: str) -> dict[str, Any]:
+    """What config.json says.
+
+    Args:
+      model: of `darktable_model`.
+      name: of the weights.
+    """
+    return {
+        "id": f"denoise-hypernet-{model.task.name}",
+        "name": f"hypernet_jax {name}",
+        "description": "One hypernetwork for every strength of noise",
+        "task": "denoise",
+        "backend": "onnx",
+        "version": __version__,
+        "arch": "hypernet",
+        "tiling": True,
+        "num_inputs": 2,
+        "model_card": {
+            "scope": "single-image denoising",
+            "long_description": (
+                f"{model.task.title}. Made by hypernet_jax; kernels are affine in the noise level."
+            ),
+            "license": "see the model card of the weights",
+        },
+    }

@@ -1,0 +1,116 @@
+"""The export for darktable: its contract, and what its tiles come together to."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from hypernet_jax import Restorer, make_model, save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.interchange.darktable import OVERLAP
+
+from .test_commands import refuse
+from .test_restoration import tiny_config, tiny_theta
+from .test_unet import photo_config, theta_of
+
+
+def tiled(run, image, sigma, side):
+    """As darktable does it: tiles of a side, overlapping, mirrored beyond the borders."""
+    height, width = image.shape[:2]
+    step = side - 2 * OVERLAP
+    ends = [(OVERLAP, -length % step + OVERLAP) for length in (height, width)]
+    padded = np.pad(image, (*ends, (0, 0)), mode="symmetric")
+    result = np.zeros_like(padded)
+    for top in range(0, padded.shape[0] - 2 * OVERLAP, step):
+        for left in range(0, padded.shape[1] - 2 * OVERLAP, step):
+            tile = padded[top : top + side, left : left + side]
+            inside = np.s_[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+            result[top : top + side, left : left + side][inside] = run(tile, sigma)[inside]
+    return result[OVERLAP : OVERLAP + height, OVERLAP : OVERLAP + width]
+
+
+def exported(folder):
+    session = onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    shapes = {each.name: each.shape for each in session.get_inputs()}
+    assert shapes == {"input": [1, 3, "height", "width"], "sigma": [1, 1, "height", "width"]}
+    assert [(each.name, each.shape) for each in session.get_outputs()] == [
+        ("output", [1, 3, "height", "width"])
+    ]
+
+    def run(image, sigma):
+        planes = image.transpose(2, 0, 1)[None].astype(np.float32)
+        level = np.full((1, 1, *image.shape[:2]), sigma / 255, np.float32)
+        return session.run(None, {"input": planes, "sigma": level})[0][0].transpose(1, 2, 0)
+
+    return run
+
+
+@pytest.mark.parametrize("side", [256, 512])
+def test_tiles_come_together_without_a_seam(side, photograph, tmp_path, capsys):
+    folder = tmp_path / "models" / "denoise"
+    main(["export", "--task", "denoise", "--format", "darktable", "-o", str(folder)])
+    assert "config.json and model.onnx" in capsys.readouterr().out
+    run = exported(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id"].startswith("denoise-") and config["num_inputs"] == 2
+    # What `dtai validate` asks for.
+    assert {"id", "name", "description", "task", "backend", "version"} <= config.keys()
+    noise = np.random.default_rng(0).normal(0, 25, (290, 310, 3))
+    noisy = np.clip(np.round(photograph[:290, :310] + noise), 0, 255) / np.float32(255)
+    expected = Restorer.from_pretrained("denoise").restore(noisy, level=25)
+    got = tiled(run, noisy, 25, side)
+    # Beyond the borders darktable mirrors, where the network sees nothing.
+    near = np.s_[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+    assert np.abs(got - expected)[near].max() < 1 / 255
+    assert np.abs(got - expected).mean() < 0.5 / 255
+
+
+def test_other_parts_of_a_level_are_neutral(photograph, tmp_path):
+    config = photo_config()
+    model = make_model(config)
+    save_weights(tmp_path / "w.safetensors", theta_of(model), config)
+    command = ["export", "--weights", tmp_path / "w.safetensors", "--format", "darktable"]
+    main([*map(str, command), "-o", str(tmp_path / "photo")])
+    image = photograph[:64, :96] / np.float32(255)
+    live = Restorer.from_pretrained(tmp_path / "w.safetensors")
+    got = exported(tmp_path / "photo")(image, 20)
+    np.testing.assert_allclose(got, live.restore(image, level={"noise": 20}), atol=1e-4)
+
+
+def test_the_sdk_accepts_it(tmp_path):
+    validate = pytest.importorskip(
+        "dt_ai_sdk.validate", reason="the extra `darktable` is not installed"
+    )
+    main(["export", "--task", "denoise", "--format", "darktable", "-o", str(tmp_path / "denoise")])
+    assert validate.validate_config_json(tmp_path / "denoise" / "config.json")
+    assert validate.validate_onnx(tmp_path / "denoise" / "model.onnx")
+
+
+def test_refusals(tmp_path, capsys, monkeypatch):
+    output = tmp_path / "out"
+
+    def told(*options):
+        return refuse(capsys, "export", *options, "--format", "darktable", "-o", output)
+
+    assert "one factor" in told("--task", "sr")
+    assert "level of noise" in told("--task", "dejpeg")
+    assert "gives the level itself" in told("--task", "denoise", "--level", "25")
+    grey = tiny_config(colours=1)
+    save_weights(tmp_path / "grey.safetensors", tiny_theta(grey), grey)
+    assert "in colour" in told("--weights", tmp_path / "grey.safetensors")
+    wide = photo_config()
+    wide["network"] |= {"blocks": [4, 4, 4]}
+    save_weights(tmp_path / "wide.safetensors", theta_of(make_model(wide)), wide)
+    assert "overlap by 64" in told("--weights", tmp_path / "wide.safetensors")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.darktable", raising=False)
+    monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
+    assert "hypernet-jax[onnx]" in told("--task", "denoise")
+    assert not output.exists()
+    monkeypatch.undo()
+    output.mkdir()
+    assert "already exists" in told("--task", "denoise")
