@@ -104,6 +104,10 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     ]
     task.add_argument("--level", help=", ".join((*levels, "or auto to estimate it")))
     task.add_argument(
+        "--levels", metavar="TABLE",
+        help="a .csv or .json file with the level of each image, as `estimate` writes it",
+    )  # fmt: skip
+    task.add_argument(
         "--estimator", metavar="FILE", help="a level network that --level auto asks (import-torch)"
     )
     enlarging = ", ".join(name for name in shipped_tasks() if TASKS[name].enlarges)
@@ -138,6 +142,9 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     )
     files.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     files.add_argument(
+        "--report", metavar="FILE", help="write what was done to each image, as JSON"
+    )
+    files.add_argument(
         "--skip-existing", action="store_true", help="leave out what has an output, to resume a run"
     )
     work = restore.add_argument_group("resources")
@@ -157,6 +164,25 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         help="megapixels that an image may have (default 400)",
     )  # fmt: skip
     restore.set_defaults(run=_restore)
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from hypernet_jax.cli.estimate import estimate
+
+    return estimate(args)
+
+
+def _add_estimate(commands: argparse._SubParsersAction) -> None:
+    estimate = commands.add_parser("estimate", help="write a table of the levels of photographs")
+    estimate.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders")
+    estimate.add_argument("-o", "--output", required=True, help="a .csv or .json file")
+    estimate.add_argument("--task", help="whose level it is")
+    estimate.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    estimate.add_argument(
+        "--limit", type=float, default=400.0, metavar="MP",
+        help="megapixels that an image may have (default 400)",
+    )  # fmt: skip
+    estimate.set_defaults(run=_estimate)
 
 
 def _add_serve(commands: argparse._SubParsersAction) -> None:
@@ -241,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_restore(commands)
+    _add_estimate(commands)
     _add_serve(commands)
 
     demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")

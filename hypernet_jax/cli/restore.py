@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import dataclasses
 import io
+import json
 import os
 import sys
 import warnings
@@ -12,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hypernet_jax import files
 from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
@@ -23,6 +26,7 @@ from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.photographs import batch
 from hypernet_jax.photographs.level_maps import parse_masks
+from hypernet_jax.photographs.level_tables import read_levels
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
@@ -32,6 +36,7 @@ from hypernet_jax.photographs.restoring import (
 )
 from hypernet_jax.photographs.sheets import sweep
 from hypernet_jax.tasks import DEFAULT_TASK, Task, get_task
+from hypernet_jax.version import __version__
 from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
@@ -179,7 +184,9 @@ def _told(job: batch.Job, restored: Restored) -> str:
     return "; ".join((*parts, *restored.notes))
 
 
-def _restore_one(restorer: Restorer, job: batch.Job, options: Options) -> int:
+def _restore_one(
+    restorer: Restorer, job: batch.Job, options: Options, args: argparse.Namespace
+) -> int:
     # A short run shows no bar; a file or pipe gets none.
     with tqdm(
         unit="px", unit_scale=True, disable=None, delay=1.0, leave=False, dynamic_ncols=True
@@ -191,7 +198,43 @@ def _restore_one(restorer: Restorer, job: batch.Job, options: Options) -> int:
 
         restored = restore_file(restorer, job.source, job.output, options, progress=progress)
     print(_told(job, restored))
+    _write_report(args, restorer, [batch.Outcome(job, restored)])
     return 0
+
+
+def _write_report(
+    args: argparse.Namespace, restorer: Restorer, outcomes: list[batch.Outcome]
+) -> None:
+    """What was done to each file, as JSON, where --report asks for it."""
+    if args.report is None:
+        return
+    rows: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        job, restored = outcome.job, outcome.restored
+        row: dict[str, Any] = {"input": str(job.source), "output": str(job.output)}
+        if restored is not None:
+            row |= {
+                "state": "restored",
+                "size": restored.size,
+                "level": restored.level.plain(),
+                "estimate": restored.estimate,
+                "mask": None if job.mask is None else str(job.mask),
+                "notes": restored.notes,
+            }
+        else:
+            row |= {"state": "failed" if outcome.failed else "skipped", "reason": outcome.failed}
+        rows.append(row)
+    content = {
+        "version": __version__,
+        "task": restorer.model.task.name,
+        "backend": restorer.backend.name,
+        "blend": args.blend,
+        "luma": args.luma,
+        "chroma": args.chroma,
+        "files": rows,
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(local_path(args.report), text.encode(), overwrite=args.overwrite)
 
 
 def _restore_many(
@@ -207,6 +250,7 @@ def _restore_many(
         outcomes = batch.run(
             restorer, jobs, options, report, workers=args.jobs, skip_existing=args.skip_existing
         )
+    _write_report(args, restorer, outcomes)
     failed = [outcome for outcome in outcomes if outcome.failed is not None]
     restored = sum(outcome.restored is not None for outcome in outcomes)
     skipped = len(outcomes) - restored - len(failed)
@@ -254,12 +298,22 @@ def _restore(args: argparse.Namespace) -> int:
         print(f"The networks are computed by {restorer.backend.name}.", file=sys.stderr)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
+    if args.levels is not None and (args.sweep or args.level or args.scale or args.estimator):
+        raise UserError(
+            "--levels gives each file its level; leave --level, --scale, --sweep and --estimator "
+            "out."
+        )
+    if args.sweep is not None and args.report is not None:
+        raise UserError("--report is of restored files; leave it out with --sweep.")
+    if args.report is not None:
+        files.check_output(local_path(args.report), overwrite=args.overwrite)
     if args.sweep is not None and args.level_map is not None:
         raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
     if args.sweep is not None and (args.compare or args.quality is not None):
         raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
     task = restorer.model.task
-    level = _level(args, task) if args.sweep is None else task.space.default
+    own = args.sweep is None and args.levels is None
+    level = _level(args, task) if own else task.space.default
     options = Options(
         level,
         blend=args.blend,
@@ -278,7 +332,9 @@ def _restore(args: argparse.Namespace) -> int:
 
 def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace) -> int:
     jobs = _jobs(args)
-    several = len(args.images) > 1 or Path(args.images[0]).is_dir()
+    several = len(args.images) > 1 or Path(args.images[0]).is_dir() or args.levels is not None
+    if args.levels is not None:
+        jobs = _with_levels(jobs, args.levels, restorer)
     if several and args.level_map is not None:
         raise UserError(
             "--level-map is for one image; of a folder, NAME.mask.png beside NAME.jpg is its mask."
@@ -292,4 +348,17 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
     if args.skip_existing and exists_already(jobs[0].source, jobs[0].output):
         print(f"skipped {jobs[0].output}")
         return 0
-    return _restore_one(restorer, jobs[0], options)
+    return _restore_one(restorer, jobs[0], options, args)
+
+
+def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[batch.Job]:
+    """The jobs that a table has levels for, with them."""
+    levels = read_levels(table, restorer.space)
+    found = [(job, levels.get(job.source.resolve())) for job in jobs]
+    jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]
+    if not jobs:
+        raise UserError(f"The table {table} names none of the images; check its column of files.")
+    left_out = len(found) - len(jobs)
+    if left_out:
+        print(f"{left_out} of the images are not in {table}: left out", file=sys.stderr)
+    return jobs

@@ -10,6 +10,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.inference.restorer import Restorer
+from hypernet_jax.levels import LevelRequest
 from hypernet_jax.photographs.level_maps import mask_beside
 from hypernet_jax.photographs.restoring import (
     Options,
@@ -29,11 +30,13 @@ class Job:
     Attributes:
       source, output: files.
       mask: of the input, where its folder holds one: NAME.mask.png.
+      level: of its own; that of the options if None.
     """
 
     source: Path
     output: Path
     mask: Path | None = None
+    level: LevelRequest | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,8 @@ def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool
         ensure_folder(job.output.parent)
         if job.mask is not None:
             options = dataclasses.replace(options, level_map=job.mask)
+        if job.level is not None:
+            options = dataclasses.replace(options, level=job.level)
         return Outcome(job, restored=restore_file(restorer, job.source, job.output, options))
     except UserError as error:
         return Outcome(job, failed=str(error))

@@ -1,0 +1,63 @@
+"""`hypernet-jax estimate`: a table of the levels of photographs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hypernet_jax.cli.interrupts import run_interruptibly
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import check_output, local_path
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.inference.requests import resolve_level
+from hypernet_jax.levels import AUTO, Level
+from hypernet_jax.photographs.level_maps import mask_beside
+from hypernet_jax.photographs.level_tables import write_levels
+from hypernet_jax.tasks import DEFAULT_TASK, get_task
+from hypernet_jax.weights import shipped_tasks
+
+__all__ = ["estimate"]
+
+
+def estimate(args: argparse.Namespace) -> int:
+    """Writes the table; returns 1 if some photographs could not be read, else 0."""
+    return run_interruptibly(lambda: _estimate(args))
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    name = args.task or (DEFAULT_TASK if DEFAULT_TASK in shipped_tasks() else None)
+    if name is None:
+        raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}.")
+    task = get_task(name)
+    if task.estimate is None:
+        raise UserError(f"The level of {task.name} cannot be estimated; choose another --task.")
+    check_output(local_path(args.output), overwrite=args.overwrite)
+    rows: list[tuple[Path, Level, str]] = []
+    failed: list[str] = []
+    for source in tqdm(_photographs(args.images), unit="file", disable=None, leave=False):
+        try:
+            pixels = read_photograph(source, limit=args.limit).pixels
+            level, how = resolve_level(task, AUTO, pixels, source)
+            rows.append((source, level, how or ""))
+        except UserError as error:
+            failed.append(str(error))
+    if rows:
+        write_levels(args.output, rows, task.space, overwrite=args.overwrite)
+        print(f"wrote {args.output} ({len(rows)} photographs)")
+    if failed:
+        print("not estimated:", *failed, sep="\n  ", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _photographs(images: list[str]) -> list[Path]:
+    found: list[Path] = []
+    for image in map(local_path, images):
+        if image.is_dir():
+            inside = find_images(image)
+            masks = {mask_beside(path) for path in inside}
+            found += [path for path in inside if path not in masks]
+        else:
+            found.append(image)
+    return found

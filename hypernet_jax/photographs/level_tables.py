@@ -1,0 +1,138 @@
+"""Tables of photographs and their levels: written by estimates, edited, and restored from.
+
+A table is a CSV file with a column "file" and one for each part of the level ("level" where it is a
+single number), or a JSON list of objects with the same names. Files are named from the folder that
+the table lies in. An empty cell is estimated.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import local_path, write_atomically
+from hypernet_jax.levels import AUTO, Level, LevelRequest, LevelSpace
+
+__all__ = ["read_levels", "write_levels"]
+
+_FILE, _HOW, _LEVEL = "file", "how", "level"
+
+
+def _columns(space: LevelSpace) -> tuple[str, ...]:
+    return space.names if len(space) > 1 else (_LEVEL,)
+
+
+def write_levels(
+    path: str | Path,
+    rows: Iterable[tuple[Path, Level, str]],
+    space: LevelSpace,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a table.
+
+    Args:
+      path: ends in .csv or .json.
+      rows: photograph, its level, and how that was found.
+      space: of the levels.
+      overwrite: replace an existing file.
+    """
+    path = _table(path)
+    columns = _columns(space)
+    table = [
+        {
+            _FILE: Path(os.path.relpath(source, path.parent)).as_posix(),
+            **{name: round(v, 2) for name, v in zip(columns, level.values, strict=True)},
+            _HOW: how,
+        }
+        for source, level, how in rows
+    ]
+    if path.suffix.lower() == ".json":
+        text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+    else:
+        stream = io.StringIO(newline="")
+        writer = csv.DictWriter(stream, [_FILE, *columns, _HOW], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        text = stream.getvalue()
+    write_atomically(path, text.encode(), overwrite=overwrite)
+
+
+def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]:
+    """The levels of a table by the resolved paths of its files.
+
+    Raises:
+      UserError: if it cannot be read, or a row has no file, a level out of range, or a file that
+        another row has too; with the number of the row.
+    """
+    path = _table(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"The table {path} cannot be read ({reason}).") from None
+    rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(text)
+    found: dict[Path, LevelRequest] = {}
+    for number, row in rows:
+        where = f"row {number} of {path}"
+        name = row.get(_FILE)
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"There is no file in {where}; expected a column named {_FILE}.")
+        source = (path.parent / name.strip()).resolve()
+        if source in found:
+            raise UserError(f"The file {name} has two rows in {path}; remove one.")
+        try:
+            found[source] = _request(row, space)
+        except UserError as error:
+            raise UserError(f"In {where}: {error}") from None
+    if not found:
+        raise UserError(f"The table {path} has no rows.")
+    return found
+
+
+def _request(row: Mapping[str, Any], space: LevelSpace) -> LevelRequest:
+    columns = _columns(space)
+    unknown = [name for name in row if name not in (*columns, _FILE, _HOW)]
+    if unknown:
+        raise UserError(
+            f"There is no part of the level named {unknown[0]!r}; expected the columns "
+            f"{', '.join((_FILE, *columns))}."
+        )
+    values = [row.get(name) for name in columns]
+    given = [AUTO if value is None or not str(value).strip() else value for value in values]
+    if len(space) == 1:
+        return space.request(given[0])
+    return space.request(dict(zip(columns, given, strict=True)))
+
+
+def _table(path: str | Path) -> Path:
+    path = local_path(path)
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise UserError(f"A table of levels ends in .csv or .json, not as {path.name}.")
+    return path
+
+
+def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
+    # Spreadsheets of some countries part cells by semicolons.
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ",")
+    rows = [(reader.line_num, row) for row in reader]
+    named = []
+    for number, row in rows:
+        row.pop(None, None)  # cells beyond the last column
+        named.append((number, {key.strip(): value for key, value in row.items()}))
+    return named
+
+
+def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"The table {path} is not JSON ({error}).") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"The table {path} is not a list of objects.")
+    return list(enumerate(rows, start=1))

@@ -1,0 +1,118 @@
+"""Tables of levels: estimated, edited, restored from; and the report of what was done."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypernet_jax import UserError, get_task, save_weights
+from hypernet_jax.cli.main import main
+from hypernet_jax.photographs.level_tables import read_levels, write_levels
+
+from .test_commands import refuse
+from .test_restoration import RESTORER, tiny_config, tiny_theta
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """Three photographs with noise of different strength."""
+    place = tmp_path / "in"
+    place.mkdir()
+    for index, sigma in enumerate((5, 15, 30)):
+        noise = np.random.default_rng(index).normal(0, sigma, (120, 160, 3))
+        noisy = np.clip(photograph[:120, :160] + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(place / f"{index}.png")
+    return place
+
+
+@pytest.fixture
+def weights(tmp_path):
+    save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
+    return tmp_path / "w.safetensors"
+
+
+def test_a_folder_by_an_edited_table(folder, weights, tmp_path, capsys):
+    table, output, report = (tmp_path / name for name in ("levels.csv", "out", "report.json"))
+    main(["estimate", str(folder), "--task", "denoise", "-o", str(table)])
+    assert "3 photographs" in capsys.readouterr().out
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == ["in/0.png", "in/1.png", "in/2.png"]
+    levels = [float(row["level"]) for row in rows]
+    np.testing.assert_allclose(levels, [5, 15, 30], rtol=0.2)
+    # As a spreadsheet leaves it: a byte order mark, semicolons, an emptied cell, a row less.
+    text = "\ufefffile;level\nin/0.png;40\nin/2.png;\n"
+    table.write_text(text, encoding="utf-8")
+    command = ["restore", folder, "--weights", weights, "--levels", table, "-o", output]
+    main(list(map(str, [*command, "--report", report])))
+    told = capsys.readouterr()
+    assert "2 restored" in told.out and "1 of the images are not in" in told.err
+    assert sorted(path.name for path in output.iterdir()) == ["0.png", "2.png"]
+    expected = RESTORER.restore(np.asarray(Image.open(folder / "0.png")), level=40)
+    found = np.asarray(Image.open(output / "0.png"))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    written = json.loads(report.read_text())
+    assert written["task"] == "denoise" and [row["state"] for row in written["files"]] == [
+        "restored",
+        "restored",
+    ]
+    by_hand, estimated = written["files"]
+    assert by_hand["level"] == 40 and by_hand["estimate"] is None
+    assert abs(estimated["level"] - levels[2]) < 0.1 and estimated["estimate"]
+
+
+def test_levels_with_parts_come_back(tmp_path):
+    space = get_task("photo").space
+    level = space.parse("noise=12.34,jpeg=60,blur=0.5")
+    for name in ("a.csv", "b.json"):
+        path = tmp_path / "tables" / name
+        path.parent.mkdir(exist_ok=True)
+        write_levels(path, [(tmp_path / "é, x.jpg", level, "estimated")], space)
+        found = read_levels(path, space)
+        assert found == {(tmp_path / "é, x.jpg").resolve(): space.request(level)}
+    (tmp_path / "c.csv").write_text("file,jpeg\nx.jpg,40\n")
+    (request,) = read_levels(tmp_path / "c.csv", space).values()
+    assert request == space.request({"noise": "auto", "jpeg": 40, "blur": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "", "ends in .csv or .json"),
+        ("a.csv", "", "no rows"),
+        ("a.csv", "name,level\na.png,5\n", "column named file"),
+        ("a.csv", "file,level\na.png,5\na.png,6\n", "two rows"),
+        ("a.csv", "file,level\na.png,500\n", "In row 2 of .*from 0 to 100"),
+        ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[1]", "list of objects"),
+        ("a.json", '[{"file": 3}]', "no file in row 1"),
+    ],
+)
+def test_tables_that_cannot_be_used(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_levels(tmp_path / name, get_task("denoise").space)
+
+
+def test_refusals(folder, weights, tmp_path, capsys):
+    table = tmp_path / "levels.csv"
+    table.write_text("file,level\nelsewhere.png,5\n")
+
+    def told(*options):
+        return refuse(
+            capsys, "restore", folder, "--weights", weights, "-o", tmp_path / "o", *options
+        )
+
+    assert "names none of the images" in told("--levels", table)
+    assert "leave --level" in told("--levels", table, "--level", 5)
+    assert "cannot be read" in told("--levels", tmp_path / "none.csv")
+    assert "already exists" in told("--level", 5, "--report", table)
+    output = ("-o", tmp_path / "t.csv")
+    assert "cannot be estimated" in refuse(capsys, "estimate", folder, "--task", "sr", *output)
+    (folder / "broken.png").write_text("no image")
+    assert main(list(map(str, ["estimate", folder, "--task", "denoise", *output]))) == 1
+    assert "broken.png is not an image" in capsys.readouterr().err
+    assert len(read_levels(tmp_path / "t.csv", get_task("denoise").space)) == 3
