@@ -4,13 +4,15 @@ from pathlib import Path
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
+from hypernet_jax.images.optional import RAW_SUFFIXES
 
 __all__ = ["IMAGE_SUFFIXES", "find_images", "spread"]
 
 # What photographs are kept in; files with other names are opened when they are named.
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pfm", ".pgm", ".png"),
-    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".tga", ".tif", ".tiff", ".webp", ".heic", ".heif", ".hif", ".jxl"),
+    *RAW_SUFFIXES,
 )
 
 

@@ -26,9 +26,17 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
 from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
-from hypernet_jax.images.limits import check_limit, check_still
+from hypernet_jax.images.exif import without_orientation
+from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
 from hypernet_jax.images.metadata import Metadata, read_metadata, read_tiff_metadata
 from hypernet_jax.images.opening import open_header, told_of
+from hypernet_jax.images.optional import (
+    is_raw,
+    jxl_samples,
+    read_heif,
+    read_raw,
+    register_codec,
+)
 from hypernet_jax.images.orientation import upright
 from hypernet_jax.images.pfm import is_pfm, read_pfm
 from hypernet_jax.images.tiff_reading import is_tiff, read_tiff
@@ -179,6 +187,8 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
         return avif_bits(path)
     if picture.format == "JPEG2000":
         return jpeg2k_bits(path)
+    if picture.format == "HEIF":
+        return int(picture.info.get("bit_depth", 8))
     if picture.format == "PPM":
         # A decoder is told the greatest value, or a raw mode.
         told = picture.tile[0].args
@@ -196,8 +206,8 @@ def _check_frames(picture: Image.Image, path: Path, notes: list[str]) -> None:
     frames = getattr(picture, "n_frames", 1)
     if frames <= 1:
         return
-    if picture.format == "MPO":
-        # What cameras and telephones add to a JPEG: a preview, or the other eye's view.
+    if picture.format in ("MPO", "HEIF"):
+        # What cameras and telephones add: a preview, or the other eye's view.
         notes.append(f"the first of the {frames} pictures in it was taken")
         return
     check_still(path, frames)
@@ -243,12 +253,18 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         picture.getexif = Image.Exif  # type: ignore[method-assign]
         picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
         _check_channels(picture, path, notes)
+    if form == "JXL" and picture.info.get("exif"):
+        # Turned already, as its own header says: the EXIF is not asked.
+        block = picture.info["exif"].removeprefix(b"Exif\0\0")
+        picture.info["exif"] = b"Exif\0\0" + without_orientation(block)
     picture.load()
     stored = picture.size
     tiff = isinstance(picture, TiffImageFile)
     found = read_tiff_metadata(path, stored) if tiff else read_metadata(picture, path)
+    if form == "JXL":
+        return _finished(*_with_transparency(path, jxl_samples(path)), found, notes)
     if bits > 8:
-        deep = read_deep(path, form, picture)
+        deep = read_heif(path, bits) if form == "HEIF" else read_deep(path, form, picture)
         if deep is None:
             raise UserError(
                 f"The image {path} has {bits} bits per channel in a form that cannot be "
@@ -261,6 +277,15 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         metadata, orientation, more = found
         found = (dataclasses.replace(metadata, profile=profile, colours=()), orientation, more)
     return _finished(*_shallow(shown), found, notes)
+
+
+def _with_transparency(path: Path, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels, and the transparency that is their last channel where there are 2 or 4."""
+    if np.issubdtype(samples.dtype, np.floating):
+        check_unit_range(path, samples)
+    if samples.shape[-1] in (2, 4):
+        return samples[..., :-1], samples[..., -1:]
+    return samples, None
 
 
 def _is_for_tifffile(picture: ImageFile.ImageFile) -> bool:
@@ -281,7 +306,8 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
     from 0 to 1 stay floats.
 
     Args:
-      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM, PFM or what else Pillow reads.
+      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM, PFM or what else Pillow reads; with
+        extras HEIF, JPEG XL and cameras' raw files, which are developed to sRGB.
       limit: megapixels.
 
     Raises:
@@ -294,6 +320,13 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
             pixels = read_pfm(path, limit)
             height, width = pixels.shape[:2]
             return Photograph(pixels, metadata=Metadata(size=(width, height)))
+        if is_raw(path):
+            # What a raw file carries is about the sensor's picture, not about this one.
+            pixels = read_raw(path, limit)
+            metadata = Metadata(size=(pixels.shape[1], pixels.shape[0]))
+            note = "its EXIF and other data were left out"
+            return Photograph(pixels, metadata=metadata, notes=(note,))
+        register_codec(path)
         try:
             picture = _open(path, limit)
         except Image.UnidentifiedImageError:

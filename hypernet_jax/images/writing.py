@@ -12,6 +12,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.images import exif
 from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.metadata import Metadata
+from hypernet_jax.images.optional import require_jxl_writer
 from hypernet_jax.images.pfm import encode_pfm
 from hypernet_jax.images.png_writing import encode_png, joined_samples
 from hypernet_jax.images.reading import Photograph
@@ -29,6 +30,7 @@ _SUFFIXES = {
     ".bmp": "BMP",
     ".avif": "AVIF",
     ".pfm": "PFM",
+    ".jxl": "JXL",
 }
 # As people write them after --format, and the ending of the files.
 FORMATS = {
@@ -39,6 +41,7 @@ FORMATS = {
     "bmp": ".bmp",
     "avif": ".avif",
     "pfm": ".pfm",
+    "jxl": ".jxl",
 }
 # Most bits per channel, 32 being floats; 8 in the other formats.
 _DEPTH = {"PNG": 16, "TIFF": 32, "PFM": 32}
@@ -58,6 +61,7 @@ _CARRIED = {
     "WEBP": ("profile", "exif", "xmp"),
     "TIFF": ("profile", "exif", "xmp", "iptc"),
     "AVIF": ("profile", "exif", "xmp"),
+    "JXL": ("profile", "exif", "xmp"),
 }
 # Bytes that one segment of a JPEG file holds, less what stands before each kind of data;
 # a profile is spread over up to 255 of them.
@@ -71,8 +75,8 @@ _LARGEST_IN_JPEG = {
 }
 # Pixels that a side may have: libjpeg's limit and that of WebP's 14 bits.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-# WebP is lossless unless a quality is asked for.
-_QUALITY = {"JPEG": 95, "WEBP": None, "AVIF": 90}
+# WebP and JPEG XL are lossless unless a quality is asked for.
+_QUALITY = {"JPEG": 95, "WEBP": None, "AVIF": 90, "JXL": None}
 
 
 def format_of(path: Path) -> str:
@@ -105,7 +109,7 @@ class Encoding:
     """How files are written.
 
     Attributes:
-      quality: 1 to 100 for JPEG, WebP and AVIF; None for 95, lossless and 90.
+      quality: 1 to 100 for JPEG, WebP, AVIF and JPEG XL; None for 95, lossless, 90 and lossless.
     """
 
     quality: int | None = None
@@ -121,8 +125,11 @@ class Encoding:
     ) -> None:
         """Raises `UserError` for what the format cannot hold: before the work rather than after.
 
-        A quality that means nothing, transparency, or a size (height, width) that is too large.
+        A quality that means nothing, transparency, a size (height, width) that is too large, or
+        an extra that is missing.
         """
+        if form == "JXL":
+            require_jxl_writer()
         if self.quality is not None and form not in _QUALITY:
             raise UserError(f"{form} is always exact and takes no --quality; leave it out.")
         if transparent and form in _OPAQUE:
@@ -180,7 +187,7 @@ class Encoding:
         if metadata.dpi and form in ("JPEG", "BMP"):
             options["dpi"] = metadata.dpi
         quality = self.quality or _QUALITY.get(form)
-        if form == "WEBP" and quality is None:
+        if form in ("WEBP", "JXL") and quality is None:
             options["lossless"] = True
         elif quality is not None:
             options["quality"] = quality

@@ -1,0 +1,127 @@
+"""Formats that need an extra: HEIF, JPEG XL, and cameras' raw files.
+
+HEIF and JPEG XL become formats of Pillow; raw files are developed by LibRaw.
+"""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.images.deep import at_full_depth
+from hypernet_jax.images.limits import check_limit
+
+__all__ = [
+    "RAW_SUFFIXES",
+    "is_raw",
+    "jxl_samples",
+    "read_heif",
+    "read_raw",
+    "register_codec",
+    "require_jxl_writer",
+]
+
+RAW_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf"),
+    *(".pef", ".raf", ".raw", ".rw2", ".srw", ".x3f"),
+)
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_JXL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
+# sRGB's gamma, as LibRaw takes it: power and slope of the straight part.
+_SRGB_GAMMA = (2.4, 12.92)
+
+
+def is_raw(path: Path) -> bool:
+    """Whether a file is a camera's raw file, by its name: many look like TIFF files."""
+    return path.suffix.lower() in RAW_SUFFIXES
+
+
+@contextlib.contextmanager
+def _needs(package: str, extra: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise UserError(f"{what} needs {package}: install hypernet-jax[{extra}].") from None
+
+
+@functools.cache
+def _register_heif() -> None:
+    importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def register_codec(path: Path) -> None:
+    """Lets Pillow open a file of HEIF or JPEG XL, by its first bytes; others are left alone.
+
+    Raises:
+      UserError: naming the extra that is missing.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        with _needs("pillow_heif", "heif", f"Reading the HEIF image {path}"):
+            _register_heif()
+    elif start.startswith(_JXL_STARTS):
+        with _needs("pillow_jxl", "jxl", f"Reading the JPEG XL image {path}"):
+            importlib.import_module("pillow_jxl")
+
+
+def require_jxl_writer() -> None:
+    """Lets Pillow write JPEG XL; `UserError` where the extra is missing."""
+    with _needs("pillow_jxl", "jxl", "Writing JPEG XL"):
+        importlib.import_module("pillow_jxl")
+
+
+def read_heif(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels, uint16 (H, W, 3 or 1), and transparency of a HEIF file of 10 or 12 bits, upright."""
+    opened = importlib.import_module("pillow_heif").open_heif(path, convert_hdr_to_8bit=False)
+    samples = np.asarray(opened)
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    samples = at_full_depth(samples >> (16 - bits), bits)
+    if samples.shape[-1] in (2, 4):
+        return samples[..., :-1], samples[..., -1:]
+    return samples, None
+
+
+def jxl_samples(path: Path) -> np.ndarray:
+    """Samples of a JPEG XL file, upright, (H, W, C), at their full depth: Pillow has 8 bits."""
+    import imagecodecs
+
+    samples: Any = imagecodecs.jpegxl_decode(path.read_bytes())
+    return samples[..., None] if samples.ndim == 2 else samples
+
+
+def read_raw(path: Path, limit: float) -> np.ndarray:
+    """Develops a raw file: uint16 (H, W, 3), sRGB, by the camera's own white balance, upright.
+
+    Args:
+      path: the file.
+      limit: megapixels.
+
+    Raises:
+      UserError: if rawpy is missing, the file is none that LibRaw reads, or it is too large.
+    """
+    with _needs("rawpy", "raw", f"Reading the raw file {path}"):
+        rawpy = importlib.import_module("rawpy")
+    try:
+        with rawpy.imread(str(path)) as raw:
+            check_limit(path, (raw.sizes.width, raw.sizes.height), limit)
+            return raw.postprocess(
+                use_camera_wb=True,
+                no_auto_bright=True,
+                output_bps=16,
+                gamma=_SRGB_GAMMA,
+                output_color=rawpy.ColorSpace.sRGB,
+            )
+    except (rawpy.LibRawNonFatalError, rawpy.LibRawFatalError) as error:
+        reason = error.args[0] if error.args else "unknown"
+        reason = reason.decode() if isinstance(reason, bytes) else reason
+        raise UserError(f"The raw file {path} cannot be developed ({reason}).") from None

@@ -1,0 +1,159 @@
+"""Formats that need an extra: depth, orientation and metadata kept; a missing extra named."""
+
+import sys
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from hypernet_jax import UserError
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import Photograph, read_photograph
+from hypernet_jax.images.writing import Encoding
+
+pillow_heif = pytest.importorskip("pillow_heif", reason="the extra `heif` is not installed")
+pytest.importorskip("pillow_jxl", reason="the extra `jxl` is not installed")
+pytest.importorskip("rawpy", reason="the extra `raw` is not installed")
+
+
+def turned_exif():
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Maker"
+    return exif.tobytes()
+
+
+def test_heif_of_8_bits_is_upright_once(photograph, tmp_path):
+    path = tmp_path / "a.heic"
+    pillow_heif.register_heif_opener()
+    Image.fromarray(photograph[:40, :60]).save(path, quality=95, exif=turned_exif())
+    found = read_photograph(path)
+    assert found.pixels.shape == (60, 40, 3) and found.pixels.dtype == np.uint8
+    expected = np.rot90(photograph[:40, :60], -1).astype(int)
+    assert np.abs(found.pixels - expected).mean() < 4
+    again = Image.Exif()
+    again.load(b"Exif\0\0" + found.metadata.exif)
+    assert again[271] == "Maker" and again.get(274, 1) == 1
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_heif_keeps_its_depth(bits, tmp_path):
+    ramp = np.linspace(0, 65535, 128)[None, :, None] * np.ones((64, 1, 3))
+    held = pillow_heif.from_bytes(
+        mode="RGB;16", size=(128, 64), data=ramp.astype(np.uint16).tobytes()
+    )
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    try:
+        held.save(tmp_path / "a.heif", quality=-1)
+    finally:
+        pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    found = read_photograph(tmp_path / "a.heif")
+    assert found.pixels.dtype == np.uint16 and found.pixels.shape == (64, 128, 3)
+    assert np.abs(found.pixels.astype(int) - ramp).max() < 3 * 65535 / 2**bits
+    assert found.pixels.max() == 65535  # white is white
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_jpeg_xl_keeps_its_depth(dtype, channels, tmp_path):
+    rng = np.random.default_rng(channels)
+    white = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    samples = (rng.random((30, 44, channels)) * white).astype(dtype)
+    squeezed = samples[..., 0] if channels == 1 else samples
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(squeezed, lossless=True))
+    found = read_photograph(tmp_path / "a.jxl")
+    colours = channels - (channels in (2, 4))
+    np.testing.assert_array_equal(found.pixels, samples[..., :colours])
+    if channels in (2, 4):
+        np.testing.assert_array_equal(found.alpha, samples[..., colours:])
+    assert found.pixels.dtype == dtype
+
+
+def test_jpeg_xl_out_and_in_again(photograph, tmp_path):
+    exif = turned_exif().removeprefix(b"Exif\0\0")
+    source = tmp_path / "a.jpg"
+    Image.fromarray(photograph[:40, :60]).save(source, quality=95, exif=turned_exif())
+    held = read_photograph(source)
+    content, notes = Encoding().encode(held, "JXL")
+    assert not notes and exif
+    (tmp_path / "a.jxl").write_bytes(content)
+    found = read_photograph(tmp_path / "a.jxl")
+    np.testing.assert_array_equal(found.pixels, held.pixels)
+    again = Image.Exif()
+    again.load(b"Exif\0\0" + found.metadata.exif)
+    assert again[271] == "Maker" and again.get(274, 1) == 1
+    small, _ = Encoding(50).encode(held, "JXL")
+    assert len(small) < len(content) / 2
+    deep = Photograph((held.pixels * np.uint16(257)).astype(np.uint16))
+    assert "JXL has 8 bits" in Encoding().encode(deep, "JXL")[1][0]
+
+
+def dng(path, photograph):
+    """A raw file as a camera without a curve would write it."""
+    shares = photograph / 255.0
+    linear = np.where(shares < 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    height, width = (length // 2 * 2 for length in linear.shape[:2])
+    mosaic = np.empty((height, width), np.uint16)
+    scale = 16383
+    mosaic[::2, ::2] = scale * linear[:height:2, :width:2, 0]
+    mosaic[::2, 1::2] = scale * linear[:height:2, 1:width:2, 1]
+    mosaic[1::2, ::2] = scale * linear[1:height:2, :width:2, 1]
+    mosaic[1::2, 1::2] = scale * linear[1:height:2, 1:width:2, 2]
+    # XYZ to the camera's colours: those of sRGB.
+    matrix = np.round(1e4 * np.linalg.inv([
+        [0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505],
+    ])).astype(int).ravel()  # fmt: skip
+    pairs = [part for value in matrix for part in (int(value), 10000)]
+    tags = [
+        (50706, "B", 4, (1, 4, 0, 0), True),
+        (50708, "s", 0, "Test", True),
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (50717, "I", 1, scale, True),
+        (50721, "2i", 9, tuple(pairs), True),
+        (50728, "2I", 3, (1, 1) * 3, True),
+        (50778, "H", 1, 21, True),
+    ]
+    tifffile.imwrite(path, mosaic, photometric=32803, extratags=tags)
+
+
+def test_a_raw_file_is_developed(photograph, tmp_path):
+    small = photograph[:200, :300]
+    dng(tmp_path / "a.dng", small)
+    found = read_photograph(tmp_path / "a.dng")
+    assert found.pixels.dtype == np.uint16 and found.pixels.shape == (200, 300, 3)
+    assert "left out" in found.notes[0]
+    difference = found.pixels[4:-4, 4:-4] / 257.0 - small[4:-4, 4:-4]
+    assert np.abs(difference).mean() < 6 and abs(difference.mean()) < 3
+    with pytest.raises(UserError, match="megapixels"):
+        read_photograph(tmp_path / "a.dng", limit=0.01)
+    (tmp_path / "b.cr2").write_bytes(b"no raw file")
+    with pytest.raises(UserError, match="cannot be developed"):
+        read_photograph(tmp_path / "b.cr2")
+
+
+def test_a_missing_extra_is_named(photograph, tmp_path, monkeypatch):
+    pillow_heif.register_heif_opener()
+    picture = Image.fromarray(photograph[:40, :60])
+    picture.save(tmp_path / "a.heic")
+    (tmp_path / "b.jxl").write_bytes(imagecodecs.jpegxl_encode(photograph[:8, :8]))
+    dng(tmp_path / "c.nef", photograph[:40, :60])
+    names = {path.name for path in find_images(tmp_path)}
+    assert names == {"a.heic", "b.jxl", "c.nef"}
+    for name, package, extra in (
+        ("a.heic", "pillow_heif", "heif"), ("b.jxl", "pillow_jxl", "jxl"), ("c.nef", "rawpy", "raw")
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.setattr("hypernet_jax.images.optional._register_heif", forget)
+        with pytest.raises(UserError, match=rf"needs {package}: install hypernet-jax\[{extra}\]"):
+            read_photograph(tmp_path / name)
+    with pytest.raises(UserError, match=r"Writing JPEG XL needs"):
+        Encoding().check("JXL")
+
+
+def forget():
+    """As the first time that a HEIF file is opened."""
+    import importlib
+
+    importlib.import_module("pillow_heif")
