@@ -86,13 +86,14 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
         energies = _energies(scaled)
         quantiles = np.quantile(energies, _QUANTILES, axis=1)
         found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
-        if scale == 0:
-            # The noise of dark, middle and bright blocks: cameras' depends on the light.
-            light = _blocks(planes)[0].mean(axis=(-2, -1))
-            order = np.argsort(light, kind="stable")
-            thirds = np.array_split(energies[0][order], 3)
-            found += [np.log(np.quantile(third, (0.1, 0.3)) + 0.02) / 2 for third in thirds]
-            found.append(np.array([light.mean(), light.std()]) / 64.0)
+        # The noise of dark, middle and bright blocks: cameras' depends on the light.
+        light = _blocks(scaled)[0].mean(axis=(-2, -1))
+        thirds = np.array_split(np.argsort(light, kind="stable"), 3)
+        for third in thirds:
+            low = np.quantile(energies[:, third], (0.1, 0.3), axis=1)
+            found.append(np.log(low + 0.02) / 2)
+            found.append(light[third].mean(keepdims=True) / 64.0)
+        found.append(light.std(keepdims=True) / 64.0)
         scaled = _halved(scaled)
     found += _steps(planes, 8) + _steps(planes, 16)
     found += _small_coefficients(planes)
