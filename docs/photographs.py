@@ -1,0 +1,112 @@
+"""The figures of docs/photographs.md that have no command of their own.
+
+    python docs/photographs.py clean FOLDER       # what `auto` does to clean photographs
+    python docs/photographs.py estimates FOLDER   # how far estimates are off on synthetic ones
+    python docs/photographs.py pictures FOLDER... # before and after, one sheet
+
+FOLDER holds clean photographs (clean, estimates), such as Kodak24, or noisy ones (pictures).
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from hypernet_jax import Restorer, get_task
+from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.reading import read_image
+from hypernet_jax.inference.requests import resolve_level
+from hypernet_jax.metrics import psnr
+
+TASK = get_task("photo")
+NOISE, QUALITY, BLUR = (3, 5, 10, 20, 40), (30, 60, 90), (0.5, 1.0, 2.0)
+_SIDE = 320
+
+
+def clean(weights: str, folder: Path) -> None:
+    """PSNR of the restored to the clean photographs, at the level that is found by itself."""
+    restorer = Restorer.from_pretrained(weights)
+    figures, levels = [], []
+    for path in find_images(folder):
+        pixels = read_image(path)
+        level, _ = resolve_level(TASK, "auto", pixels, path)
+        figures.append(psnr(restorer.restore(pixels, level=level), pixels))
+        levels.append(level.values)
+    found = ", ".join(
+        f"{name} {value:.2f}"
+        for name, value in zip(TASK.space.names, np.median(levels, axis=0), strict=True)
+    )
+    print(
+        f"{len(figures)} photographs: mean {np.mean(figures):.2f} dB, least {min(figures):.2f} dB"
+    )
+    print(f"median of the levels found: {found}")
+
+
+def estimates(folder: Path) -> None:
+    """Mean errors of each part, one part at a time and all together."""
+    cases = [{"noise": value} for value in NOISE]
+    cases += [{"jpeg": value} for value in QUALITY] + [{"blur": value} for value in BLUR]
+    cases += [{"noise": n, "jpeg": q, "blur": b} for n, q, b in ((5, 80, 0.5), (15, 60, 1.0))]
+    print("| level | found (median) | mean error of noise | of quality | of blur |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for case in cases:
+        level = TASK.space.parse(case)
+        found = []
+        for index, path in enumerate(find_images(folder)):
+            key = jax.random.fold_in(noise_key(0, path.stem), index)
+            degraded = np.asarray(TASK.degradation(key, read_image(path), level.named))
+            # From the pixels alone: the file that they are from knows nothing of this.
+            made, _ = resolve_level(TASK, "auto", degraded.astype(np.uint8), None)
+            found.append(made.values)
+        errors = np.abs(np.asarray(found) - level.values).mean(axis=0)
+        median = TASK.space.parse(tuple(np.median(found, axis=0).tolist()))
+        noise = f"{errors[0]:.2f}"
+        if level["noise"]:
+            noise += f" ({100 * errors[0] / level['noise']:.0f} %)"
+        others = f"{errors[1]:.1f} | {errors[2]:.2f}"
+        print(f"| {level} | {median.describe(digits=3)} | {noise} | {others} |")
+
+
+def pictures(weights: str, folders: list[Path], output: Path) -> None:
+    """The middle of each photograph before and after, pixel by pixel."""
+    restorer = Restorer.from_pretrained(weights)
+    rows = []
+    for path in (path for folder in folders for path in find_images(folder)):
+        pixels = read_image(path)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        level, _ = resolve_level(TASK, "auto", pixels, path)
+        top, left = (max(0, length - _SIDE) // 2 for length in pixels.shape[:2])
+        part = np.s_[top : top + _SIDE, left : left + _SIDE]
+        pair = np.hstack(
+            [pixels[part], restorer.restore(np.ascontiguousarray(pixels), level=level)[part]]
+        )
+        canvas = np.zeros((_SIDE, 2 * _SIDE, 3), np.uint8)
+        canvas[: pair.shape[0], : pair.shape[1]] = pair
+        rows.append(canvas)
+        print(path.name, level.describe(digits=3))
+    sheet = [np.vstack(rows[start::2]) for start in range(min(2, len(rows)))]
+    height = max(len(column) for column in sheet)
+    sheet = [np.pad(column, ((0, height - len(column)), (0, 8), (0, 0))) for column in sheet]
+    Image.fromarray(np.hstack(sheet)).save(output)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["clean", "estimates", "pictures"])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--weights", default="photo")
+    parser.add_argument("-o", "--output", type=Path, default=Path("photographs.png"))
+    args = parser.parse_args()
+    if args.what == "pictures":
+        pictures(args.weights, args.folders, args.output)
+    elif args.what == "clean":
+        clean(args.weights, args.folders[0])
+    else:
+        estimates(args.folders[0])
+
+
+if __name__ == "__main__":
+    main()
