@@ -43,7 +43,7 @@ def main(argv):
             "the folders noisy and clean."
         )
     if _OUTPUT.value is not None:
-        check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # told before the measuring
+        check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # refused before the measuring
     restorer = _restorer()
     if _PAIRS.value:
         levels = restorer.space.request_list(_LEVELS.value or "auto")

@@ -10,7 +10,7 @@ The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 - polynomial: kernels quadratic in the level instead of affine
 - published: the published levels, fixed, instead of drawn ones
 - dedicated: one plain network per level, trained side by side
-- level_plane: a plain network told the level by an extra input plane, as FFDNet is
+- level_plane: a plain network with the level as an extra input plane, as FFDNet is
 - ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
   one plain network (--config.initial_weights), since only related networks interpolate
 - specialised: one plain network per level, each begun as what the shipped weights generate there

@@ -50,13 +50,13 @@ class Checkpoints:
 
     def __exit__(self, *exception) -> None:
         try:
-            with self._told():
+            with self._failures_as_sentences():
                 self._manager.wait_until_finished()
         finally:
             self._manager.close()
 
     @contextlib.contextmanager
-    def _told(self):
+    def _failures_as_sentences(self):
         """Turns a failed save, this one or an earlier one that ended meanwhile, into a sentence."""
         try:
             yield
@@ -70,7 +70,7 @@ class Checkpoints:
             ) from None
 
     def asked_to_stop(self, step: int) -> bool:
-        """Whether one of several processes was told to stop (SIGTERM); all agree on the step.
+        """Whether one of several processes was asked to stop (SIGTERM); all agree on the step.
 
         Only after `jax.distributed.initialize`; a process by itself listens for the signal.
         """
@@ -81,7 +81,7 @@ class Checkpoints:
         step = int(state["step"])
         if step in self._manager.all_steps():
             return
-        with self._told():
+        with self._failures_as_sentences():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -103,7 +103,7 @@ class Checkpoints:
           check: is given the config that was trained with, and raises `UserError`
             if the run must not go on from it.
 
-        A damaged checkpoint is told, moved out of the way to WORKDIR/damaged, and
+        A damaged checkpoint is reported, moved out of the way to WORKDIR/damaged, and
         the one before it is taken.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)

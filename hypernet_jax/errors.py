@@ -7,7 +7,7 @@ __all__ = ["UserError", "is_device_full", "real_number"]
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for, told in one sentence.
+    """A mistake in what the user asked for, explained in one sentence.
 
     The message says what was wrong and what to do. Commands print it to
     standard error and exit with status 2; library users see a `ValueError`.

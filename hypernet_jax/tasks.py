@@ -89,7 +89,7 @@ class Task:
       demo_levels: light, medium and strong, for the demo.
       starting_level: where a slider starts, and what an example is degraded to.
       estimate: (pixels, source) -> what `estimate_level` returns; None where it cannot be
-        told from the image.
+        found from the image.
       enlarges_by: name of the part of the level by which the image is enlarged (bicubic) before
         the network sees it; None for a task that does not enlarge.
     """

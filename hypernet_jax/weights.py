@@ -70,7 +70,7 @@ def save_weights(
             "checkpoint, or train with a lower config.optimizer.learning_rate."
         )
     if half:
-        with np.errstate(over="ignore"):  # told in a sentence
+        with np.errstate(over="ignore"):  # refused in a sentence
             flat = {name: leaf.astype(np.float16) for name, leaf in flat.items()}
         if not all(np.isfinite(leaf).all() for leaf in flat.values()):
             raise UserError("A parameter is not finite in 16 bits; store 32 bits, without --half.")

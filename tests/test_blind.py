@@ -110,7 +110,7 @@ def test_quality_from_pixels(quality, photograph):
     assert DEJPEG.estimate_level(jpeg(None, grey, quality)).parts["jpeg"] == quality
 
 
-def test_what_was_never_compressed_is_told(photograph):
+def test_what_was_never_compressed_is_reported(photograph):
     with pytest.raises(UserError, match="no trace of JPEG"):
         DEJPEG.estimate_level(noisy(photograph, 5))
     with pytest.raises(UserError, match="no trace of JPEG"):

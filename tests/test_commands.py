@@ -255,7 +255,7 @@ def test_report_files(folder_of_images, tmp_path):
     assert curve.min() < 100 < curve.max()
 
 
-def test_a_network_that_fails_on_an_image_is_told(folder_of_images, monkeypatch):
+def test_a_network_that_fails_on_an_image_is_reported(folder_of_images, monkeypatch):
     from hypernet_jax.evaluation import measure
 
     calls = itertools.count()
@@ -312,7 +312,7 @@ def test_scripts_refuse_with_a_sentence(script, arguments, message):
     assert "Traceback" not in process.stderr
 
 
-def test_a_config_that_fails_without_a_word_is_told(tmp_path):
+def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    assert False\n")
     process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
     assert process.stderr.strip().endswith("error: The config file cannot be run (AssertionError).")

@@ -125,7 +125,7 @@ def test_bad_images_are_named_and_skipped_or_refused(folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
 
 
-def test_mistakes_are_told(tmp_path, folder):
+def test_mistakes_are_reported(tmp_path, folder):
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match="holds no image"):
@@ -447,7 +447,7 @@ def test_own_crops(default_data):
         np.testing.assert_array_equal(part["degraded"], whole["degraded"][:, process::2])
 
 
-def test_a_crop_larger_than_the_sub_images_is_told(default_data):
+def test_a_crop_larger_than_the_sub_images_is_reported(default_data):
     source = open_split(default_data, "train")
     with pytest.raises(UserError, match="crop_size=999"):
         next(pipeline(source, size=999))

@@ -131,7 +131,7 @@ class LevelFormsTest(chex.TestCase):
 
 
 @pytest.mark.parametrize("generated", ["^level$", ""])
-def test_what_is_no_convolution_is_told(generated):
+def test_what_is_no_convolution_is_reported(generated):
     model, theta = make(network={"name": "level_plane"}, generated=generated)
     with pytest.raises(UserError, match="generated parameter level is no kernel"):
         model.restore_each(theta, LEVELS, images()[:, 0])

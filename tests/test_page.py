@@ -85,7 +85,7 @@ def test_the_studio_keeps_to_its_limits(studio, noisy, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_missing_extra_is_told(tmp_path):
+def test_a_missing_extra_is_reported(tmp_path):
     code = (
         "import sys; sys.modules['gradio'] = None; "
         "from hypernet_jax.cli.main import main; sys.exit(main(['serve', '--port', '0']))"
@@ -108,7 +108,7 @@ def test_a_missing_extra_is_told(tmp_path):
         (["--host", "no.such.host.invalid"], "choose another --host"),
     ],
 )
-def test_settings_that_cannot_be_served_are_told(options, words, capsys):
+def test_settings_that_cannot_be_served_are_reported(options, words, capsys):
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
     with pytest.raises(SystemExit) as stop:
         main(["serve", "--port", "0", *options])
@@ -116,7 +116,7 @@ def test_settings_that_cannot_be_served_are_told(options, words, capsys):
     assert stop.value.code == 2 and words in told and told.count("\n") == 1
 
 
-def test_a_port_in_use_is_told(capsys):
+def test_a_port_in_use_is_reported(capsys):
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
         main(["serve", "--port", str(taken.getsockname()[1])])

@@ -108,7 +108,7 @@ def test_16_bits_of_other_kinds_are_read_to_the_last(kind, photograph, tmp_path)
     np.testing.assert_array_equal(read_photograph(tmp_path / kind).pixels, samples)
 
 
-def test_16_bits_are_rounded_where_a_format_has_8_and_that_is_told(photograph, tmp_path):
+def test_16_bits_are_rounded_where_a_format_has_8_and_that_is_reported(photograph, tmp_path):
     samples = deep(photograph, 3)
     write_deep(tmp_path / "in.tif", samples)
     restored = restore_file(RESTORER, tmp_path / "in.tif", tmp_path / "out.bmp", IDENTITY)
@@ -445,7 +445,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(photograph, tm
 
 
 @pytest.mark.parametrize("told", ["RESOURCE_EXHAUSTED: Out of memory.", "INTERNAL: a mistake"])
-def test_a_device_without_room_is_told(told, photograph, monkeypatch, capsys):
+def test_a_device_without_room_is_reported(told, photograph, monkeypatch, capsys):
     error = jax.errors.JaxRuntimeError(told)
 
     def full(params, inputs, *, valid):

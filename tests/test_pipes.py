@@ -74,7 +74,7 @@ def test_standard_input_to_a_file(command, pipes, capsys):
         (["-", "-o", "-"], "not an image"),
     ],
 )
-def test_what_pipes_cannot_do_is_told(arguments, words, command, pipes, capsys):
+def test_what_pipes_cannot_do_is_reported(arguments, words, command, pipes, capsys):
     out = pipes(b"no image")
     with pytest.raises(SystemExit) as stop:
         main([*command, *arguments])

@@ -99,7 +99,7 @@ def test_pages_hold_their_results(task):
     assert all(text in page for name, text in blocks.items() if f"<!-- {name} -->" in page)
 
 
-def test_an_open_block_is_told():
+def test_an_open_block_is_reported():
     assert filled("a\n<!-- x -->\nold\n<!-- end -->\nb", {"x": "new"}).split() == [
         "a", "<!--", "x", "-->", "new", "<!--", "end", "-->", "b",
     ]  # fmt: skip

@@ -111,7 +111,7 @@ def test_grey_saved_in_colour_stays_grey(photograph):
 
 
 @pytest.mark.parametrize("memory", [float("nan"), float("inf")])
-def test_an_amount_of_memory_that_is_none_is_told(memory):
+def test_an_amount_of_memory_that_is_none_is_reported(memory):
     with pytest.raises(UserError, match=r"The amount of memory is .*; give a finite"):
         Restorer(RESTORER.model, tiny_theta(tiny_config()), memory=memory)
 
@@ -190,7 +190,7 @@ def test_backends_agree(task, level, colours, photograph):
         assert np.abs(ort.apply(images, level=1.5 * level) - expected).max() > 1e-4
 
 
-def test_a_backend_that_is_not_there_is_told(monkeypatch):
+def test_a_backend_that_is_not_there_is_reported(monkeypatch):
     parts = (make_model(tiny_config()), tiny_theta(tiny_config()))
     with pytest.raises(UserError, match="backend 'tpu'; choose one of auto, jax, onnxruntime"):
         Restorer(*parts, backend="tpu")
@@ -246,7 +246,7 @@ def test_half_the_bits_make_half_the_file(tmp_path):
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_damaged_weights_are_told(tmp_path):
+def test_damaged_weights_are_reported(tmp_path):
     file = tmp_path / "w.safetensors"
     save_weights(file, tiny_theta(tiny_config()), tiny_config())
     file.write_bytes(file.read_bytes()[:-100])
@@ -333,7 +333,7 @@ def test_what_would_be_lost_is_refused(tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_picture_too_large_for_its_format_is_told(tmp_path):
+def test_a_picture_too_large_for_its_format_is_reported(tmp_path):
     Image.new("L", (17_000, 2)).save(tmp_path / "in.png")
     with pytest.raises(UserError, match=r"17000x2 pixels, and WEBP holds 16383.* such as \.png"):
         restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.webp", level=20)
@@ -382,7 +382,7 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
-def test_truncated_files_of_every_length_are_told(tmp_path):
+def test_truncated_files_of_every_length_are_reported(tmp_path):
     stream = io.BytesIO()
     picture("RGB", (40, 40)).save(stream, "PNG")
     whole = stream.getvalue()

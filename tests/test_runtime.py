@@ -53,7 +53,7 @@ def test_devices_that_are_not_there(error, asked, monkeypatch):
     assert "JAX_PLATFORMS" in str(told.value) and "\n" not in str(told.value)
 
 
-def test_too_few_addresses_are_told(monkeypatch):
+def test_too_few_addresses_are_reported(monkeypatch):
     import resource
 
     monkeypatch.setattr(runtime, "_started", False)

@@ -347,7 +347,7 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path
 @pytest.mark.parametrize(
     ("name", "folder"), [("checkpoints", False), ("tensorboard", False), ("metrics.jsonl", True)]
 )
-def test_foreign_things_in_the_workdir_are_told(name, folder, default_data, tmp_path):
+def test_foreign_things_in_the_workdir_are_reported(name, folder, default_data, tmp_path):
     (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match="another --workdir"):
         train(tiny_config(default_data), tmp_path, progress=False)
@@ -400,7 +400,7 @@ def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
-def test_another_number_of_processes_is_told(default_data, tmp_path):
+def test_another_number_of_processes_is_reported(default_data, tmp_path):
     config = tiny_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
@@ -496,7 +496,7 @@ def _wreck_records(dataset):
 @pytest.mark.parametrize(
     "damage", [_wreck_info, _remove_features, _cut_shard, _remove_shard, _wreck_records]
 )
-def test_a_damaged_dataset_is_told(damage, default_data, tmp_path):
+def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
     dataset = tmp_path / "dataset"
     shutil.copytree(default_data, dataset)
     damage(dataset)
@@ -538,7 +538,7 @@ def test_a_damaged_dataset_is_told(damage, default_data, tmp_path):
         ("network.init_gain", float("nan"), "init_gain is nan"),
     ],
 )
-def test_mistakes_in_a_config_are_told(field, value, message, default_data, tmp_path):
+def test_mistakes_in_a_config_are_reported(field, value, message, default_data, tmp_path):
     config = tiny_config(default_data)
     config.features.name = "polynomial"
     fields = dict(zip(field, value, strict=True)) if isinstance(field, tuple) else {field: value}

@@ -105,7 +105,7 @@ def test_a_run_goes_on_with_the_same_config_alone(default_data):
     assert config_difference(saved, given) == []
 
 
-def test_unfit_starts_are_told(default_data, plain, tmp_path):
+def test_unfit_starts_are_reported(default_data, plain, tmp_path):
     config = warm_config(default_data, plain)
     config.network.channels = 2
     with pytest.raises(UserError, match="another shape"):

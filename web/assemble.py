@@ -56,7 +56,7 @@ def runtime(folder: Path) -> None:
             check=False,
         )
         if process.returncode:
-            reason = (process.stderr.strip().splitlines() or ["no reason told"])[-1]
+            reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"npm could not install onnxruntime-web ({reason}); is it reachable?")
         for name in RUNTIME:
             shutil.copy(Path(scratch) / "node_modules/onnxruntime-web/dist" / name, folder)

@@ -151,7 +151,7 @@ async function openExample() {
     const answer = await fetch(model.example);
     if (answer.ok) blob = await answer.blob();
   } catch {
-    // Told below.
+    // Reported below.
   }
   if (id !== request) return;
   if (blob) await open(blob, model.example);

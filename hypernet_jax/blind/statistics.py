@@ -82,7 +82,7 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     planes = _planes(np.pad(pixels, (*missing, (0, 0)), mode="symmetric"))
     found: list[np.ndarray] = []
     scaled = planes
-    for scale in range(_SCALES):
+    for _ in range(_SCALES):
         energies = _energies(scaled)
         quantiles = np.quantile(energies, _QUANTILES, axis=1)
         found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]

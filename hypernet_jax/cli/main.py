@@ -59,8 +59,8 @@ def _prepare(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         report=lambda sentence: print(sentence, file=sys.stderr),
     )
-    told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"wrote {args.output}: {told} sub-images")
+    written = ", ".join(f"{count} {split}" for split, count in counts.items())
+    print(f"wrote {args.output}: {written} sub-images")
     return 0
 
 
@@ -203,7 +203,7 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         help="megapixels of a photograph, and of its enlargement (default 50)",
     )  # fmt: skip
     serve.add_argument(
-        "--queue", type=int, default=32, help="requests that may wait; more are told to come back"
+        "--queue", type=int, default=32, help="requests that may wait; more are refused"
     )
     serve.set_defaults(run=_serve)
 

@@ -131,12 +131,12 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             suffix = suffix_of(args.format or "png", Path(args.images[0]))
             output = Path(folder, f"standard-output{suffix}")
             changes |= {"output": str(output), "format": None}
-        told = io.StringIO()
+        messages = io.StringIO()
         names = {folder / "standard-input": "standard input", output: "standard output"}
         if args.output != _PIPE:
             names.pop(output)
         try:
-            with contextlib.redirect_stdout(told):
+            with contextlib.redirect_stdout(messages):
                 yield argparse.Namespace(**(vars(args) | changes))
         except UserError as error:
             raise UserError(_renamed(str(error), names)) from None
@@ -144,7 +144,7 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             sys.stdout.buffer.write(output.read_bytes())
             sys.stdout.buffer.flush()
         to = sys.stderr if args.output == _PIPE else sys.stdout
-        print(_renamed(told.getvalue(), names), end="", file=to)
+        print(_renamed(messages.getvalue(), names), end="", file=to)
 
 
 def _renamed(text: str, names: dict[Path, str]) -> str:
@@ -174,7 +174,7 @@ def _jobs(args: argparse.Namespace) -> list[batch.Job]:
     return jobs
 
 
-def _told(job: batch.Job, restored: Restored) -> str:
+def _described(job: batch.Job, restored: Restored) -> str:
     width, height = restored.size
     parts = [f"wrote {job.output} ({width}x{height})"]
     if job.mask is not None:
@@ -197,7 +197,7 @@ def _restore_one(
             bar.update(done - bar.n)
 
         restored = restore_file(restorer, job.source, job.output, options, progress=progress)
-    print(_told(job, restored))
+    print(_described(job, restored))
     _write_report(args, restorer, [batch.Outcome(job, restored)])
     return 0
 
@@ -245,7 +245,7 @@ def _restore_many(
         def report(outcome: batch.Outcome) -> None:
             bar.update()
             if outcome.restored is not None:
-                bar.write(_told(outcome.job, outcome.restored))
+                bar.write(_described(outcome.job, outcome.restored))
 
         outcomes = batch.run(
             restorer, jobs, options, report, workers=args.jobs, skip_existing=args.skip_existing

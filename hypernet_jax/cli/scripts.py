@@ -1,4 +1,4 @@
-"""Running `train.py` and `evaluate.py`: absl flags, but mistakes told in one sentence."""
+"""Running `train.py` and `evaluate.py`: absl flags, but mistakes are explained in one sentence."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,8 +13,8 @@ __all__ = ["run_script"]
 def _sentence(error: Exception) -> str:
     """What absl and ml_collections mean, without their tracebacks."""
     text = str(error)
-    told, found, sentence = text.rpartition("UserError: ")
-    del told
+    before, found, sentence = text.rpartition("UserError: ")
+    del before
     if found:  # a mistake of ours, raised while the config file ran
         return sentence.splitlines()[0]
     if (
@@ -48,7 +48,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def run_script(main: Callable[[list[str]], None]) -> None:
-    """`app.run` with every mistake told as a sentence and exit status 2."""
+    """`app.run` that explains every mistake in a sentence and exits with status 2."""
     with exit_with_sentence():
         # Orbax and XLA tell every file and backend; --verbosity=0 shows it again.
         logging.set_verbosity(logging.WARNING)

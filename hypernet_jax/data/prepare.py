@@ -242,10 +242,10 @@ def open_split(dataset: str | Path, split: str):
 
 
 def damaged_dataset(dataset: str | Path, error: Exception) -> UserError:
-    """What is told of a dataset whose files cannot be read."""
-    told = str(error).strip().splitlines()[:1] or [type(error).__name__]
+    """The sentence for a dataset whose files cannot be read."""
+    reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
     return UserError(
-        f"The dataset {dataset} is damaged or not whole ({told[0][:200]}); "
+        f"The dataset {dataset} is damaged or not whole ({reason[0][:200]}); "
         "copy or prepare it again."
     )
 

@@ -50,13 +50,13 @@ def markdown_table(results: dict[str, Any]) -> str:
     columns = [column for column in _COLUMNS if column in results["rows"][0]]
     # Results that were stored before there was a choice have one view.
     views = ", mean of eight views (self-ensemble)" if results.get("self_ensemble") else ""
-    told = (
+    caption = (
         f"{results['dataset']}, {get_task(results['task']).title}, "
         f"{results['protocol']} protocol ({results['protocol_description']}), "
         f"seed {results['seed']}{views}; level: {results['level']}."
     )
     rows = [[_cell(column, row[column]) for column in columns] for row in results["rows"]]
-    return f"{told}\n\n{table([_COLUMNS[column] for column in columns], rows)}"
+    return f"{caption}\n\n{table([_COLUMNS[column] for column in columns], rows)}"
 
 
 def finite(tree: Any) -> Any:

@@ -41,7 +41,7 @@ class _Degraded:
         restored = restore_degraded(self._restorer, degraded, requested)
         return psnr(*measured_area(restored, reference, self._rule, level))
 
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What a table must name."""
         return {
             "dataset": self._folder.resolve().name,
@@ -84,7 +84,7 @@ def requested_study(
             for column, other in enumerate(asked):
                 table[row, column] += degraded.psnr(*pair, level=level, requested=other)
     return {
-        **degraded.told(),
+        **degraded.description(),
         "levels": [level.plain() for level in true],
         "requested": [level.plain() for level in asked],
         "psnr": (table / len(degraded.paths)).tolist(),
@@ -124,7 +124,7 @@ def blind_study(
         names = ("estimate", "mean_error", "psnr_known", "psnr_blind")
         means = np.mean(figures, axis=0).tolist()
         rows.append({"level": float(level), **dict(zip(names, means, strict=True))})
-    return {**degraded.told(), "rows": rows}
+    return {**degraded.description(), "rows": rows}
 
 
 def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[str, Any]:

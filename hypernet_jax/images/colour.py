@@ -95,7 +95,7 @@ class Colour:
         else:
             curve = struct.pack(">4s4xHxxi", b"para", 0, *_fixed([float(self.transfer)]))
         tags = [
-            (b"desc", _text("Made from the colours that the file told")),
+            (b"desc", _text("Made from the colours that the file declared")),
             (b"cprt", _text("No copyright")),
             (b"wtpt", _xyz(_D50)),
         ]
@@ -160,8 +160,8 @@ def colour_of_chunks(chunks: Sequence[Chunk]) -> Colour | None:
     """What a PNG file's chunks of colour say; None if they say nothing that is understood."""
     found = dict(chunks)
     code = found.get(b"cICP", b"")
-    if len(code) == 4 and (told := _of_code_points(code[0], code[1])) is not None:
-        return dataclasses.replace(told, full_range=bool(code[3]))
+    if len(code) == 4 and (found := _of_code_points(code[0], code[1])) is not None:
+        return dataclasses.replace(found, full_range=bool(code[3]))
     if b"sRGB" in found:
         return Colour()
     gamma, places = found.get(b"gAMA", b""), found.get(b"cHRM", b"")
@@ -191,8 +191,8 @@ def nclx_chunks(path: Path) -> tuple[Chunk, ...]:
     if found is None:
         return ()
     primaries, transfer = struct.unpack(">HH", found[1])
-    told = _of_code_points(primaries, transfer)
-    if max(primaries, transfer) > 255 or (told is not None and told.is_srgb):
+    known = _of_code_points(primaries, transfer)
+    if max(primaries, transfer) > 255 or (known is not None and known.is_srgb):
         return ()
     # Samples are full-range RGB once they are decoded.
     return ((b"cICP", bytes([primaries, transfer, 0, 1])),)

@@ -128,7 +128,7 @@ def _table(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[_Pla
     entry_size = struct.calcsize("<" + entry_form) + inline
     file.seek(start)
     head = file.read(struct.calcsize("<" + count_form))
-    count = struct.unpack(order + count_form, head)[0]  # struct.error is told by the caller
+    count = struct.unpack(order + count_form, head)[0]  # the caller handles struct.error
     first = start + len(head)
     table = file.read(count * entry_size)
     if len(table) < count * entry_size or count > 1 << 16:

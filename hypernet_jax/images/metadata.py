@@ -100,8 +100,8 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
         packet = packet.encode()
     if not isinstance(packet, bytes):
         packet = None
-    block, told, orientation = _exif_of(picture, raw)
-    notes += told
+    block, more, orientation = _exif_of(picture, raw)
+    notes += more
     colours = tuple(chunk for chunk in chunks if chunk[0] in COLOUR)
     if picture.format == "AVIF" and not info.get("icc_profile"):
         colours = nclx_chunks(path)
@@ -216,8 +216,8 @@ def _avif_exif(picture: Image.Image, block: Any) -> tuple[int, Any]:
     has it as it is.
     """
     try:
-        told = picture._decoder.get_info()  # type: ignore[attr-defined]
-        block, orientation = told[4] or None, int(told[5])
+        decoded = picture._decoder.get_info()  # type: ignore[attr-defined]
+        block, orientation = decoded[4] or None, int(decoded[5])
     except (AttributeError, IndexError, TypeError, ValueError):
         orientation = picture.getexif().get(Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1, block

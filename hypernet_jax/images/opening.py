@@ -8,13 +8,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["open_header", "told_of"]
+__all__ = ["open_header", "failures_as_sentences"]
 
 _OPENING = threading.Lock()
 
 
 @contextlib.contextmanager
-def told_of(path: str | Path):
+def failures_as_sentences(path: str | Path):
     """Turns what goes wrong in opening or decoding an image into a sentence that names the file."""
     try:
         yield

@@ -29,7 +29,7 @@ from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
 from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
 from hypernet_jax.images.metadata import Metadata, read_metadata, read_tiff_metadata
-from hypernet_jax.images.opening import open_header, told_of
+from hypernet_jax.images.opening import open_header, failures_as_sentences
 from hypernet_jax.images.optional import (
     is_raw,
     jxl_samples,
@@ -190,9 +190,9 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     if picture.format == "HEIF":
         return int(picture.info.get("bit_depth", 8))
     if picture.format == "PPM":
-        # A decoder is told the greatest value, or a raw mode.
-        told = picture.tile[0].args
-        greatest = told[-1] if isinstance(told, tuple) else 255
+        # The arguments of a decoder are the greatest value, or a raw mode.
+        arguments = picture.tile[0].args
+        greatest = arguments[-1] if isinstance(arguments, tuple) else 255
         return 16 if picture.mode == "I" or (isinstance(greatest, int) and greatest > 255) else 8
     if picture.format == "SGI":
         return 8 * _byte_of(path, 3)
@@ -315,7 +315,7 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
         large, animated or of a kind that cannot be restored.
     """
     path = local_path(path)
-    with told_of(path):
+    with failures_as_sentences(path):
         if is_pfm(path):
             pixels = read_pfm(path, limit)
             height, width = pixels.shape[:2]

@@ -240,15 +240,15 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
 def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
     """Colours that a PNG file's chunks tell, as a profile where they can be."""
     colour, profile = metadata.colour, metadata.profile_as_shown(grey=grey)
-    told = dataclasses.replace(metadata, profile=profile, colours=())
+    converted = dataclasses.replace(metadata, profile=profile, colours=())
     lost = [name for name, _ in metadata.colours]
     if profile or (colour is not None and colour.is_srgb):
         # What is beside the meaning of the samples: a screen's, and how bright they get.
         lost = [name for name in lost if name in (b"mDCV", b"cLLI")]
     if not lost:
-        return told, []
+        return converted, []
     names = ", ".join(name.decode() for name in lost)
-    return told, [f"{form} cannot tell its colours ({names}) as the input does"]
+    return converted, [f"{form} cannot tell its colours ({names}) as the input does"]
 
 
 def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:

@@ -46,7 +46,7 @@ class Graph:
         Args:
           inputs: (name, shape) of each float32 input, dimensions as numbers or names.
           output: (name of the tensor, name it gets outside, shape).
-          metadata: told as strings.
+          metadata: stored as strings.
         """
         tensor, name, shape = output
         self._nodes.append(helper.make_node("Identity", [tensor], [name]))
@@ -68,7 +68,7 @@ class Graph:
             ir_version=_IR_VERSION,
         )
         # Strings as they are, all else as JSON spells it.
-        told = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
-        helper.set_model_props(model, told)
+        properties = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+        helper.set_model_props(model, properties)
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -1,4 +1,4 @@
-"""The usual alternative to a hypernetwork: a plain network that is told the level."""
+"""The usual alternative to a hypernetwork: a plain network that takes the level as input."""
 
 import flax.linen as nn
 import jax

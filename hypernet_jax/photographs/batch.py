@@ -130,8 +130,8 @@ def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool
         return Outcome(job, failed=f"{error.strerror or error}: {error.filename or job.source}.")
     # Whatever no one foresaw in one file must not keep the others from being restored.
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
-        return Outcome(job, failed=f"{job.source} cannot be restored ({told}).")
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(job, failed=f"{job.source} cannot be restored ({reason}).")
 
 
 def run(

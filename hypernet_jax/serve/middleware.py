@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 __all__ = ["NothingFromOutside", "OwnRequests"]
 
 # Gradio's page asks for fonts and a script from elsewhere: these parts are taken
-# out, and the browser is told to load nothing that is not from here.
+# out, and a policy keeps the browser from loading anything from elsewhere.
 _OUTSIDE = re.compile(rb"<link[^>]*https?://[^>]*>|<script[^>]*src=\"https?://[^>]*></script>")
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "

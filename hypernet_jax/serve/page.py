@@ -75,7 +75,7 @@ class _Handlers:
             files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
             return files, self.studio.overview(path, task, level, part), ""
         except UserError as error:
-            return None, None, _told(error, path)
+            return None, None, _sentence(error, path)
 
     def divider(self, path, task, level, zoom, centre, given=NOTHING):
         """Before and after alone: what the slider turns."""
@@ -115,16 +115,16 @@ class _Handlers:
         # A mask is for a photograph, parts are for a task as well.
         mask = given.mask if given.path == path else None
         given = Given(mask=mask, path=path)
-        level, told = starting_value(TASKS[task]), ""
+        level, how = starting_value(TASKS[task]), ""
         if path is not None:
             try:
-                level, told = self.studio.starting_value(path, task)
+                level, how = self.studio.starting_value(path, task)
             except UserError as error:
                 slider = _level_slider(task, level)
-                shown = None, None, _told(error, path), _no_file()
+                shown = None, None, _sentence(error, path), _no_file()
                 return slider, (0.5, 0.5), *shown, given, *self._parts(None, task)
         pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5), given)
-        shown = pair, overview, message or told, _no_file()
+        shown = pair, overview, message or how, _no_file()
         return _level_slider(task, level), (0.5, 0.5), *shown, given, *self._parts(path, task)
 
     def _parts(self, path, task) -> list[Any]:
@@ -143,7 +143,7 @@ class _Handlers:
         try:
             height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
         except UserError as error:
-            return (0.5, 0.5), None, None, _told(error, path)
+            return (0.5, 0.5), None, None, _sentence(error, path)
         across, down = event.index
         centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
         return centre, *self.view(path, task, level, zoom, centre, given)
@@ -162,7 +162,7 @@ class _Handlers:
                 progress=lambda done, of: progress((done, of), unit="pixels"),
             )
         except UserError as error:
-            return _no_file(), _told(error, path)
+            return _no_file(), _sentence(error, path)
         photograph = gr.DownloadButton(f"Download {target.name}", value=target, interactive=True)
         what = "strength " if len(TASKS[task].space) > 1 else ""
         return photograph, f"Restored at {what}{level:g}."
@@ -207,7 +207,7 @@ def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] / shrink), round(size[1] / shrink)
 
 
-def _told(error: UserError, path: str) -> str:
+def _sentence(error: UserError, path: str) -> str:
     """The sentence for the message line, with the file's name instead of its place here."""
     return f"**{str(error).replace(str(path), Path(path).name)}**"
 

@@ -106,7 +106,7 @@ def serve_page(
     queue: int,
     allowed_hosts: Sequence[str] = (),
 ) -> None:
-    """Serves the page until it is told to stop by Ctrl-C, SIGTERM or the end of its terminal.
+    """Serves the page until Ctrl-C, SIGTERM or the end of its terminal.
 
     Args:
       host: name or address to be served at.

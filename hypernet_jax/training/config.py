@@ -1,4 +1,4 @@
-"""Checks on a training config: mistakes are told before the first step."""
+"""Checks on a training config: mistakes are reported before the first step."""
 
 from typing import Any
 
