@@ -8,7 +8,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["open_header", "failures_as_sentences"]
+__all__ = ["failures_as_sentences", "open_header"]
 
 _OPENING = threading.Lock()
 

@@ -29,7 +29,7 @@ from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
 from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
 from hypernet_jax.images.metadata import Metadata, read_metadata, read_tiff_metadata
-from hypernet_jax.images.opening import open_header, failures_as_sentences
+from hypernet_jax.images.opening import failures_as_sentences, open_header
 from hypernet_jax.images.optional import (
     is_raw,
     jxl_samples,
