@@ -2,13 +2,16 @@
 
 import jax
 import numpy as np
+import onnxruntime
 import pytest
+from PIL import Image
 
 from hypernet_jax import Restorer, UserError, make_model
 from hypernet_jax.inference import backends
 from hypernet_jax.inference.backends import register_backend
 from hypernet_jax.networks.bank import apply_bank
 
+from .test_commands import refuse
 from .test_restoration import tiny_config, tiny_theta
 
 
@@ -51,6 +54,36 @@ class Interpreted:
             return restored
 
         return network
+
+
+def test_providers_of_onnx_runtime(photograph, tmp_path, monkeypatch, capsys):
+    parts = make_model(tiny_config()), tiny_theta(tiny_config())
+    cpu = Restorer(*parts, backend="onnxruntime:cpu")
+    image = photograph[:40, :50]
+    expected = Restorer(*parts, backend="onnxruntime").restore(image, level=25)
+    np.testing.assert_array_equal(cpu.restore(image, level=25), expected)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UserError, match="no provider openvino, only cpu; install onnxruntime-open"):
+        Restorer(*parts, backend="onnxruntime:openvino")
+    with pytest.raises(UserError, match="Unknown provider 'abacus'; choose one of cpu, cuda"):
+        Restorer(*parts, backend="onnxruntime:abacus")
+    # What the provider cannot do runs on the CPU.
+    asked = []
+
+    def session(content, providers):
+        asked.append(providers)
+        return make(content, providers=["CPUExecutionProvider"])
+
+    make = onnxruntime.InferenceSession
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    Restorer(*parts, backend="onnxruntime:cuda").restore(image, level=25)
+    assert asked == [there]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    command = ["restore", tmp_path / "a.png", "--task", "denoise", "--level", 5, "-o", tmp_path]
+    options = ("--backend", "jax", "--provider", "cuda")
+    assert "for the backend onnxruntime" in refuse(capsys, *command, *options)
 
 
 def test_a_backend_of_ones_own(photograph, monkeypatch):

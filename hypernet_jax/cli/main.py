@@ -158,6 +158,11 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         default="auto",
         help="jax; onnxruntime: faster on CPUs, an extra; auto (default): the faster one there is",
     )
+    work.add_argument(
+        "--provider", metavar="NAME",
+        help="what ONNX Runtime computes on: cpu (default), cuda, rocm, coreml, directml, webgpu "
+        "or openvino",
+    )  # fmt: skip
     work.add_argument("--verbose", action="store_true", help="say which backend computes")
     work.add_argument(
         "--limit", type=float, default=400.0, metavar="MP",

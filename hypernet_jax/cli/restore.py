@@ -72,13 +72,21 @@ def load_restorer(
     return restorer
 
 
+def _backend(args: argparse.Namespace) -> str:
+    if args.provider is None:
+        return args.backend
+    if args.backend not in (AUTO, "onnxruntime"):
+        raise UserError(f"--provider is for the backend onnxruntime, not for {args.backend}.")
+    return f"onnxruntime:{args.provider}"
+
+
 def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
     flag, other = ("scale", "level") if task.enlarges else ("level", "scale")
     if getattr(args, other) is not None:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
-        # A level of several parts is more than people want to say.
+        # Nobody knows all parts of a photograph's level.
         several = len(task.space) > 1 and task.estimate is not None
         given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
@@ -291,7 +299,7 @@ def _restore(args: argparse.Namespace) -> int:
         args.task,
         args.weights,
         memory=args.memory,
-        backend=args.backend,
+        backend=_backend(args),
         self_ensemble=args.self_ensemble,
     )
     if args.verbose:

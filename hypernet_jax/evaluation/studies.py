@@ -66,7 +66,7 @@ def requested_study(
     Args:
       restorer: what is measured.
       dataset: a folder of clean images.
-      levels: true levels, in people's units.
+      levels: true levels, in native units.
       requested: levels that the network is generated for.
       protocol: a name of the task's protocols; the first if None.
       seed: of the noise.

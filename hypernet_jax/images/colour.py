@@ -160,8 +160,8 @@ def colour_of_chunks(chunks: Sequence[Chunk]) -> Colour | None:
     """What a PNG file's chunks of colour say; None if they say nothing that is understood."""
     found = dict(chunks)
     code = found.get(b"cICP", b"")
-    if len(code) == 4 and (found := _of_code_points(code[0], code[1])) is not None:
-        return dataclasses.replace(found, full_range=bool(code[3]))
+    if len(code) == 4 and (meant := _of_code_points(code[0], code[1])) is not None:
+        return dataclasses.replace(meant, full_range=bool(code[3]))
     if b"sRGB" in found:
         return Colour()
     gamma, places = found.get(b"gAMA", b""), found.get(b"cHRM", b"")

@@ -43,8 +43,8 @@ def failures_as_sentences(path: str | Path):
 
 
 def open_header(path: str | Path) -> ImageFile.ImageFile:
-    """Opens an image file of any size: only its header is read, and the caller sees to the size."""
-    # Pillow's limit is a global of its module: lifted for the moment of opening.
+    """Opens an image file of any size: only its header is read; the caller checks the size."""
+    # Pillow's limit is a global of its module; it is lifted while a file is opened.
     with _OPENING:
         allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

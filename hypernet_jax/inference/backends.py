@@ -21,6 +21,7 @@ from hypernet_jax.networks.bank import apply_bank
 from hypernet_jax.runtime import ordinary_arithmetic
 
 __all__ = [
+    "PROVIDERS",
     "Backend",
     "OnnxRuntimeBackend",
     "XlaBackend",
@@ -29,6 +30,16 @@ __all__ = [
 ]
 
 AUTO = "auto"
+# What ONNX Runtime may compute on: its own name of it, and the package that has it.
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "rocm": ("ROCMExecutionProvider", "onnxruntime-rocm"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime for macOS"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "webgpu": ("WebGpuExecutionProvider", "onnxruntime-webgpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+}
 # Networks that are ready to run, each for its level; a compact one takes 2 MB, the published
 # size 6 MB.
 _CACHED_LEVELS = 32
@@ -121,13 +132,20 @@ def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
 
 
 class OnnxRuntimeBackend:
-    """The network as ONNX Runtime runs it on the CPU; a session for each level, of one graph.
+    """The network as ONNX Runtime runs it; a session for each level, of one graph.
 
     For level maps there are others, in which each pixel has weights of its own for the results of
     several kernels.
 
+    Args:
+      model, theta: whose network.
+      params: level -> the network's parameters.
+      provider: of `PROVIDERS`: what ONNX Runtime computes on; operators that it lacks run on the
+        CPU.
+
     Raises:
-      UserError: if onnx or onnxruntime is not installed, or the network cannot be exported.
+      UserError: if onnx or onnxruntime is not installed or has no such provider, or the network
+        cannot be exported.
     """
 
     name = "onnxruntime"
@@ -138,7 +156,7 @@ class OnnxRuntimeBackend:
     memory_factor = 2.0
     any_size = True
 
-    def __init__(self, model: Model, theta: Theta, params: Params):
+    def __init__(self, model: Model, theta: Theta, params: Params, provider: str = "cpu"):
         # Else it reports to its makers as soon as it is imported, and leaves a file behind.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
@@ -153,6 +171,7 @@ class OnnxRuntimeBackend:
                 "or take the backend jax."
             ) from None
         self._runtime = onnxruntime
+        self._providers = _providers(onnxruntime, provider)
         self._params = params
         self._bank_graph = functools.partial(BankGraph, model, shared=theta["shared"])
         self._bank_graphs: dict[tuple[int, bool], BankGraph] = {}
@@ -176,7 +195,7 @@ class OnnxRuntimeBackend:
         return self._session(content)
 
     def _session(self, content: bytes) -> ApplyTiles:
-        session = self._runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session = self._runtime.InferenceSession(content, providers=self._providers)
         names = [each.name for each in session.get_inputs()]
 
         def network(inputs: np.ndarray, valid: np.ndarray, *weights: np.ndarray) -> np.ndarray:
@@ -191,6 +210,21 @@ class OnnxRuntimeBackend:
             return restored
 
         return network
+
+
+def _providers(onnxruntime: Any, provider: str) -> list[str]:
+    """ONNX Runtime's names of a provider and of the CPU, which does what the provider cannot."""
+    if provider not in PROVIDERS:
+        raise UserError(f"Unknown provider {provider!r}; choose one of {', '.join(PROVIDERS)}.")
+    there = onnxruntime.get_available_providers()
+    name, package = PROVIDERS[provider]
+    if name not in there:
+        found = [key for key, (value, _) in PROVIDERS.items() if value in there]
+        raise UserError(
+            f"This ONNX Runtime has no provider {provider}, only {', '.join(found)}; install "
+            f"{package} in place of onnxruntime, or choose another provider."
+        )
+    return [name] if provider == "cpu" else [name, PROVIDERS["cpu"][0]]
 
 
 def _flat(params: dict) -> dict[str, np.ndarray]:
@@ -222,10 +256,12 @@ def make_backend(name: str, model: Model, theta: Theta, params: Params) -> Backe
 
     Args:
       name: "jax", "onnxruntime", or "auto": ONNX Runtime on a CPU where it is installed and can
-        run the network, and else JAX.
+        run the network, and else JAX. "onnxruntime:PROVIDER" computes on one of `PROVIDERS`.
       model, theta: whose network it computes.
       params: level -> the network's parameters.
     """
+    if str(name).startswith("onnxruntime:"):
+        return OnnxRuntimeBackend(model, theta, params, provider=name.partition(":")[2])
     if name not in (AUTO, *_BACKENDS):
         raise UserError(f"Unknown backend {name!r}; choose one of {', '.join((AUTO, *_BACKENDS))}.")
     if name != AUTO:

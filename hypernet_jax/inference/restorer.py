@@ -88,8 +88,9 @@ class Restorer:
           theta: what training made.
           memory: megabytes that the network may work in, about: the images
             themselves come on top.
-          backend: "jax"; "onnxruntime" (an extra), which is faster on CPUs; or "auto", the
-            faster of them that is installed and runs the network.
+          backend: "jax"; "onnxruntime" (an extra), which is faster on CPUs; "onnxruntime:cuda" or
+            another of `backends.PROVIDERS`; or "auto", the faster of the first two that is
+            installed and runs the network.
           self_ensemble: restore all eight views of an image, mirrored and turned, and take the
             mean (self-ensemble): a little better, for eight times the work.
 
