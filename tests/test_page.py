@@ -25,6 +25,7 @@ from hypernet_jax.photographs.level_maps import read_mask
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, sweep
 from hypernet_jax.serve.studio import Given, Studio
+from hypernet_jax.weights import shipped_tasks
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
@@ -191,6 +192,7 @@ def server(tmp_path_factory):
 def browser(server, tmp_path):
     driver = start_chromium(tmp_path / "profile", tmp_path)
     driver.get(server)
+    choose(driver, "denoise", largest="100")
     yield driver
     driver.quit()
 
@@ -228,6 +230,17 @@ def message(driver):
 def fetched(address) -> Image.Image:
     with urllib.request.urlopen(address, timeout=30) as answer:
         return Image.open(answer).copy()
+
+
+def choose(driver, task, *, largest):
+    """Chooses a task, and waits until the slider has its largest level."""
+
+    def slider_is_there():
+        sliders = css(driver, "#level input[type=range]")
+        return sliders and sliders[0].get_attribute("max") == largest
+
+    wait(lambda: css(driver, f"#task input[value={task}]"))[0].click()
+    wait(slider_is_there)
 
 
 def set_level(driver, value):
@@ -315,8 +328,33 @@ def test_the_example_and_its_region(browser):
     moved = wait(lambda: pictures(browser) != closer and pictures(browser))
     assert fetched(moved[0]).size == (150, 150)
     assert fetched(moved[0]).tobytes() != fetched(closer[0]).tobytes()
-    css(browser, "#task input")[2].click()
-    wait(lambda: css(browser, "#level input[type=range]")[0].get_attribute("max") == "8")
+    choose(browser, "sr", largest="8")
+
+
+@pytest.mark.skipif("photo" not in shipped_tasks(), reason="the weights are not shipped")
+def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path):
+    driver = start_chromium(tmp_path / "profile", tmp_path)
+    try:
+        driver.get(server)
+        upload(driver, noisy)
+        first = wait(lambda: pictures(driver))
+        slider = css(driver, "#level input[type=range]")[0]
+        assert slider.get_attribute("max") == "2" and slider.get_attribute("value") == "1"
+        assert "Found noise" in message(driver)
+        wait(lambda: css(driver, "#details button"))[0].click()
+        part = wait(lambda: css(driver, "#part-0 input[type=range]"))[0]
+        assert 5 < float(part.get_attribute("value")) < 30
+        driver.execute_script(
+            "const e = arguments[0]; e.value = 60;"
+            "e.dispatchEvent(new Event('input', {bubbles: true}));",
+            part,
+        )
+        wait(lambda: pictures(driver) != first and pictures(driver))
+        if "HYPERNET_JAX_SCREENSHOT_PARTS" in os.environ:  # the picture in docs/photographs.md
+            time.sleep(1.0)
+            driver.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_PARTS"])
+    finally:
+        driver.quit()
 
 
 def asked(address, *, data=None, **headers):

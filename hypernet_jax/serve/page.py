@@ -245,7 +245,13 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     label="Task",
                     elem_id="task",
                 )
-                level = _level_slider(names[0], starting_value(TASKS[names[0]]), elem_id="level")
+                # Values beyond the range that it is made with are refused, whatever comes later.
+                widest = [axis for name in names for axis in TASKS[name].space.axes]
+                level = gr.Slider(
+                    min(axis.low for axis in widest),
+                    max(STRONGEST, *(axis.high for axis in widest)),
+                    elem_id="level",
+                )
                 details = []
                 if most_parts:
                     with gr.Accordion("Details", open=False, elem_id="details") as group:
@@ -302,6 +308,13 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     saved = gr.DownloadButton(
                         "Download mask", interactive=False, elem_id="save-mask"
                     )
+        first = names[0]
+        page.load(
+            lambda: _level_slider(first, starting_value(TASKS[first])),
+            None,
+            level,
+            api_visibility="private",
+        )
         everything = [level, centre, divider, overview, message, download, given, *details]
         seen = [photograph, task, level, zoom, centre, given]
         for part in details[1:]:
