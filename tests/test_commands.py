@@ -126,7 +126,7 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
     assert "denoise, dejpeg, sr" in refuse(
         capsys, "restore", image, "--task", "dehaze", "--level", "5", "-o", output
     )
-    assert "Give --task" in refuse(capsys, "restore", image, "--level", "5", "-o", output)
+    assert "--task" in refuse(capsys, "restore", image, "--level", "5", "-o", output)
     assert "Give --level" in refuse(capsys, "restore", image, "--weights", weights, "-o", output)
 
 

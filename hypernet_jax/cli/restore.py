@@ -91,7 +91,16 @@ def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
         given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
         raise UserError(f"Give --{flag}: a {task.space.describe()}.")
-    return task.space.request(given)
+    try:
+        return task.space.request(given)
+    except UserError as error:
+        if args.task is None and args.weights is None:
+            others = [name for name in shipped_tasks() if name != task.name]
+            raise UserError(
+                f"{str(error).rstrip('.')}; or name the task of this level with --task: "
+                f"{', '.join(others)}."
+            ) from None
+        raise
 
 
 def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
