@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
-from hypernet_jax.data.augmentation import change_colours
+from hypernet_jax.data.augmentation import change_colours, soften
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
@@ -230,6 +230,23 @@ def test_other_colours(default_data, photograph):
     plain = take(pipeline(open_split(default_data, "train"), crops=40), 1)[0]
     changed = (clean["clean"] != plain["clean"]).any((1, 2, 3)).mean()
     assert 0.3 < changed < 0.7
+
+
+def test_a_share_of_the_crops_is_soft(default_data, photograph):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        soft = soften(rng, photograph[:64, :64])
+        assert soft.dtype == np.uint8 and soft.shape == (64, 64, 3)
+        detail = [
+            np.abs(np.diff(one.astype(float), axis=1)).mean()
+            for one in (photograph[:64, :64], soft)
+        ]
+        assert detail[1] < 0.97 * detail[0]
+        assert abs(soft.mean() - photograph[:64, :64].mean()) < 0.5
+    source = open_split(default_data, "train")
+    clean = take(pipeline(source, softened=0.5, crops=40), 1)[0]["clean"]
+    plain = take(pipeline(source, crops=40), 1)[0]["clean"]
+    assert 0.3 < (clean != plain).any((1, 2, 3)).mean() < 0.7
 
 
 @settings(deadline=None)

@@ -1,14 +1,17 @@
 """Crops as training sees them: a random place, a random view, and other colours."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.images.channels import luminance
 
-__all__ = ["change_colours", "random_crop", "random_view", "without_colour"]
+__all__ = ["change_colours", "random_crop", "random_view", "soften", "without_colour"]
 
 # Spreads of the logarithms of what colours are changed by: in a photograph of another camera,
 # light or taste.
 _SATURATION, _GAIN, _EXPOSURE, _GAMMA = 0.4, 0.12, 0.25, 0.2
+# Least and greatest sigma, in pixels, of the softness of photographs at a camera's own resolution.
+_SOFTNESS = (0.3, 1.5)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -50,6 +53,20 @@ def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     brightest = float(np.max(colours * gains)) ** gamma
     colours = (colours * gains) ** gamma / max(1.0, brightest)
     return np.round(255.0 * colours).astype(np.uint8)
+
+
+def soften(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
+    """The crop as soft as photographs are at a camera's own resolution.
+
+    Lenses, filters before the sensor and demosaicing leave little detail of a pixel's size;
+    photographs that were reduced, as those of training are, have all of it.
+
+    Args:
+      rng: generator.
+      crop: uint8 (H, W, C).
+    """
+    sigma = rng.uniform(*_SOFTNESS)
+    return gaussian_filter(crop.astype(np.float32), (sigma, sigma, 0)).round().astype(np.uint8)
 
 
 def without_colour(crop: np.ndarray) -> np.ndarray:

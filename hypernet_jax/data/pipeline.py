@@ -16,6 +16,7 @@ from hypernet_jax.data.augmentation import (
     change_colours,
     random_crop,
     random_view,
+    soften,
     without_colour,
 )
 from hypernet_jax.data.levels import LevelSampler
@@ -36,12 +37,14 @@ class Crops:
       colours: channels, 3, or 1 for grey.
       grey: share of the crops that lose their colour, if `colours` is 3.
       recoloured: share of the crops that get other colours (`change_colours`).
+      softened: share of the crops that are made soft before they are degraded (`soften`).
     """
 
     size: int
     colours: int = 3
     grey: float = 0.0
     recoloured: float = 0.0
+    softened: float = 0.0
 
 
 class _RandomCrop(grain.transforms.RandomMap):
@@ -61,6 +64,8 @@ class _RandomCrop(grain.transforms.RandomMap):
         # Nothing is drawn that nothing asks for.
         if crops.recoloured and crop.shape[-1] == 3 and rng.random() < crops.recoloured:
             crop = change_colours(rng, crop)
+        if crops.softened and rng.random() < crops.softened:
+            crop = soften(rng, crop)
         crop = to_colours(crop, crops.colours)
         if crops.grey and crops.colours == 3 and rng.random() < crops.grey:
             crop = without_colour(crop)

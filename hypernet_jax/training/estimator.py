@@ -31,7 +31,7 @@ def _degraded_crops(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless (degraded crops (N, H, W, 3) in 0..255, levels (N, A))."""
     source = CachedImages(open_split(dataset, "train"), capacity=2**30, name=dataset)
-    cut = Crops(_SIDE, recoloured=0.2, grey=0.1)
+    cut = Crops(_SIDE, recoloured=0.2, grey=0.1, softened=0.5)
     clean = make_pipeline(source, seed=seed, crops=1, cut=cut, sampler=sampler)
     for step, batch in enumerate(clean):
         levels = batch["levels"].reshape((-1, len(task.space)))

@@ -71,6 +71,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
             colours=model.colours,
             grey=config.data.grey,
             recoloured=config.data.recoloured,
+            softened=config.data.softened,
         ),
         sampler=sampler,
         largest_share=config.data.largest_share,

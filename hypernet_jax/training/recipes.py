@@ -98,6 +98,9 @@ def _base() -> ConfigDict:
                 # Share of the crops that get other colours: permuted channels, saturation, white
                 # balance, exposure, gamma.
                 "recoloured": 0.0,
+                # Share of the crops that are as soft as photographs are at a camera's own
+                # resolution, and are to stay so.
+                "softened": 0.0,
                 # No folder of the photographs gives more than this share of the crops.
                 "largest_share": 1.0,
                 "threads": 4,
