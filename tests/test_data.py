@@ -232,17 +232,14 @@ def test_other_colours(default_data, photograph):
     assert 0.3 < changed < 0.7
 
 
-def test_a_share_of_the_crops_is_soft(default_data, photograph):
+def test_a_share_of_the_crops_is_soft(default_data):
     rng = np.random.default_rng(0)
+    sharp = rng.integers(0, 256, (64, 64, 3), np.uint8)
     for _ in range(5):
-        soft = soften(rng, photograph[:64, :64])
-        assert soft.dtype == np.uint8 and soft.shape == (64, 64, 3)
-        detail = [
-            np.abs(np.diff(one.astype(float), axis=1)).mean()
-            for one in (photograph[:64, :64], soft)
-        ]
-        assert detail[1] < 0.97 * detail[0]
-        assert abs(soft.mean() - photograph[:64, :64].mean()) < 0.5
+        soft = soften(rng, sharp)
+        assert soft.dtype == np.uint8 and soft.shape == sharp.shape
+        assert soft.astype(float).std() < 0.95 * sharp.std()
+        assert abs(soft.mean() - sharp.mean()) < 1
     source = open_split(default_data, "train")
     clean = take(pipeline(source, softened=0.5, crops=40), 1)[0]["clean"]
     plain = take(pipeline(source, crops=40), 1)[0]["clean"]
