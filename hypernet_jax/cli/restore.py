@@ -197,7 +197,9 @@ def _described(job: batch.Job, restored: Restored) -> str:
     if job.mask is not None:
         parts.append(f"mask {job.mask.name}")
     if restored.estimate is not None:
-        parts.append(f"level {restored.level}, {restored.estimate}")
+        level = restored.level
+        shown = str(level) if len(level.values) == 1 else level.describe(digits=3)
+        parts.append(f"level {shown}, {restored.estimate}")
     return "; ".join((*parts, *restored.notes))
 
 
