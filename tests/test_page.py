@@ -25,7 +25,6 @@ from hypernet_jax.photographs.level_maps import read_mask
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, sweep
 from hypernet_jax.serve.studio import Given, Studio
-from hypernet_jax.weights import shipped_tasks
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
@@ -331,7 +330,6 @@ def test_the_example_and_its_region(browser):
     choose(browser, "sr", largest="8")
 
 
-@pytest.mark.skipif("photo" not in shipped_tasks(), reason="the weights are not shipped")
 def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path):
     driver = start_chromium(tmp_path / "profile", tmp_path)
     try:

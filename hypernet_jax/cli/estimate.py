@@ -13,7 +13,7 @@ from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.levels import AUTO, Level
-from hypernet_jax.photographs.level_maps import mask_beside
+from hypernet_jax.photographs.level_maps import without_masks
 from hypernet_jax.photographs.level_tables import write_levels
 from hypernet_jax.tasks import DEFAULT_TASK, get_task
 from hypernet_jax.weights import shipped_tasks
@@ -55,9 +55,7 @@ def _photographs(images: list[str]) -> list[Path]:
     found: list[Path] = []
     for image in map(local_path, images):
         if image.is_dir():
-            inside = find_images(image)
-            masks = {mask_beside(path) for path in inside}
-            found += [path for path in inside if path not in masks]
+            found += without_masks(find_images(image))[0]
         else:
             found.append(image)
     return found

@@ -87,10 +87,7 @@ def _of_banks(
     whole = Value(traced.shape, lambda: _completed(graph, name, size, multiple), is_image=True)
     features = PixelFeatures(graph, translate(graph, phi, (whole, traced)))
 
-    def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
-        tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
-        return cast(jax.Array, model.network.apply({"params": tree}, image))
-
+    restore = _with_leaves(model, paths)
     leaves = [
         Value(bank.shape[1:], bank=np.asarray(bank), label=path) for path, bank in banks.items()
     ]
@@ -101,6 +98,16 @@ def _of_banks(
         [(name, ("batch", channels, "height", "width"))],
         features=features,
     )  # fmt: skip
+
+
+def _with_leaves(model: Model, paths: list[str]) -> Callable[..., jax.Array]:
+    """The network as a function of the image and of its parameters, in the order of their paths."""
+
+    def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
+        tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
+        return cast(jax.Array, model.network.apply({"params": tree}, image))
+
+    return restore
 
 
 def _size(graph: Graph, model: Model) -> tuple[int, str]:
@@ -119,10 +126,7 @@ def _plain(
     """A network with these parameters, by path, whose names the graph remembers."""
     paths = list(params)
 
-    def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
-        tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
-        return cast(jax.Array, model.network.apply({"params": tree}, image))
-
+    restore = _with_leaves(model, paths)
     leaves = [
         (
             Value(leaf.shape, constant=np.asarray(leaf), label=path),

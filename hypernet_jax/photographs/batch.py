@@ -11,7 +11,7 @@ from hypernet_jax.files import ensure_folder
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import LevelRequest
-from hypernet_jax.photographs.level_maps import mask_beside
+from hypernet_jax.photographs.level_maps import mask_beside, without_masks
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
@@ -78,9 +78,8 @@ def plan(
         if not path.is_dir():
             places.append((path, Path(path.name)))
             continue
-        found = find_images(path, leave_out=output)
-        masks |= {mask_beside(source) for source in found} & set(found)
-        found = [source for source in found if source not in masks]
+        found, own = without_masks(find_images(path, leave_out=output))
+        masks |= own
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
     # What is named twice, as overlapping patterns do, is restored once.

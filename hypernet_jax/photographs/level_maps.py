@@ -1,6 +1,6 @@
 """Masks as level maps: white takes the level in full, black none of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "parse_masks",
     "read_mask",
     "read_masks",
+    "without_masks",
 ]
 
 # A mask file, or those of parts of the level by name.
@@ -84,6 +85,12 @@ def parse_masks(text: str, space: LevelSpace) -> Masks:
 def mask_beside(source: Path) -> Path:
     """Where the mask of a photograph lies in its folder: NAME.mask.png."""
     return source.with_name(source.stem + _BESIDE)
+
+
+def without_masks(found: Sequence[Path]) -> tuple[list[Path], set[Path]]:
+    """The photographs among the images of a folder, and the masks that lie beside them."""
+    masks = {mask_beside(path) for path in found} & set(found)
+    return [path for path in found if path not in masks], masks
 
 
 def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.ndarray:
