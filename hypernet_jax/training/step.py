@@ -20,11 +20,19 @@ from hypernet_jax.training.optimizer import ema_decay
 
 __all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
 
+# Where Charbonnier's cost turns from a parabola into a cone: a quarter of a grey level.
+_EPSILON = 1e-3
+
+
+def _charbonnier(error: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.square(error) + _EPSILON**2) - _EPSILON
+
+
 # What an error costs; see `make_train_step`.
-LOSSES = {"l1": jnp.abs, "l2": jnp.square}
-# Keeps a level that is restored without an error, sigma 0, from taking all the weight: a quarter
-# of a grey level.
-_SMALLEST_ERROR = 1e-3
+LOSSES = {"charbonnier": _charbonnier, "l1": jnp.abs, "l2": jnp.square}
+# Keeps levels that are restored almost without an error, such as sigma 0, from taking all the
+# weight: a grey level.
+_SMALLEST_ERROR = 1 / 255
 
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
@@ -116,8 +124,10 @@ def make_train_step(
       seed: of the degradations.
       decay: of the parameter average.
       form: of the batches.
-      loss: "l1", the mean absolute error, as published, or "l2", the mean squared error, which
-        PSNR is made of.
+      loss: "l1", the mean absolute error, as published; "l2", the mean squared error, which PSNR
+        is made of; or "charbonnier" (Lai et al., CVPR 2017), absolute but for errors below a
+        quarter of a grey level, which count less and less: where a level is restored exactly,
+        l1's gradient is as large as anywhere.
       weighting: "equal": the mean of the levels' losses is made small. "relative": each level's
         loss has a weight inverse to its size (a constant as far as the gradient goes), which is
         the gradient of its logarithm: a decibel is worth the same at every level, where equal
