@@ -9,7 +9,9 @@ from PIL import Image
 
 from hypernet_jax import UserError, get_task, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.photographs.level_tables import read_levels, write_levels
+from hypernet_jax.photographs.sequences import level_of_frames
 
 from .test_commands import refuse
 from .test_restoration import RESTORER, tiny_config, tiny_theta
@@ -63,6 +65,32 @@ def test_a_folder_by_an_edited_table(folder, weights, tmp_path, capsys):
     assert abs(estimated["level"] - levels[2]) < 0.1 and estimated["estimate"]
 
 
+def test_frames_get_one_level(folder, weights, tmp_path, capsys):
+    (folder / "9.png").write_text("a frame that was lost")
+    output, report = tmp_path / "out", tmp_path / "report.json"
+    command = ["restore", folder, "--weights", weights, "-o", output, "--report", report]
+    assert main(list(map(str, [*command, "--level", "auto", "--sequence"]))) == 1
+    assert "estimated from 3 of 4 frames" in capsys.readouterr().err
+    rows = json.loads(report.read_text())["files"]
+    levels = [row["level"] for row in rows if row["state"] == "restored"]
+    assert levels == levels[:1] * 3 and levels[0] == pytest.approx(15, rel=0.2), "the median"
+    expected = RESTORER.restore(np.asarray(Image.open(folder / "2.png")), level=levels[0])
+    found = np.asarray(Image.open(output / "2.png"))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_of_a_frame_whose_level_is_given_nothing_is_estimated(folder):
+    task = get_task("photo")
+    request = task.space.request({"noise": "auto", "jpeg": 40, "blur": 0.5})
+    frames = sorted(folder.iterdir())
+    level, _ = level_of_frames(task, request, frames, limit=1)
+    each = [resolve_level(task, request, np.asarray(Image.open(f)), f)[0] for f in frames]
+    assert level["jpeg"] == 40 and level["blur"] == 0.5
+    assert level["noise"] == pytest.approx(np.median([one["noise"] for one in each]))
+    with pytest.raises(UserError, match="no file"):
+        level_of_frames(task, request, [folder / "none.png"], limit=1)
+
+
 def test_levels_with_parts_come_back(tmp_path):
     space = get_task("photo").space
     level = space.parse("noise=12.34,jpeg=60,blur=0.5")
@@ -108,6 +136,9 @@ def test_refusals(folder, weights, tmp_path, capsys):
 
     assert "names none of the images" in told("--levels", table)
     assert "leave --level" in told("--levels", table, "--level", 5)
+    assert "leave --sweep and --levels" in told("--levels", table, "--sequence")
+    one = (folder / "0.png", "--weights", weights, "-o", tmp_path / "o.png", "--level", "auto")
+    assert "several frames" in refuse(capsys, "restore", *one, "--sequence")
     assert "cannot be read" in told("--levels", tmp_path / "none.csv")
     assert "already exists" in told("--level", 5, "--report", table)
     output = ("-o", tmp_path / "t.csv")

@@ -8,7 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from hypernet_jax import UserError
+from hypernet_jax import UserError, get_task
+from hypernet_jax.blind.noise_profile import noise_of_file
 from hypernet_jax.images import optional
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import Photograph, read_photograph
@@ -89,10 +90,19 @@ def test_jpeg_xl_out_and_in_again(photograph, tmp_path):
     assert "JXL has 8 bits" in Encoding().encode(deep, "JXL")[1][0]
 
 
-def dng(path, photograph):
-    """A raw file as a camera without a curve would write it."""
+def dng(path, photograph, *, profile=None, neutral=(1, 1, 1)):
+    """A raw file as a camera without a curve would write it.
+
+    With a profile (slope, offset) the sensor has that noise, and the file says so; `neutral` is
+    what it sees of white.
+    """
     shares = photograph / 255.0
     linear = np.where(shares < 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    linear = linear * neutral
+    if profile is not None:
+        deviation = np.sqrt(profile[0] * linear + profile[1])
+        linear = linear + deviation * np.random.default_rng(0).normal(size=linear.shape)
+        linear = np.clip(np.nan_to_num(linear), 0, 1)
     height, width = (length // 2 * 2 for length in linear.shape[:2])
     mosaic = np.empty((height, width), np.uint16)
     scale = 16383
@@ -112,10 +122,14 @@ def dng(path, photograph):
         (33422, "B", 4, (0, 1, 1, 2), True),
         (50717, "I", 1, scale, True),
         (50721, "2i", 9, tuple(pairs), True),
-        (50728, "2I", 3, (1, 1) * 3, True),
+        (50728, "2I", 3, tuple(n for v in neutral for n in (round(1000 * v), 1000)), True),
         (50778, "H", 1, 21, True),
+        (271, "s", 0, "Maker", True),
+        (315, "s", 0, "Somebody", True),
     ]
-    tifffile.imwrite(path, mosaic, photometric=32803, extratags=tags)
+    if profile is not None:
+        tags.append((51041, "d", 2, profile, True))
+    tifffile.imwrite(path, mosaic, photometric=32803, extratags=tags, metadata=None)
 
 
 def test_a_raw_file_is_developed(photograph, tmp_path):
@@ -123,7 +137,9 @@ def test_a_raw_file_is_developed(photograph, tmp_path):
     dng(tmp_path / "a.dng", small)
     found = read_photograph(tmp_path / "a.dng")
     assert found.pixels.dtype == np.uint16 and found.pixels.shape == (200, 300, 3)
-    assert "left out" in found.notes[0]
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + found.metadata.exif)
+    assert dict(exif) == {271: "Maker", 315: "Somebody"} and not found.notes
     difference = found.pixels[4:-4, 4:-4] / 257.0 - small[4:-4, 4:-4]
     assert np.abs(difference).mean() < 6 and abs(difference.mean()) < 3
     with pytest.raises(UserError, match="megapixels"):
@@ -131,6 +147,30 @@ def test_a_raw_file_is_developed(photograph, tmp_path):
     (tmp_path / "b.cr2").write_bytes(b"no raw file")
     with pytest.raises(UserError, match="cannot be developed"):
         read_photograph(tmp_path / "b.cr2")
+
+
+@pytest.mark.parametrize("profile", [(1e-4, 1e-6), (1e-3, 1e-5), (3e-3, 1e-4)])
+@pytest.mark.parametrize("neutral", [(1, 1, 1), (0.5, 1, 0.6)])
+def test_the_noise_of_a_raw_file_is_what_its_profile_says(profile, neutral, tmp_path):
+    grey = np.full((200, 300, 3), 127.5)
+    dng(tmp_path / "a.dng", grey, profile=profile, neutral=neutral)
+    found = read_photograph(tmp_path / "a.dng").pixels[8:-8, 8:-8] / 257.0
+    measured = np.sqrt(found.reshape(-1, 3).var(axis=0).mean())
+    assert noise_of_file(tmp_path / "a.dng") == pytest.approx(measured, rel=0.1)
+    for task, parts in (("denoise", {"noise"}), ("photo", {"noise", "jpeg", "blur"})):
+        estimate = get_task(task).estimate(np.float32(found), tmp_path / "a.dng")
+        assert set(estimate.parts) == parts and "profile" in estimate.how
+        assert estimate.parts["noise"] == noise_of_file(tmp_path / "a.dng")
+
+
+def test_files_without_a_noise_profile_say_nothing(photograph, tmp_path):
+    dng(tmp_path / "a.dng", photograph[:40, :60])
+    assert noise_of_file(tmp_path / "a.dng") is None
+    damaged = (tmp_path / "a.dng").read_bytes()[:300]
+    (tmp_path / "b.dng").write_bytes(damaged)
+    assert noise_of_file(tmp_path / "b.dng") is None
+    dng(tmp_path / "c.dng", photograph[:40, :60], profile=(float("nan"), 0.0))
+    assert noise_of_file(tmp_path / "c.dng") is None
 
 
 def test_a_missing_extra_is_named(photograph, tmp_path, monkeypatch):

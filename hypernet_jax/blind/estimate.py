@@ -11,6 +11,7 @@ import numpy as np
 
 from hypernet_jax.blind.jpeg_tables import quality_of_file
 from hypernet_jax.blind.noise import noise_sigma
+from hypernet_jax.blind.noise_profile import noise_of_file
 from hypernet_jax.blind.recompression import quality_of_pixels
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import PHOTO
@@ -34,8 +35,10 @@ class Estimate:
 
 
 def estimate_noise(pixels: np.ndarray, source: Path | None) -> Estimate:
-    """Noise sigma; the file says nothing of it."""
-    del source
+    """Noise sigma, by the file's own noise profile if it is a raw file that has one."""
+    found = None if source is None else noise_of_file(source)
+    if found is not None:
+        return Estimate({"noise": found}, "by the file's own noise profile")
     return Estimate({"noise": noise_sigma(pixels)}, "estimated from the pixels")
 
 
@@ -67,11 +70,15 @@ def _photo_network():
 
 def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
     """Noise, JPEG quality and blur, by the network that is shipped for it; quality by the file's
-    own tables if there are any."""
+    own tables, and noise by its own profile, if there are any."""
     parts = _photo_network().estimate(pixels, PHOTO)
     how = "estimated from the pixels"
-    found = None if source is None else quality_of_file(source)
-    if found is not None:
-        parts["jpeg"] = float(found[0])
+    quality = None if source is None else quality_of_file(source)
+    if quality is not None:
+        parts["jpeg"] = float(quality[0])
         how = "noise and blur estimated from the pixels, quality from the file's own tables"
+    noise = None if source is None else noise_of_file(source)
+    if noise is not None:
+        parts |= {"noise": noise, "jpeg": 100.0}
+        how = "noise by the file's own profile, blur estimated from the pixels"
     return Estimate(parts, how)

@@ -108,6 +108,10 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
         help="a .csv or .json file with the level of each image, as `estimate` writes it",
     )  # fmt: skip
     task.add_argument(
+        "--sequence", action="store_true",
+        help="the images are frames of one recording: one level for all, estimated from a sample",
+    )  # fmt: skip
+    task.add_argument(
         "--estimator", metavar="FILE", help="a level network that --level auto asks (import-torch)"
     )
     enlarging = ", ".join(name for name in shipped_tasks() if TASKS[name].enlarges)

@@ -34,6 +34,7 @@ from hypernet_jax.photographs.restoring import (
     exists_already,
     restore_file,
 )
+from hypernet_jax.photographs.sequences import level_of_frames
 from hypernet_jax.photographs.sheets import sweep
 from hypernet_jax.tasks import DEFAULT_TASK, Task, get_task
 from hypernet_jax.version import __version__
@@ -324,6 +325,8 @@ def _restore(args: argparse.Namespace) -> int:
         )
     if args.sweep is not None and args.report is not None:
         raise UserError("--report is of restored files; leave it out with --sweep.")
+    if args.sequence and (args.sweep is not None or args.levels is not None):
+        raise UserError("--sequence finds one level for all; leave --sweep and --levels out.")
     if args.report is not None:
         files.check_output(local_path(args.report), overwrite=args.overwrite)
     if args.sweep is not None and args.level_map is not None:
@@ -362,12 +365,29 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         if several:
             raise UserError("--sweep shows one image; give one file.")
         return _sweep(restorer, jobs[0], args, options)
+    if args.sequence:
+        if not several:
+            raise UserError("--sequence is for several frames; give their folder.")
+        options = _with_level_of_frames(restorer, jobs, options)
     if several:
         return _restore_many(restorer, jobs, options, args)
     if args.skip_existing and exists_already(jobs[0].source, jobs[0].output):
         print(f"skipped {jobs[0].output}")
         return 0
     return _restore_one(restorer, jobs[0], options, args)
+
+
+def _with_level_of_frames(restorer: Restorer, jobs: list[batch.Job], options: Options) -> Options:
+    task = restorer.model.task
+    request = task.space.request(options.level)
+    if not request.estimated:
+        return options
+    frames = [job.source for job in jobs]
+    level, how = level_of_frames(
+        task, request, frames, limit=options.limit, estimator=options.estimator
+    )
+    print(f"level {level.describe(digits=3)}, estimated {how}", file=sys.stderr)
+    return dataclasses.replace(options, level=level, estimator=None)
 
 
 def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[batch.Job]:

@@ -17,7 +17,14 @@ from hypernet_jax.images.colour import Colour, colour_of_chunks, nclx_chunks
 from hypernet_jax.images.orientation import swaps_sides
 from hypernet_jax.images.png_chunks import COLOUR, TEXT, Chunk, read_chunks
 
-__all__ = ["IPTC", "Metadata", "read_metadata", "read_tiff_metadata", "tiff_dpi"]
+__all__ = [
+    "IPTC",
+    "Metadata",
+    "read_metadata",
+    "read_raw_metadata",
+    "read_tiff_metadata",
+    "tiff_dpi",
+]
 
 _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
@@ -29,6 +36,11 @@ _SRGB_OF_BMP, _WINDOWS_COLOURS = 0x73524742, 0x57696E20
 _TIFF_COLOURS = (301, 318, 319)
 # Positions on the earth of pixels, which are others in a picture that was turned or enlarged.
 _GEOGRAPHIC = (33550, 33922, 34264)
+
+# Of a raw file's first directory: description, make, model, time, artist, copyright. The rest is
+# about the sensor's picture, and so are of its EXIF data the maker's notes and the sizes.
+_RAW_KEPT = (0x10E, 0x10F, 0x110, 0x132, 0x13B, 0x8298)
+_OF_SENSOR = (0x927C, 0xA002, 0xA003, 0xA005, 0xA302)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +169,28 @@ def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int
         tiff_colours=bool(by_tag.keys() & set(_TIFF_COLOURS)),
     )
     return _of_upright(metadata, orientation, size, notes)
+
+
+def read_raw_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, list[str]]:
+    """Of a camera's raw file, developed to (width, height): who took it, with what, when and where.
+
+    Raw files that are laid out like TIFF files have it as EXIF data; of others nothing is read.
+    """
+    nothing = Metadata(size=size), ["its EXIF and other data were left out"]
+    with path.open("rb") as file:
+        try:
+            found = exif.read_directories(file)
+        except ValueError:
+            return nothing
+    kept = dataclasses.replace(
+        found,
+        image=tuple(field for field in found.image if field.tag in _RAW_KEPT),
+        exif=tuple(field for field in found.exif if field.tag not in _OF_SENSOR),
+    )
+    block = exif.build_block(kept)
+    if block is None:
+        return nothing
+    return Metadata(exif=block, size=size), []
 
 
 def _of_upright(

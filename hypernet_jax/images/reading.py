@@ -28,7 +28,12 @@ from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
 from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
-from hypernet_jax.images.metadata import Metadata, read_metadata, read_tiff_metadata
+from hypernet_jax.images.metadata import (
+    Metadata,
+    read_metadata,
+    read_raw_metadata,
+    read_tiff_metadata,
+)
 from hypernet_jax.images.opening import failures_as_sentences, open_header
 from hypernet_jax.images.optional import (
     is_raw,
@@ -321,11 +326,9 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
             height, width = pixels.shape[:2]
             return Photograph(pixels, metadata=Metadata(size=(width, height)))
         if is_raw(path):
-            # What a raw file carries is about the sensor's picture, not about this one.
             pixels = read_raw(path, limit)
-            metadata = Metadata(size=(pixels.shape[1], pixels.shape[0]))
-            note = "its EXIF and other data were left out"
-            return Photograph(pixels, metadata=metadata, notes=(note,))
+            metadata, notes = read_raw_metadata(path, (pixels.shape[1], pixels.shape[0]))
+            return Photograph(pixels, metadata=metadata, notes=tuple(notes))
         register_codec(path)
         try:
             picture = _open(path, limit)
