@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from hypernet_jax.cli.completion import PrintCompletion
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.version import __version__
@@ -273,6 +274,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Adaptive image restoration: one network for every level of a degradation.",
     )
     parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
+    parser.add_argument(
+        "--print-completion", metavar="SHELL", action=PrintCompletion,
+        help="print completions for bash, zsh, tcsh, fish or powershell",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     _add_restore(commands)
