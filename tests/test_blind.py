@@ -14,6 +14,7 @@ from hypernet_jax.degradations import jpeg
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.inference.requests import resolve_level
+from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO
 from hypernet_jax.tasks import TASKS
 
@@ -136,3 +137,18 @@ def test_quality_from_the_middle_of_a_large_image(photograph):
     large = np.tile(photograph, (6, 4, 1))[:2090, :2090]
     level, _ = resolve_level(DEJPEG, AUTO, jpeg(None, large, 12).astype(np.uint8), None)
     assert float(level) == 12
+
+
+def test_an_array_with_its_level_estimated(photograph):
+    rng = np.random.default_rng(0)
+    noisy = np.clip(photograph[:90, :120] + rng.normal(0, 20, (90, 120, 3)), 0, 255)
+    noisy = noisy.astype(np.uint8)
+    for task, level in (("denoise", "auto"), ("photo", "auto"), ("photo", {"noise": "auto"})):
+        restorer = Restorer.from_pretrained(task)
+        found, _ = resolve_level(restorer.model.task, level, noisy, None)
+        expected = restorer.restore(noisy, level=found)
+        np.testing.assert_array_equal(restorer.restore(noisy, level=level), expected)
+    with pytest.raises(UserError, match="one at a time"):
+        restorer.restore(np.stack([noisy, noisy]), level="auto")
+    with pytest.raises(UserError, match="cannot be estimated"):
+        Restorer.from_pretrained("sr").restore(noisy, level="auto")

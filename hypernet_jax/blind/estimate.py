@@ -16,7 +16,13 @@ from hypernet_jax.blind.recompression import quality_of_pixels
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import PHOTO
 
-__all__ = ["Estimate", "estimate_noise", "estimate_photo", "estimate_quality"]
+__all__ = [
+    "Estimate",
+    "estimate_noise",
+    "estimate_photo",
+    "estimate_quality",
+    "photo_estimator",
+]
 
 _PHOTO_NETWORK = Path(__file__).parent.parent / "pretrained/estimators/photo.safetensors"
 
@@ -61,7 +67,8 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
 
 
 @functools.cache
-def _photo_network():
+def photo_estimator():
+    """The network that `estimate_photo` asks, a `PartsEstimator`."""
     # JAX's networks take a while to import.
     from hypernet_jax.blind.parts import load_parts_estimator
 
@@ -71,7 +78,7 @@ def _photo_network():
 def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
     """Noise, JPEG quality and blur, by the network that is shipped for it; quality by the file's
     own tables, and noise by its own profile, if there are any."""
-    parts = _photo_network().estimate(pixels, PHOTO)
+    parts = photo_estimator().estimate(pixels, PHOTO)
     how = "estimated from the pixels"
     quality = None if source is None else quality_of_file(source)
     if quality is not None:

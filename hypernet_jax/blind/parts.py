@@ -13,11 +13,11 @@ from hypernet_jax.levels import LevelSpace
 from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tensors import read_tensors
 
-__all__ = ["PartsEstimator", "apply_layers", "load_parts_estimator"]
+__all__ = ["SIDE", "TILES", "PartsEstimator", "apply_layers", "load_parts_estimator"]
 
 _FORMAT = "hypernet_jax/parts/1"
 # Side of what is looked at together, and how many such tiles along each axis at most.
-_SIDE, _TILES = 192, 4
+SIDE, TILES = 192, 4
 
 
 def apply_layers(layers, x):
@@ -83,10 +83,10 @@ class PartsEstimator:
 def _tiles(pixels: np.ndarray) -> list[np.ndarray]:
     """Tiles of an image, spread over it; they begin at multiples of 16."""
     starts = [
-        np.unique(np.linspace(0, max(0, length - _SIDE), _TILES).astype(int) // 16 * 16)
+        np.unique(np.linspace(0, max(0, length - SIDE), TILES).astype(int) // 16 * 16)
         for length in pixels.shape[:2]
     ]
-    return [pixels[y : y + _SIDE, x : x + _SIDE] for y in starts[0] for x in starts[1]]
+    return [pixels[y : y + SIDE, x : x + SIDE] for y in starts[0] for x in starts[1]]
 
 
 def load_parts_estimator(path: str | Path) -> PartsEstimator:

@@ -8,13 +8,19 @@ how many coefficients of its transform are small, show the compression.
 import numpy as np
 import scipy.fft
 
-__all__ = ["statistics"]
+__all__ = ["BANDS", "BLOCK", "PLANES", "QUANTILES", "SCALES", "SMALL", "statistics"]
 
-_SCALES = 3
-_QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-_BLOCK = 8
+SCALES = 3
+QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+BLOCK = 8
 # Sums of the two indices of a coefficient, from smooth to fine.
-_BANDS = ((1, 2), (3, 4), (5, 6), (7, 9), (10, 14))
+BANDS = ((1, 2), (3, 4), (5, 6), (7, 9), (10, 14))
+# Sizes below which a coefficient is small.
+SMALL = (0.5, 2.0)
+# Of RGB: Y, Cb and Cr.
+PLANES = np.array(
+    [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32
+)
 # An image smaller than this is continued symmetrically.
 _SMALLEST = 64
 
@@ -24,10 +30,7 @@ def _planes(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[-1] == 1:
         grey = pixels[..., 0]
         return np.stack([grey, np.zeros_like(grey), np.zeros_like(grey)])
-    matrix = np.array(
-        [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32
-    )
-    return np.moveaxis(pixels @ matrix.T, -1, 0)
+    return np.moveaxis(pixels @ PLANES.T, -1, 0)
 
 
 def _halved(planes: np.ndarray) -> np.ndarray:
@@ -39,10 +42,10 @@ def _halved(planes: np.ndarray) -> np.ndarray:
 def _blocks(planes: np.ndarray) -> np.ndarray:
     """(C, blocks, 8, 8), from the top left."""
     count, height, width = planes.shape
-    rows, columns = height // _BLOCK, width // _BLOCK
-    cut = planes[:, : rows * _BLOCK, : columns * _BLOCK]
-    cut = cut.reshape((count, rows, _BLOCK, columns, _BLOCK)).swapaxes(2, 3)
-    return cut.reshape((count, rows * columns, _BLOCK, _BLOCK))
+    rows, columns = height // BLOCK, width // BLOCK
+    cut = planes[:, : rows * BLOCK, : columns * BLOCK]
+    cut = cut.reshape((count, rows, BLOCK, columns, BLOCK)).swapaxes(2, 3)
+    return cut.reshape((count, rows * columns, BLOCK, BLOCK))
 
 
 def _energies(planes: np.ndarray) -> np.ndarray:
@@ -64,11 +67,11 @@ def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
 
 
 def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
-    """Shares of coefficients of each band that are below 0.5 and 2 in size; (C,) each."""
+    """Shares of coefficients of each band that are small; (C,) each, by bands, then by sizes."""
     size = np.abs(scipy.fft.dctn(_blocks(planes), axes=(-2, -1), norm="ortho"))
-    sums = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK))
-    bands = [size[..., (sums >= low) & (sums <= high)] for low, high in _BANDS]
-    return [(band < end).mean(axis=(1, 2)) for band in bands for end in (0.5, 2.0)]
+    sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+    bands = [size[..., (sums >= low) & (sums <= high)] for low, high in BANDS]
+    return [(band < end).mean(axis=(1, 2)) for band in bands for end in SMALL]
 
 
 def statistics(pixels: np.ndarray) -> np.ndarray:
@@ -82,9 +85,9 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     planes = _planes(np.pad(pixels, (*missing, (0, 0)), mode="symmetric"))
     found: list[np.ndarray] = []
     scaled = planes
-    for _ in range(_SCALES):
+    for _ in range(SCALES):
         energies = _energies(scaled)
-        quantiles = np.quantile(energies, _QUANTILES, axis=1)
+        quantiles = np.quantile(energies, QUANTILES, axis=1)
         found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
         # The noise of dark, middle and bright blocks: cameras' depends on the light.
         light = _blocks(scaled)[0].mean(axis=(-2, -1))

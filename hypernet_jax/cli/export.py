@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hypernet_jax.blind.estimate import estimate_photo, photo_estimator
+from hypernet_jax.blind.parts import PartsEstimator
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import (
     check_output,
@@ -15,6 +17,7 @@ from hypernet_jax.files import (
 )
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
+from hypernet_jax.levels import AUTO
 from hypernet_jax.model import Model, make_model
 from hypernet_jax.tasks import get_task
 from hypernet_jax.weights import load_weights_and_config, save_weights
@@ -28,16 +31,27 @@ _NEEDS_ONNX = "Exporting to ONNX needs the onnx package: install hypernet-jax[on
 
 
 def onnx_bytes(
-    model: Model, theta: Theta, metadata: dict[str, Any], *, level_map: bool = False
+    model: Model,
+    theta: Theta,
+    metadata: dict[str, Any],
+    *,
+    level_map: bool = False,
+    estimator: PartsEstimator | None = None,
 ) -> bytes:
-    """The model as an ONNX file; with `level_map` it takes a level for each pixel."""
+    """The model as an ONNX file.
+
+    With `level_map` it takes a level for each pixel, with an estimator none at all.
+    """
     try:
+        from hypernet_jax.interchange.onnx_estimator import with_estimate
         from hypernet_jax.interchange.onnx_model import export_onnx
     except ModuleNotFoundError as error:
         if error.name != "onnx":
             raise
         raise UserError(_NEEDS_ONNX) from None
     made = export_onnx(model, theta, metadata=metadata, level_map=level_map)
+    if estimator is not None:
+        made = with_estimate(made, estimator, model.task.space)
     return made.SerializeToString()
 
 
@@ -50,8 +64,11 @@ def stablehlo_bytes(model: Model, theta: Theta, *, level_map: bool = False) -> b
 
 def _export_darktable(args: argparse.Namespace) -> int:
     """Writes a folder, whole or not at all."""
-    if args.level is not None or args.level_map:
-        raise UserError("darktable gives the level itself; leave --level and --level-map out.")
+    if args.level not in (None, AUTO) or args.level_map:
+        raise UserError(
+            "darktable gives the level itself; leave --level and --level-map out, or give --level "
+            "auto for a model that estimates it."
+        )
     if args.task is not None:
         get_task(args.task)
     output = local_path(args.output)
@@ -64,8 +81,10 @@ def _export_darktable(args: argparse.Namespace) -> int:
         if error.name != "onnx":
             raise
         raise UserError(_NEEDS_ONNX) from None
-    content = darktable_model(model, theta).SerializeToString()
-    config = darktable_config(model, args.task or Path(args.weights).stem)
+    estimator = None if args.level is None else _estimator(model)
+    content = darktable_model(model, theta, estimator=estimator).SerializeToString()
+    name = args.task or Path(args.weights).stem
+    config = darktable_config(model, name, estimates=estimator is not None)
     ensure_folder(output.parent)
     with temporary_folder(output.parent) as folder:
         whole = folder / "model"
@@ -77,12 +96,26 @@ def _export_darktable(args: argparse.Namespace) -> int:
     return 0
 
 
+def _estimator(model: Model) -> PartsEstimator:
+    """The network that estimates the levels of the model's task."""
+    if model.task.estimate is not estimate_photo:
+        raise UserError(
+            f"No network estimates the level of {model.task.name}, so none can be exported; leave "
+            "--level auto out, or give --task photo."
+        )
+    if model.colours != 3:
+        raise UserError("The estimator that is exported takes colour; give a network for colour.")
+    return photo_estimator()
+
+
 def export(args: argparse.Namespace) -> int:
     """Writes one file; for StableHLO, which has no room for a description, FILE.json as well."""
     if args.format not in _FORMATS:
         raise UserError(f"Unknown format {args.format!r}; choose one of {', '.join(_FORMATS)}.")
     if args.format == "darktable":
         return _export_darktable(args)
+    if args.level == AUTO and args.format != "onnx":
+        raise UserError("--level auto is for the formats onnx and darktable; give a level.")
     if args.level_map and args.format == "safetensors":
         raise UserError("Weights serve level maps as they are; leave out --level-map.")
     if args.task is not None:
@@ -94,16 +127,18 @@ def export(args: argparse.Namespace) -> int:
     for path in outputs:
         check_output(path, overwrite=args.overwrite)
     model, theta, config = load_weights_and_config(args.weights or args.task)
-    if args.level is not None:
+    estimator = _estimator(model) if args.level == AUTO else None
+    if args.level not in (None, AUTO):
         theta, config = bake(model, theta, config, model.task.space.parse(args.level))
         model = make_model(config)
     level = model.task.space.only
-
     if args.format == "safetensors":
         save_weights(output, theta, config, overwrite=args.overwrite)
     elif args.format == "onnx":
         metadata = describe(model, level=level, layout="NCHW", level_map=args.level_map)
-        content = onnx_bytes(model, theta, metadata, level_map=args.level_map)
+        if estimator is not None:
+            metadata["level"] = "estimated"
+        content = onnx_bytes(model, theta, metadata, level_map=args.level_map, estimator=estimator)
         write_atomically(output, content, overwrite=args.overwrite)
     else:
         content = stablehlo_bytes(model, theta, level_map=args.level_map)
@@ -114,6 +149,8 @@ def export(args: argparse.Namespace) -> int:
     served = "every level, given as an input" if not is_plain(model) else "one plain network"
     if args.level_map:
         served = "a level for each pixel, given as an input"
+    if estimator is not None:
+        served = "a level that it estimates itself"
     if level is not None:
         served = f"{level.describe()} baked in"
     print(f"wrote {output} ({output.stat().st_size:,} bytes; {model.task.name}, {served})")

@@ -255,7 +255,9 @@ def _add_interchange(commands) -> None:
     source.add_argument("--weights", help="a .safetensors file")
     export.add_argument("--format", required=True, help="stablehlo, onnx, safetensors or darktable")
     levels = export.add_mutually_exclusive_group()
-    levels.add_argument("--level", help="bake in this level: a plain, smaller network")
+    levels.add_argument(
+        "--level", help="bake in this level: a plain, smaller network; auto: it estimates its level"
+    )
     levels.add_argument(
         "--level-map",
         action="store_true",

@@ -19,6 +19,7 @@ from hypernet_jax.inference.backends import make_backend
 from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
 from hypernet_jax.inference.level_maps import MapNetworks
 from hypernet_jax.inference.memory import bytes_per_pixel
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.sources import Source, unit_of
 from hypernet_jax.inference.tiles import (
     SMALLEST_ALONE,
@@ -250,7 +251,8 @@ class Restorer:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
             float in [0, 1]. Three equal channels stay equal.
           level: how degraded it is, as `LevelSpace.parse` takes it: noise sigma in 8-bit grey
-            levels, JPEG quality, or the factor to enlarge by. Or an array of the levels of all
+            levels, JPEG quality, or the factor to enlarge by. "auto", also of single parts, where
+            the task can estimate them, for one image at a time. Or an array of the levels of all
             pixels, (H, W), or (H, W, A) of levels with A parts.
           blend: how much of the restored image to take, from 0 to 1; the rest is
             the input (for super-resolution, its bicubic enlargement). A number, or one for each
@@ -276,7 +278,7 @@ class Restorer:
         if isinstance(level, np.ndarray) and level.ndim > 1:
             level = self._checked_map(level, images.shape[1:3])
         else:
-            level = self.space.parse(level)
+            level = self._completed(level, images)
         # A grey image saved in colour is a grey image: it would come back with a tinge.
         grey = images.shape[-1] == 3 and _without_colour(images)
         source = self._source(images[..., :1] if grey else images, level)
@@ -306,6 +308,16 @@ class Restorer:
         if image.ndim == 4:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
+
+    def _completed(self, level: Any, images: np.ndarray) -> Level:
+        """The level, with what is asked of it to be estimated."""
+        request = self.space.request(level)
+        if request.estimated and len(images) != 1:
+            raise UserError("Each of several images has its own level; estimate one at a time.")
+        if not request.estimated:
+            return request.level()
+        found, _ = resolve_level(self.model.task, request, images[0], None)
+        return self.space.parse(found)
 
     def _checked_map(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.model.task.enlarges:

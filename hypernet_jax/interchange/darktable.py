@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from hypernet_jax.blind.parts import PartsEstimator
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.interchange.onnx_estimator import with_estimate
 from hypernet_jax.interchange.onnx_model import export_onnx
 from hypernet_jax.interchange.portable import check_level_map
 from hypernet_jax.levels import LevelSpace
@@ -26,12 +28,18 @@ OVERLAP = 64
 _NOISE = "noise"
 
 
-def darktable_model(model: Model, theta: Theta) -> onnx.ModelProto:
+def darktable_model(
+    model: Model, theta: Theta, *, estimator: PartsEstimator | None = None
+) -> onnx.ModelProto:
     """The model, checked.
 
     Inputs "input" (1, 3, height, width), float32 sRGB in [0, 1], and "sigma" (1, 1, height, width),
     the deviation of the noise / 255; output "output" like the input, in [0, 1]. Of a level with
     further parts these are neutral.
+
+    Args:
+      model, theta: the weights.
+      estimator: finds the level of each tile, all parts of it; there is no "sigma" then.
 
     Raises:
       UserError: for a network without a level of noise, of one channel, or that sees farther than
@@ -53,10 +61,15 @@ def darktable_model(model: Model, theta: Theta) -> onnx.ModelProto:
             "network that sees less."
         )
 
-    proto = export_onnx(model, theta, metadata={}, level_map=True)
+    proto = export_onnx(model, theta, metadata={}, level_map=estimator is None)
+    if estimator is not None:
+        proto = with_estimate(proto, estimator, space)
     graph = proto.graph
-    before = _levels_of_sigma(space)
-    before.append(helper.make_node("Identity", ["input"], ["image"]))
+    before = [helper.make_node("Identity", ["input"], ["image"])]
+    inputs = [_described("input", 3)]
+    if estimator is None:
+        before += _levels_of_sigma(space)
+        inputs.append(_described("sigma", 1))
     after = helper.make_node("Clip", ["restored", "zero", "one"], ["output"])
     nodes = [*before, *graph.node, after]
     constants = {"zero": 0.0, "one": 1.0, "white": 255.0}
@@ -68,20 +81,21 @@ def darktable_model(model: Model, theta: Theta) -> onnx.ModelProto:
         for key, value in constants.items()
     ]
 
-    def described(name: str, channels: int) -> onnx.ValueInfoProto:
-        shape: list[str | int | None] = [1, channels, "height", "width"]
-        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-
     made = helper.make_graph(
         nodes,
         graph.name,
-        [described("input", 3), described("sigma", 1)],
-        [described("output", 3)],
+        inputs,
+        [_described("output", 3)],
         [*graph.initializer, *tensors],
     )
     proto.graph.CopyFrom(made)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def _described(name: str, channels: int) -> onnx.ValueInfoProto:
+    shape: list[str | int | None] = [1, channels, "height", "width"]
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
 def _levels_of_sigma(space: LevelSpace) -> list[onnx.NodeProto]:
@@ -96,23 +110,25 @@ def _levels_of_sigma(space: LevelSpace) -> list[onnx.NodeProto]:
     return [*nodes, helper.make_node("Concat", list(space.names), ["level"], axis=1)]
 
 
-def darktable_config(model: Model, name: str) -> dict[str, Any]:
+def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dict[str, Any]:
     """What config.json says.
 
     Args:
       model: of `darktable_model`.
       name: of the weights.
+      estimates: the model finds the level itself.
     """
+    auto = "-auto" if estimates else ""
     return {
-        "id": f"denoise-hypernet-{model.task.name}",
-        "name": f"hypernet_jax {name}",
+        "id": f"denoise-hypernet-{model.task.name}{auto}",
+        "name": f"hypernet_jax {name}{auto}",
         "description": "One hypernetwork for every strength of noise",
         "task": "denoise",
         "backend": "onnx",
         "version": __version__,
         "arch": "hypernet",
         "tiling": True,
-        "num_inputs": 2,
+        "num_inputs": 1 if estimates else 2,
         "model_card": {
             "scope": "single-image denoising",
             "long_description": (

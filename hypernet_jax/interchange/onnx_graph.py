@@ -38,6 +38,13 @@ class Graph:
         self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
+    def op_of_two(self, kind: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """Adds a node with two outputs and returns their names."""
+        number = next(self._count)
+        outputs = [f"{kind.lower()}_{number}_{which}" for which in (0, 1)]
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs[0], outputs[1]
+
     def model(
         self, *, inputs: Sequence[Any], output: tuple[str, str, Sequence], metadata: dict[str, Any]
     ) -> onnx.ModelProto:

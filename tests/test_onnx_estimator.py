@@ -1,0 +1,105 @@
+"""The exported estimator of levels, and models that have it inside."""
+
+import json
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+
+from hypernet_jax import Restorer, get_task
+from hypernet_jax.blind.estimate import photo_estimator
+from hypernet_jax.cli.main import main
+from hypernet_jax.degradations import camera_noise, jpeg
+from hypernet_jax.interchange.onnx_estimator import export_estimator
+
+from .test_commands import refuse
+from .test_darktable import tiled
+
+SPACE = get_task("photo").space
+
+
+def session_of(content):
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def run(session, image):
+    """What a model makes of (H, W, 3) in [0, 1]."""
+    planes = np.float32(image).transpose(2, 0, 1)[None]
+    return session.run(None, {session.get_inputs()[0].name: planes})[0]
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return session_of(export_estimator(photo_estimator(), SPACE).SerializeToString())
+
+
+@pytest.mark.parametrize("size", [(256, 256), (257, 400), (400, 600)])
+@pytest.mark.parametrize("kind", ["as it is", "noisy", "compressed", "grey", "flat"])
+def test_it_finds_what_the_package_finds(kind, size, photograph, exported):
+    image = photograph[: size[0], : size[1]].astype(np.float32)
+    if kind == "noisy":
+        image = np.clip(np.round(camera_noise(jax.random.key(0), image, 12)), 0, 255)
+    elif kind == "compressed":
+        image = np.asarray(jpeg(None, image, 40), np.float32)
+    elif kind == "grey":
+        image = np.repeat(image[..., :1], 3, axis=-1)
+    elif kind == "flat":
+        image = np.full_like(image, 128)
+    expected = photo_estimator().estimate(np.asarray(image), SPACE)
+    found = dict(zip(SPACE.names, run(exported, image / 255), strict=True))
+    for axis in SPACE.axes:
+        z, of_package = (float(axis.normalise(level[axis.name])) for level in (found, expected))
+        assert z == pytest.approx(of_package, abs=2e-3), axis.name
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 300), (100, 150), (193, 255)])
+def test_small_images_are_continued(size, photograph, exported):
+    level = run(exported, photograph[: size[0], : size[1]] / 255)
+    assert level.shape == (3,) and np.isfinite(level).all()
+    for axis, value in zip(SPACE.axes, level, strict=True):
+        assert axis.low <= value <= axis.high
+
+
+@pytest.fixture(scope="module")
+def noisy(photograph):
+    degraded = camera_noise(jax.random.key(3), photograph[:320, :352], 15)
+    return np.clip(np.round(np.asarray(degraded)), 0, 255) / np.float32(255)
+
+
+def test_a_model_that_estimates_its_level(noisy, tmp_path, capsys):
+    path = tmp_path / "photo.onnx"
+    main(["export", "--task", "photo", "--format", "onnx", "--level", "auto", "-o", str(path)])
+    assert "estimates itself" in capsys.readouterr().out
+    session = session_of(path.read_bytes())
+    assert [each.name for each in session.get_inputs()] == ["image"]
+    live = Restorer.from_pretrained("photo").restore(noisy, level="auto")
+    found = np.clip(run(session, noisy)[0].transpose(1, 2, 0), 0, 1)
+    np.testing.assert_allclose(found, live, atol=5e-3)
+
+
+def test_darktable_without_a_slider(noisy, tmp_path):
+    folder = tmp_path / "photo"
+    command = ["export", "--task", "photo", "--format", "darktable", "--level", "auto"]
+    main([*command, "-o", str(folder)])
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id"].endswith("-auto") and config["num_inputs"] == 1
+    session = session_of((folder / "model.onnx").read_bytes())
+    assert [each.name for each in session.get_inputs()] == ["input"]
+    got = tiled(lambda tile, _: run(session, tile)[0].transpose(1, 2, 0), noisy, None, 256)
+    # Each tile has an estimate of its own.
+    live = Restorer.from_pretrained("photo")
+    expected = tiled(lambda tile, _: live.restore(tile, level="auto"), noisy, None, 256)
+    np.testing.assert_allclose(got, expected, atol=5e-3)
+    validate = pytest.importorskip("dt_ai_sdk.validate", reason="darktable-ai-sdk is missing")
+    assert validate.validate_config_json(folder / "config.json")
+    assert validate.validate_onnx(folder / "model.onnx")
+
+
+def test_refusals(tmp_path, capsys):
+    def refused(*options):
+        return refuse(capsys, "export", *options, "--level", "auto", "-o", tmp_path / "out")
+
+    assert "No network estimates" in refused("--task", "denoise", "--format", "onnx")
+    assert "No network estimates" in refused("--task", "denoise", "--format", "darktable")
+    assert "onnx and darktable" in refused("--task", "photo", "--format", "stablehlo")
