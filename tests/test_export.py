@@ -161,9 +161,15 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
 
 
 NETWORKS = {
-    "unet": {"name": "unet", "channels": [4, 6, 8], "blocks": [1, 1, 1]},
+    "unet": {
+        "name": "unet", "channels": [4, 6, 8], "blocks": [1, 1, 1], "activation": "leaky_relu",
+    },
+    "published tail": {
+        "name": "residual", "channels": 4, "blocks": 1, "light_tail": False,
+        "activation": "leaky_relu",
+    },
     "level_plane": {"name": "level_plane", "channels": 4, "blocks": 1},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -18,9 +18,10 @@ from hypernet_jax.networks import (
     registry,
     spec_of,
 )
+from hypernet_jax.networks.activations import ACTIVATIONS, activation
 
 SMALL = {
-    "residual": {"channels": 4, "blocks": 2, "light_tail": True},
+    "residual": {"channels": 4, "blocks": 2, "light_tail": True, "activation": "leaky_relu"},
     "level_plane": {"channels": 4, "blocks": 1},
     "unet": {"channels": (4, 6, 8), "blocks": (1, 1, 0)},
 }
@@ -70,6 +71,35 @@ def test_tiles_give_what_the_whole_image_gives(name, height, width, seed):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # Tiles are really cut where the image is larger than the largest of them.
     assert tiled._largest <= 192
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_leaky_network_learns_where_a_plain_one_is_dead(name):
+    """Biases so low that no unit of a block is ever positive: only leaky units have a gradient."""
+    image = jnp.ones((1, 16, 16, 3)) * jnp.linspace(0, 1, 16)[:, None]
+    gradients = {}
+    for kind in ACTIVATIONS:
+        network = make_network(name, **SMALL[name] | {"activation": kind})
+        params = network.init(jax.random.key(0), image)
+
+        def lowered(path, leaf):
+            low = path[-1].key == "bias" and path[-2].key == "conv_1"
+            return leaf - 50.0 if low else leaf
+
+        params = jax.tree_util.tree_map_with_path(lowered, params)
+        found = jax.grad(lambda p, net=network: jnp.abs(net.apply(p, image)).sum())(params)
+        inner = [
+            leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+            if path[-2].key == "conv_1"
+        ]
+        gradients[kind] = max(float(jnp.abs(leaf).max()) for leaf in inner)
+    assert gradients["relu"] == 0 and gradients["leaky_relu"] > 1e-4
+
+
+def test_an_unknown_activation():
+    with pytest.raises(UserError, match="'gelu'; choose one of relu, leaky_relu"):
+        activation("gelu")
 
 
 class Normalised(nn.Module):

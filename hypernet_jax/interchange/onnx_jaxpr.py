@@ -17,6 +17,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.interchange.onnx_features import PixelFeatures
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_value import TO_CHANNELS_FIRST, Value
+from hypernet_jax.networks.activations import SLOPE
 
 __all__ = ["OIHW", "translate"]
 
@@ -35,7 +36,7 @@ def translate(
     Args:
       graph: grows.
       function: made of convolutions, elementwise arithmetic, matrix products, and
-        `pixel_shuffle`.
+        `pixel_shuffle` and `leaky_relu`.
       *inputs: its arguments, and what they are traced as.
       features: of each pixel, where the inputs have banks.
 
@@ -69,6 +70,8 @@ class _Translation:
         params, shape = equation.params, equation.outvars[0].aval.shape
         if params.get("name") == "pixel_shuffle":
             return [self._pixel_shuffle(shape, inputs[0])]
+        if params.get("name") == "leaky_relu":
+            return [self._leaky_relu(shape, inputs[0])]
         inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("call")
         if inner is not None:
             closed = hasattr(inner, "jaxpr")
@@ -118,6 +121,12 @@ class _Translation:
             return self._op("DepthToSpace", x.image_name(self._graph), blocksize=factor, mode="CRD")
 
         return Value(shape, make, is_image=True)
+
+    def _leaky_relu(self, shape: tuple[int, ...], x: Value) -> Value:
+        def make() -> str:
+            return self._op("LeakyRelu", self._operand(x, x.is_image), alpha=SLOPE)
+
+        return Value(shape, make, is_image=x.is_image)
 
     def _convolution(self, inputs: list[Value], shape: tuple[int, ...], params: Any) -> Value:
         x, kernel = inputs

@@ -25,6 +25,7 @@ class LevelPlaneNetwork(nn.Module):
     light_tail: bool = False
     residual_output: bool = False
     init_gain: float = 0.1
+    activation: str = "relu"
     dtype: str = "float32"
 
     # The plane goes where the image goes, and sees no farther.
@@ -42,6 +43,7 @@ class LevelPlaneNetwork(nn.Module):
             light_tail=self.light_tail,
             residual_output=self.residual_output,
             init_gain=self.init_gain,
+            activation=self.activation,
             dtype=self.dtype,
             name="body",
         )

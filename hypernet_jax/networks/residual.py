@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hypernet_jax.level_conv import conv_general_dilated
+from hypernet_jax.networks.activations import activation
 from hypernet_jax.networks.spec import NetworkSpec
 
 __all__ = [
@@ -49,17 +50,18 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 class ResidualBlock(nn.Module):
-    """conv, ReLU, conv, + input."""
+    """conv, activation, conv, + input."""
 
     channels: int
     kernel_init: Callable
     exit_init: Callable
     dtype: str
+    activation: str = "relu"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv = functools.partial(Conv3x3, self.channels, dtype=self.dtype)
-        y = nn.relu(conv(kernel_init=self.kernel_init, name="conv_1")(x))
+        y = activation(self.activation)(conv(kernel_init=self.kernel_init, name="conv_1")(x))
         return x + conv(kernel_init=self.exit_init, name="conv_2")(y)
 
 
@@ -78,6 +80,7 @@ class ResidualNetwork(nn.Module):
       residual_output: add the degraded image to the output, so that the
         network predicts the correction; published: False.
       init_gain: factor on every kernel's He initialisation; published: 0.1.
+      activation: of `ACTIVATIONS`; published: relu.
       dtype: what the convolutions compute in; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of `stride`. A `guide`,
@@ -90,6 +93,7 @@ class ResidualNetwork(nn.Module):
     light_tail: bool = False
     residual_output: bool = False
     init_gain: float = 0.1
+    activation: str = "relu"
     dtype: str = "float32"
 
     stride: ClassVar[int] = 2
@@ -117,12 +121,18 @@ class ResidualNetwork(nn.Module):
         kernel_init, exit_init = he_init(self.init_gain), branch_init(self.init_gain)
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
+        activate = activation(self.activation)
         entry = image if guide is None else jnp.concatenate([image, guide], axis=-1)
         head = conv(self.channels, strides=self.stride, name="head")(entry)
         x = head
         for index in range(self.blocks):
             x = ResidualBlock(
-                self.channels, kernel_init, exit_init, self.dtype, name=f"block_{index}"
+                self.channels,
+                kernel_init,
+                exit_init,
+                self.dtype,
+                self.activation,
+                name=f"block_{index}",
             )(x)
         x = head + conv(self.channels, kernel_init=exit_init, name="body_end")(x)
         output_init = exit_init if self.residual_output else kernel_init
@@ -131,8 +141,8 @@ class ResidualNetwork(nn.Module):
             x = pixel_shuffle(x, self.stride)
         else:
             x = conv(self.channels * self.stride**2, name="upsample")(x)
-            x = nn.relu(pixel_shuffle(x, self.stride))
-            x = nn.relu(conv(self.channels, name="refine")(x))
+            x = activate(pixel_shuffle(x, self.stride))
+            x = activate(conv(self.channels, name="refine")(x))
             x = conv(self.colours, kernel_init=output_init, name="output")(x)
         x = x.astype(image.dtype)
         return image + x if self.residual_output else x

@@ -34,6 +34,7 @@ class UNet(nn.Module):
         up, and at the coarsest scale once.
       residual_output: add the degraded image to the output.
       init_gain: factor on every kernel's He initialisation.
+      activation: of `ACTIVATIONS`.
       dtype: what the convolutions compute in; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of 2 to the number of scales.
@@ -44,6 +45,7 @@ class UNet(nn.Module):
     blocks: tuple[int, ...] = (2, 1, 1)
     residual_output: bool = True
     init_gain: float = 1.0
+    activation: str = "relu"
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -94,6 +96,7 @@ class UNet(nn.Module):
                     kernel_init,
                     exit_init,
                     self.dtype,
+                    self.activation,
                     name=f"{way}_{scale}_block_{index}",
                 )
                 x = block(x)

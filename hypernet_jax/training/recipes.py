@@ -51,6 +51,9 @@ def _base() -> ConfigDict:
                 "light_tail": True,  # published: False (two more full-resolution convolutions)
                 "residual_output": True,  # published: False
                 "init_gain": 1.0,  # published: 0.1
+                # relu (published) or leaky_relu: ReLUs that are negative everywhere learn no more,
+                # and Muon's large steps drive many of them there.
+                "activation": "leaky_relu",
             },
             "features": {
                 # affine (published), proportional, polynomial, mlp, constant,
@@ -138,6 +141,7 @@ def _published() -> ConfigDict:
     config.network.light_tail = False
     config.network.residual_output = False
     config.network.init_gain = 0.1
+    config.network.activation = "relu"
     config.generated = "block_"
     config.levels.own_crops = False
     config.levels.weighting = "equal"
@@ -180,6 +184,7 @@ def _unet() -> ConfigDict:
             "blocks": (2, 1, 1),  # at each scale, on the way down and again on the way up
             "residual_output": True,
             "init_gain": 1.0,
+            "activation": "leaky_relu",
         }
     )
     config.data.crop_size = 64

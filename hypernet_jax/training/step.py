@@ -9,6 +9,7 @@ import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
 
 from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.degradations import degrade_example, example_key
@@ -24,7 +25,7 @@ __all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "degrade_batch", "init_state", 
 _EPSILON = 1e-3
 
 
-def _charbonnier(error: jax.Array) -> jax.Array:
+def _charbonnier(error: ArrayLike) -> jax.Array:
     return jnp.sqrt(jnp.square(error) + _EPSILON**2) - _EPSILON
 
 
