@@ -18,7 +18,13 @@ _FLAGS = (
 )
 
 
-def start_chromium(profile: Path, downloads: Path, *, window: tuple[int, int] = (1280, 1000)):
+def start_chromium(
+    profile: Path,
+    downloads: Path,
+    *,
+    window: tuple[int, int] = (1280, 1000),
+    flags: tuple[str, ...] = (),
+):
     """A driver that saves downloads in a folder and keeps a log of all requests.
 
     Skips the test where the browser, its driver or selenium is missing.
@@ -30,7 +36,7 @@ def start_chromium(profile: Path, downloads: Path, *, window: tuple[int, int] = 
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     size = "{},{}".format(*window)
-    for flag in (*_FLAGS, f"--window-size={size}", f"--user-data-dir={profile}"):
+    for flag in (*_FLAGS, *flags, f"--window-size={size}", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.add_experimental_option(
         "prefs",

@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import importlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 from hypernet_jax import BLUR_SIGMA, Restorer, make_model, save_weights
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.sources import Source
 from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_mask
 
@@ -56,10 +58,14 @@ def page(tmp_path_factory):
     """The assembled page's folder."""
     scratch = tmp_path_factory.mktemp("web")
     folder, unet = scratch / "page", scratch / UNET
-    # Three shipped networks, and one of another architecture.
-    config = config_of() | {"task": "deblur", "normalisation": BLUR_SIGMA.normalisation}
+    # Shipped networks, one of them with a level of parts, and one of another architecture.
+    # Of widths that WebGPU is right with.
+    config = config_of(channels=(4, 8, 8)) | {
+        "task": "deblur",
+        "normalisation": BLUR_SIGMA.normalisation,
+    }
     save_weights(unet, theta_of(make_model(config)), config)
-    weights = ["denoise", "dejpeg", "sr", unet]
+    weights = ["photo", "denoise", "sr", unet]
     process = subprocess.run(
         [sys.executable, REPOSITORY / "web/assemble.py", "-o", folder, "--weights", *weights],
         capture_output=True,
@@ -84,7 +90,10 @@ def address(page):
 
 @pytest.fixture
 def browser(tmp_path):
-    driver = start_chromium(tmp_path / "profile", tmp_path / "downloads", window=(960, 720))
+    flags = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+    driver = start_chromium(
+        tmp_path / "profile", tmp_path / "downloads", window=(960, 720), flags=flags
+    )
     driver.set_script_timeout(60)
     yield driver
     driver.quit()
@@ -110,6 +119,15 @@ def pixels(browser, canvas):
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
+def levels_shown(browser, model):
+    """The level that the page's controls show, by names of parts."""
+    fields = {axis["name"]: f"number-{axis['name']}" for axis in model["axes"]}
+    return {
+        name: float(browser.find_element("id", field).get_property("value"))
+        for name, field in fields.items()
+    }
+
+
 def differs(one, other):
     """The largest difference in grey levels, and how many values differ at all."""
     distance = np.abs(one.astype(int) - other.astype(int))
@@ -122,16 +140,27 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
     browser.get(address)
     wait(browser, "ready")
     models = json.loads((page / "models.json").read_text())
+    assert all(model["gpu"] for model in models.values())
     for task, model in models.items():
         Select(browser.find_element("id", "task")).select_by_value(task)
         browser.find_element("id", "example").click()
         wait(browser)
         photograph = np.asarray(Image.open(page / model["example"]))
         live = Restorer.from_pretrained(page.parent / UNET if task == "deblur" else task)
-        expected = live.restore(photograph, level=model["level"])
+        shown = levels_shown(browser, model)
+        if task == "photo":
+            # Opened with its level estimated, as the package finds it.
+            found, _ = resolve_level(live.model.task, "auto", photograph, None)
+            for axis in live.space.axes:
+                z = [float(axis.normalise(level[axis.name])) for level in (shown, found)]
+                assert z[0] == pytest.approx(z[1], abs=0.01)
+        else:
+            assert list(shown.values()) == [axis["level"] for axis in model["axes"]]
+        expected = live.restore(photograph, level=shown)
         largest, share = differs(pixels(browser, "after"), expected)
         assert largest <= 1 and share < 0.01
-        source = Source(photograph[None], model["level"] if model["enlarges"] else None)
+        factor = next(iter(shown.values())) if model["enlarges"] else None
+        source = Source(photograph[None], factor)
         entering = 255 * source.read(0, *(slice(0, length) for length in source.size))
         largest, share = differs(pixels(browser, "before"), entering)
         assert largest <= 1 and share < 0.001
@@ -158,12 +187,13 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
     text.write_text("not an image")
     browser.get(address)
     wait(browser, "ready")
+    Select(browser.find_element("id", "task")).select_by_value("denoise")
     chooser = browser.find_element("id", "file")
     chooser.send_keys(str(text))
     WebDriverWait(browser, 20).until(lambda driver: "not an image" in status(driver))
     chooser.send_keys(str(own))
     wait(browser)
-    number = browser.find_element("id", "number")
+    number = browser.find_element("id", "number-noise")
     for level, told in (("150", "from 0 to 100"), ("", "from 0 to 100")):
         number.clear()
         number.send_keys(level + "\t")
@@ -172,7 +202,7 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
     # What was in work when a level was refused does not take the sentence's place.
     for level in ("20", "150"):
         browser.execute_script(
-            "const n = document.getElementById('number'); n.value = arguments[0];"
+            "const n = document.getElementById('number-noise'); n.value = arguments[0];"
             "n.dispatchEvent(new Event('change'))",
             level,
         )
@@ -254,7 +284,7 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     live = Restorer.from_pretrained(page.parent / UNET)
     photograph = np.asarray(Image.open(page / model["example"]))
     np.testing.assert_array_equal(nothing, photograph)
-    levels = level_map(live.space.parse(model["level"]), mask)
+    levels = level_map(live.space.parse(levels_shown(browser, model)), mask)
     expected = live.restore(photograph, level=levels, blend=blend_of_mask(mask))
     largest, share = differs(painted, expected)
     assert largest <= 1 and share < 0.02
@@ -273,3 +303,76 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     # Enlarging has one factor for all of the image.
     Select(by_id("task")).select_by_value("sr")
     assert not by_id("region").is_displayed() and not canvas.is_displayed()
+
+
+@needs_tools
+def test_strength_scales_all_parts_of_a_level(page, address, browser):
+    browser.get(address)
+    wait(browser, "ready")
+    by_id = functools.partial(browser.find_element, "id")
+    model = json.loads((page / "models.json").read_text())["photo"]
+    assert by_id("strength").is_displayed() and not by_id("levels").is_displayed()
+    after_doing(browser, by_id("example").click)
+    shown = levels_shown(browser, model)
+    live = Restorer.from_pretrained("photo")
+    photograph = np.asarray(Image.open(page / model["example"]))
+    for strength in (0.5, 1.5):
+        set_range(browser, "strength", strength)
+        found = after_doing(
+            browser,
+            lambda: browser.execute_script(
+                "document.getElementById('strength').dispatchEvent(new Event('change'))"
+            ),
+        )
+        level = live.space.scaled(live.space.parse(shown), strength)
+        largest, share = differs(found, live.restore(photograph, level=level))
+        assert largest <= 1 and share < 0.05
+    assert by_id("strength-value").text == "150 %"
+    # Parts are given by hand, too; a new estimate takes their place.
+    by_id("parts").find_element("tag name", "summary").click()
+    number = by_id("number-noise")
+    number.clear()
+    after_doing(browser, lambda: number.send_keys("40\t"))
+    assert levels_shown(browser, model)["noise"] == 40
+    after_doing(browser, by_id("estimate").click)
+    assert levels_shown(browser, model) == shown
+    Select(by_id("task")).select_by_value("denoise")
+    assert not by_id("strength").is_displayed() and not by_id("estimate").is_displayed()
+
+
+@needs_tools
+def test_the_gpu_gives_the_same_picture(page, address, browser):
+    pictures = {}
+    for backend, named in (("wasm", "WebAssembly, "), ("webgpu", "WebGPU")):
+        browser.get(f"{address}?backend={backend}")
+        wait(browser, "ready")
+        assert browser.execute_script("return self.crossOriginIsolated"), "threads may be used"
+        if backend == "webgpu" and not browser.execute_async_script(
+            "navigator.gpu?.requestAdapter().then(arguments[0]) ?? arguments[0](null)"
+        ):
+            pytest.skip("this browser has no WebGPU")
+        Select(browser.find_element("id", "task")).select_by_value("deblur")
+        pictures[backend] = after_doing(browser, browser.find_element("id", "example").click)
+        assert named in status(browser), status(browser)
+    largest, share = differs(pictures["wasm"], pictures["webgpu"])
+    assert largest <= 1 and share < 0.01
+
+
+def test_networks_that_gpus_get_wrong_stay_on_the_processor():
+    sys.path.insert(0, str(REPOSITORY / "web"))
+    try:
+        assemble = importlib.import_module("assemble")
+    finally:
+        sys.path.remove(str(REPOSITORY / "web"))
+    assert assemble._runs_on_gpus(make_model(config_of(channels=(4, 8, 8))))
+    assert not assemble._runs_on_gpus(make_model(config_of(channels=(4, 6, 8))))
+
+
+@needs_tools
+def test_without_a_gpu_of_its_own_the_page_takes_the_processor(page, address, browser):
+    """The GPU of this browser is an imitation, slower than WebAssembly."""
+    browser.get(address)
+    wait(browser, "ready")
+    Select(browser.find_element("id", "task")).select_by_value("deblur")
+    after_doing(browser, browser.find_element("id", "example").click)
+    assert "WebAssembly" in status(browser)

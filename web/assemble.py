@@ -15,24 +15,36 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from PIL import Image
 
+from hypernet_jax.blind.estimate import estimate_photo, photo_estimator
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.export import onnx_bytes
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.interchange.onnx_estimator import export_estimator
 from hypernet_jax.interchange.portable import describe, is_plain
-from hypernet_jax.levels import Level
+from hypernet_jax.levels import Level, LevelAxis
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
-from hypernet_jax.tasks import get_task
+from hypernet_jax.tasks import DEFAULT_TASK
 from hypernet_jax.weights import load_weights, shipped_tasks
 
-PAGE = ("index.html", "page.css", "page.js", "brush.js", "pixels.js", "worker.js")
-RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+PAGE = (
+    *("index.html", "page.css", "page.js", "levels.js", "brush.js", "pixels.js"),
+    *("worker.js", "runtime.js", "isolate.js"),
+)
+RUNTIME = (
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    # With WebGPU.
+    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs"),
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
 HERE = Path(__file__).parent
 # Sides of the page's tiles without their margin, as in worker.js.
 _TILES = (256, 128)
@@ -79,7 +91,7 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     """Writes a model and its example; returns what the page must know."""
     if is_plain(model) or model.colours != 3:
         raise UserError("The page takes colour networks for every level; give other weights.")
-    name, axis = model.task.name, model.task.space.single
+    name = model.task.name
     level = model.task.space.parse(model.task.starting_level)
     metadata = describe(model, level=None, layout="NCHW")
     (folder / f"{name}.onnx").write_bytes(onnx_bytes(model, theta, metadata))
@@ -93,29 +105,49 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
         metadata = describe(model, level=None, layout="NCHW", level_map=True)
         content = onnx_bytes(model, theta, metadata, level_map=True)
         (folder / f"{name}-map.onnx").write_bytes(content)
-    return {
+    found: dict[str, Any] = {
         "title": model.task.title,
         "file": f"{name}.onnx",
         "example": f"example-{name}.png",
+        "axes": [_axis(axis, level[axis.name]) for axis in model.task.space.axes],
+        "enlarges": model.task.enlarges,
+        "margin": margin,
+        "gpu": _runs_on_gpus(model),
+    }
+    if not model.task.enlarges:
+        found["mapFile"] = f"{name}-map.onnx"
+    if model.task.estimate is estimate_photo:
+        found["estimator"] = f"{name}-level.onnx"
+        estimator = export_estimator(photo_estimator(), model.task.space)
+        (folder / found["estimator"]).write_bytes(estimator.SerializeToString())
+    return found
+
+
+def _runs_on_gpus(model: Model) -> bool:
+    """Whether onnxruntime-web's WebGPU gives the right pictures.
+
+    It does not (1.30) where inner widths are no multiples of four.
+    """
+    side = spec_of(model.network).multiple_of
+    image = jax.ShapeDtypeStruct((1, side, side, model.colours), jnp.float32)
+    shapes = jax.eval_shape(model.network.init, jax.random.key(0), image)
+    kernels = [leaf.shape for leaf in jax.tree.leaves(shapes) if len(leaf.shape) == 4]
+    widths = {width for shape in kernels for width in shape[-2:]} - {model.colours}
+    return all(width % 4 == 0 for width in widths)
+
+
+def _axis(axis: LevelAxis, level: float) -> dict[str, Any]:
+    """What the page must know of a part of the level: its range, and a table of levels by z."""
+    low, high = sorted(float(axis.normalise(value)) for value in (axis.low, axis.high))
+    z = np.linspace(low, high, _TABLE)
+    return {
+        "name": axis.name,
         "quantity": axis.quantity,
         "unit": axis.unit,
         "low": axis.low,
         "high": axis.high,
         "level": float(level),
         "step": axis.step,
-        "enlarges": model.task.enlarges,
-        "margin": margin,
-        **({} if model.task.enlarges else _levels_of_masks(model, name)),
-    }
-
-
-def _levels_of_masks(model: Model, name: str) -> dict[str, Any]:
-    """What makes levels of a mask: the model for them, and a table of levels by z."""
-    axis = model.task.space.single
-    low, high = sorted(float(axis.normalise(value)) for value in (axis.low, axis.high))
-    z = np.linspace(low, high, _TABLE)
-    return {
-        "mapFile": f"{name}-map.onnx",
         "neutral": axis.neutral,
         "z": np.round(z, 7).tolist(),
         "values": np.round(axis.values_at(z), 5).tolist(),
@@ -133,7 +165,7 @@ def assemble(output: Path, weights: list[str]) -> None:
         runtime(folder / "ort")
         for name in PAGE:
             shutil.copy(HERE / name, folder)
-        models = {}
+        models: dict[str, Any] = {}
         for name in weights:
             model, theta = load_weights(name)
             models[model.task.name] = entry(model, theta, folder)
@@ -142,8 +174,8 @@ def assemble(output: Path, weights: list[str]) -> None:
 
 
 def _servable() -> list[str]:
-    """The shipped tasks whose level is one number, as the page's slider is."""
-    return [name for name in shipped_tasks() if len(get_task(name).space) == 1]
+    """The shipped tasks, the one for all photographs first."""
+    return sorted(shipped_tasks(), key=lambda name: name != DEFAULT_TASK)
 
 
 def main() -> int:

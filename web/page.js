@@ -1,14 +1,32 @@
 // The page: what the user chose, and what is shown. The work is done by worker.js.
 
 import { listen, Mask, union } from "./brush.js";
+import { Levels } from "./levels.js";
 import { enlargedSize } from "./pixels.js";
 
 const LARGEST = 40e6; // pixels of a result; above, browsers run out of memory or of canvas
 const byId = (id) => document.getElementById(id);
-const [task, file, example, slider, number] = ["task", "file", "example", "slider", "number"].map(byId);
+const [task, file, example] = ["task", "file", "example"].map(byId);
 const [stage, before, after, divider] = ["stage", "before", "after", "divider"].map(byId);
 
-const worker = new Worker("worker.js", { type: "module" });
+/** Reloads the page once, isolated, so that the network may use threads. */
+async function isolate() {
+  if (self.crossOriginIsolated || !navigator.serviceWorker) return;
+  if (sessionStorage.getItem("isolated")) return; // this browser does not isolate pages so
+  try {
+    await navigator.serviceWorker.register("isolate.js");
+    await navigator.serviceWorker.ready;
+    sessionStorage.setItem("isolated", "tried");
+  } catch {
+    return; // one thread, then
+  }
+  location.reload();
+  await new Promise(() => {}); // nothing more happens on this one
+}
+await isolate();
+
+const worker = new Worker(`worker.js${location.search}`, { type: "module" });
+const levels = new Levels(() => restore());
 let models = {};
 let photograph = null; // {name, image: ImageData}
 let request = 0;
@@ -45,18 +63,6 @@ function show(canvas, { width, height, data }) {
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
 }
 
-function showTask() {
-  const model = models[task.value];
-  const quantity = model.quantity[0].toUpperCase() + model.quantity.slice(1);
-  byId("quantity").textContent = model.unit ? `${quantity} (${model.unit})` : quantity;
-  for (const input of [slider, number]) {
-    input.min = model.low;
-    input.max = model.high;
-    input.step = model.step;
-    input.value = model.level;
-  }
-}
-
 function whole({ width, height }) {
   return { left: 0, top: 0, right: width, bottom: height };
 }
@@ -66,13 +72,13 @@ function restore(box = null) {
   if (!photograph) return;
   const id = begin();
   const model = models[task.value];
-  const level = Number(number.value);
-  if (number.value === "" || !(level >= model.low && level <= model.high)) {
-    refuse(`Give a ${model.quantity} from ${model.low} to ${model.high}.`);
+  const { values, mistake } = levels.read();
+  if (mistake) {
+    refuse(mistake);
     return;
   }
   const { width, height, data } = photograph.image;
-  const size = model.enlarges ? enlargedSize(width, height, level) : [width, height];
+  const size = model.enlarges ? enlargedSize(width, height, values[0]) : [width, height];
   if (size[0] * size[1] > LARGEST) {
     refuse(
       `The result would have ${size[0]} x ${size[1]} pixels, more than this page can hold; ` +
@@ -87,8 +93,9 @@ function restore(box = null) {
   say("Restoring ...");
   worker.postMessage({
     id,
+    kind: "restore",
     image: { width, height, data },
-    level,
+    levels: values,
     model,
     mask: used ? mask.values : null,
     box: partly ? waiting : null,
@@ -100,6 +107,11 @@ worker.onmessage = ({ data: answer }) => {
   if (answer.id !== request) return;
   if (answer.kind === "progress") {
     if (answer.total > 1) say(`Restoring ... ${answer.done} of ${answer.total} tiles`);
+    return;
+  }
+  if (answer.kind === "estimated") {
+    levels.set(answer.levels);
+    restore();
     return;
   }
   if (answer.kind === "failed") {
@@ -116,7 +128,8 @@ worker.onmessage = ({ data: answer }) => {
   byId("download").disabled = false;
   document.body.dataset.state = "done";
   const { width, height } = answer.output;
-  say(`Restored ${width} x ${height} pixels in ${answer.seconds.toFixed(1)} s, on this machine.`);
+  const taken = answer.seconds.toFixed(1);
+  say(`Restored ${width} x ${height} pixels in ${taken} s, on this machine (${answer.by}).`);
 };
 worker.onerror = () => say("This browser cannot run the page's worker; try a newer one.", { mistake: true });
 
@@ -139,12 +152,25 @@ async function open(blob, name) {
   context.drawImage(bitmap, 0, 0);
   photograph = { name, image: context.getImageData(0, 0, bitmap.width, bitmap.height) };
   mask = restored = waiting = null;
-  restore();
+  estimate();
+}
+
+/** Finds the level of the photograph, where that can be, and restores it. */
+function estimate() {
+  const model = models[task.value];
+  if (!model.estimator) {
+    restore();
+    return;
+  }
+  if (!photograph) return;
+  const id = begin();
+  say("Looking how degraded the photograph is ...");
+  worker.postMessage({ id, kind: "estimate", image: photograph.image, model });
 }
 
 async function openExample() {
   const model = models[task.value];
-  number.value = slider.value = model.level;
+  levels.reset();
   const id = begin();
   let blob = null;
   try {
@@ -232,16 +258,11 @@ for (const [button, value] of [["clear", 0], ["fill", 255]]) {
 byId("save-mask").addEventListener("click", saveMask);
 
 task.addEventListener("change", () => {
-  showTask();
+  levels.show(models[task.value]);
   showRegion();
-  restore();
+  estimate();
 });
-slider.addEventListener("input", () => (number.value = slider.value));
-slider.addEventListener("change", () => restore());
-number.addEventListener("change", () => {
-  slider.value = number.value;
-  restore();
-});
+byId("estimate").addEventListener("click", estimate);
 file.addEventListener("change", () => file.files[0] && open(file.files[0], file.files[0].name));
 example.addEventListener("click", openExample);
 byId("download").addEventListener("click", () => save(after, "-restored"));
@@ -261,5 +282,5 @@ document.addEventListener("drop", (event) => {
 const answer = await fetch("models.json");
 models = await answer.json();
 for (const [name, model] of Object.entries(models)) task.add(new Option(model.title, name));
-showTask();
+levels.show(models[task.value]);
 document.body.dataset.state = "ready";

@@ -117,37 +117,62 @@ function interpolated(at, places, values) {
 }
 
 /**
- * The level for each value of a mask, 0 to 255: at 255 the level itself, at 0 the one that changes
- * nothing, and between them in proportion in z, which the network's kernels depend on.
- * @param {{z: number[], values: number[], neutral: number}} model z of levels, rising.
+ * The level of one axis at a share of its distance, in z, from the one that changes nothing.
+ * @param {{z: number[], values: number[], neutral: number}} axis z of levels, rising.
  */
-export function levelsOfMask(level, { z, values, neutral }) {
+function scaler(level, { z, values, neutral }) {
   const rising = values.map((value, index) => [value, z[index]]).sort((a, b) => a[0] - b[0]);
   const zOf = (value) =>
     interpolated(value, rising.map((pair) => pair[0]), rising.map((pair) => pair[1]));
   const [start, end] = [zOf(neutral), zOf(level)];
-  const levels = new Float32Array(256);
-  for (let value = 0; value < 256; value++) {
-    levels[value] = interpolated(start + (value / 255) * (end - start), z, values);
-  }
-  levels[0] = neutral;
-  levels[255] = level;
-  return levels;
+  return (share) => {
+    if (share === 0) return neutral;
+    return share === 1 ? level : interpolated(start + share * (end - start), z, values);
+  };
 }
 
-/** The levels of a tile with its margin, or the one that all its pixels have. */
-export function levelPlane(mask, levels, imageWidth, { x, y }) {
+/** The level of an axis at a strength: 0 changes nothing, 1 is the level itself. */
+export function scaledLevel(level, strength, axis) {
+  return scaler(level, axis)(strength);
+}
+
+/** The level of each axis for each value of a mask, from 0, nothing, to 255, the level itself. */
+export function levelsOfMask(levels, axes) {
+  return axes.map((axis, index) => {
+    const at = scaler(levels[index], axis);
+    return Float32Array.from({ length: 256 }, (_, value) => at(value / 255));
+  });
+}
+
+/** The levels of a tile with its margin, or those that all its pixels have. */
+export function levelPlane(mask, tables, imageWidth, { x, y }) {
   const width = x.to - x.from;
   const height = y.to - y.from;
-  const plane = new Float32Array(width * height);
+  const size = width * height;
+  const plane = new Float32Array(tables.length * size);
+  const first = mask[y.from * imageWidth + x.from];
+  let same = true;
   for (let row = 0; row < height; row++) {
     const from = (y.from + row) * imageWidth + x.from;
     for (let column = 0; column < width; column++) {
-      plane[row * width + column] = levels[mask[from + column]];
+      const value = mask[from + column];
+      same &&= value === first;
+      for (const [index, table] of tables.entries()) {
+        plane[index * size + row * width + column] = table[value];
+      }
     }
   }
-  const same = plane.every((value) => value === plane[0]);
-  return { plane, level: same ? plane[0] : null, dims: [1, 1, height, width] };
+  const levels = same ? tables.map((table) => table[first]) : null;
+  return { plane, levels, dims: [1, tables.length, height, width] };
+}
+
+/** The middle of an image, in which its level is estimated, as the package takes it. */
+export function middle(width, height, side = 2048) {
+  const cut = (size) => {
+    const from = Math.floor(Math.max(0, size - side) / 32) * 16;
+    return { from, to: Math.min(size, from + side) };
+  };
+  return { x: cut(width), y: cut(height) };
 }
 
 /** One tile with its margin as planes, (colours, height, width) in [0, 1]. */

@@ -1,69 +1,64 @@
 // Restores images off the page's thread; the newest request supersedes an unfinished one.
 
-import * as ort from "./ort/ort.wasm.min.mjs";
-import { enlarge, grown, levelPlane, levelsOfMask, paste, planes, tiles } from "./pixels.js";
-
-ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
-// Threads need headers that a plain static host does not send.
-if (!self.crossOriginIsolated) ort.env.wasm.numThreads = 1;
+import { enlarge, grown, levelPlane, levelsOfMask, middle, paste, planes, tiles } from "./pixels.js";
+import { Runtime } from "./runtime.js";
 
 const TILE = 256;
 const PAINTED_TILE = 128; // of what a stroke changed, which is mostly small
-const sessions = new Map();
+const runtime = new Runtime(new URL(self.location).searchParams.get("backend"));
 let newest = 0;
 let queue = Promise.resolve();
 
-function session(file) {
-  if (!sessions.has(file)) {
-    const loading = ort.InferenceSession.create(new URL(file, import.meta.url).href);
-    loading.catch(() => sessions.delete(file)); // so that the next request tries again
-    sessions.set(file, loading);
-  }
-  return sessions.get(file);
+/** Levels as the models take them: a number, or one for each part. */
+function levelInput(levels) {
+  return { data: levels, dims: levels.length > 1 ? [levels.length] : [] };
 }
 
 /** One tile restored: at one level, or, where its pixels have several, with all of them. */
-async function apply(model, image, level, part, mask, levels) {
-  const { data, dims } = planes(image, part);
-  const tile = new ort.Tensor("float32", data, dims);
-  const own = mask && levelPlane(mask, levels, image.width, part);
-  if (!own || own.level !== null) {
-    const network = await session(model.file);
-    const scalar = new ort.Tensor("float32", [own ? own.level : level], []);
-    return (await network.run({ image: tile, level: scalar })).restored;
+async function apply(model, image, levels, part, mask, tables) {
+  const tile = planes(image, part);
+  const own = mask && levelPlane(mask, tables, image.width, part);
+  if (!own || own.levels) {
+    const level = levelInput(own ? own.levels : levels);
+    return runtime.run(model.file, { image: tile, level }, model.gpu);
   }
-  const network = await session(model.mapFile);
-  const map = new ort.Tensor("float32", own.plane, own.dims);
-  return (await network.run({ image: tile, level: map })).restored;
+  const level = { data: own.plane, dims: own.dims };
+  return runtime.run(model.mapFile, { image: tile, level }, model.gpu);
 }
 
 /**
  * Restores an image, or, of one that was restored before, what a change of the mask within `box`
  * can change.
  */
-async function restore({ id, image, level, model, mask, box, before }) {
-  await session(model.file);
+async function restore({ id, image, levels, model, mask, box, before }) {
+  await runtime.session(model.file, model.gpu);
   if (id !== newest) return;
   const start = performance.now();
-  const input = model.enlarges ? enlarge(image, level) : image;
+  const input = model.enlarges ? enlarge(image, levels[0]) : image;
   // Transparency is kept.
   const output = { ...input, data: before ?? new Uint8ClampedArray(input.data) };
   const { width, height } = input;
   const seen = box && grown(box, model.margin, width, height);
   const side = seen ? PAINTED_TILE : TILE;
   const parts = tiles(width, height, { side, margin: model.margin, box: seen });
-  const levels = mask && levelsOfMask(level, model);
+  const tables = mask && levelsOfMask(levels, model.axes);
   for (const [index, part] of parts.entries()) {
-    const restored = await apply(model, input, level, part, mask, levels);
-    paste(restored.data, part, output, { mask, before: input.data });
-    restored.dispose();
+    const restored = await apply(model, input, levels, part, mask, tables);
+    paste(restored, part, output, { mask, before: input.data });
     // Let a newer request, posted meanwhile, be noticed.
     await new Promise((resolve) => setTimeout(resolve));
     if (id !== newest) return;
     postMessage({ id, kind: "progress", done: index + 1, total: parts.length });
   }
   const seconds = (performance.now() - start) / 1000;
-  postMessage({ id, kind: "done", input, output, seconds }, [output.data.buffer]);
+  const answer = { id, kind: "done", input, output, seconds, by: await runtime.name(model.gpu) };
+  postMessage(answer, [output.data.buffer]);
+}
+
+async function estimate({ id, image, model }) {
+  const pixels = planes(image, middle(image.width, image.height));
+  const levels = await runtime.run(model.estimator, { image: pixels }, false);
+  postMessage({ id, kind: "estimated", levels: Array.from(levels) });
 }
 
 onmessage = ({ data: request }) => {
@@ -71,7 +66,7 @@ onmessage = ({ data: request }) => {
   queue = queue.then(async () => {
     if (request.id !== newest) return;
     try {
-      await restore(request);
+      await (request.kind === "estimate" ? estimate(request) : restore(request));
     } catch (error) {
       postMessage({ id: request.id, kind: "failed", reason: String(error.message ?? error) });
     }
