@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax.cli.main import main
 from hypernet_jax.inference import backends
 from hypernet_jax.inference.backends import register_backend
 from hypernet_jax.networks.bank import apply_bank
@@ -78,9 +79,14 @@ def test_providers_of_onnx_runtime(photograph, tmp_path, monkeypatch, capsys):
     there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    Restorer(*parts, backend="onnxruntime:cuda").restore(image, level=25)
-    assert asked == [there]
+    cuda = Restorer(*parts, backend="onnxruntime:cuda")
+    assert cuda.backend.name == "onnxruntime:cuda" and cuda.backend.note is None
+    np.testing.assert_array_equal(cuda.restore(image, level=25), expected)
+    assert asked == [there] and "the CPU computed instead" in cuda.backend.note
     Image.fromarray(image).save(tmp_path / "a.png")
+    command = ["restore", tmp_path / "a.png", "--task", "denoise", "--level", "5"]
+    main([*map(str, command), "--provider", "cuda", "-o", str(tmp_path / "b.png")])
+    assert "onnxruntime:cuda does not start on this machine" in capsys.readouterr().err
     command = ["restore", tmp_path / "a.png", "--task", "denoise", "--level", 5, "-o", tmp_path]
     options = ("--backend", "jax", "--provider", "cuda")
     assert "for the backend onnxruntime" in refuse(capsys, *command, *options)

@@ -349,7 +349,10 @@ def _restore(args: argparse.Namespace) -> int:
         level_map=None if args.level_map is None else parse_masks(args.level_map, task.space),
     )
     with _piped(args) as piped:
-        return _restore_all(restorer, options, piped)
+        status = _restore_all(restorer, options, piped)
+    if (note := getattr(restorer.backend, "note", None)) is not None:
+        print(note, file=sys.stderr)
+    return status
 
 
 def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace) -> int:

@@ -149,6 +149,8 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    # Half a sentence on what is not as it was asked for.
+    note: str | None = None
     # It spreads every convolution over the cores itself.
     most_at_once = 1
     # It keeps images in a layout of its own beside the usual one; measured by
@@ -172,6 +174,8 @@ class OnnxRuntimeBackend:
             ) from None
         self._runtime = onnxruntime
         self._providers = _providers(onnxruntime, provider)
+        if provider != "cpu":
+            self.name = f"onnxruntime:{provider}"
         self._params = params
         self._bank_graph = functools.partial(BankGraph, model, shared=theta["shared"])
         self._bank_graphs: dict[tuple[int, bool], BankGraph] = {}
@@ -196,6 +200,9 @@ class OnnxRuntimeBackend:
 
     def _session(self, content: bytes) -> ApplyTiles:
         session = self._runtime.InferenceSession(content, providers=self._providers)
+        if self._providers[0] not in session.get_providers():
+            # It is part of the package, but its device or libraries are missing.
+            self.note = f"{self.name} does not start on this machine; the CPU computed instead"
         names = [each.name for each in session.get_inputs()]
 
         def network(inputs: np.ndarray, valid: np.ndarray, *weights: np.ndarray) -> np.ndarray:
