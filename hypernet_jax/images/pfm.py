@@ -47,7 +47,9 @@ def read_pfm(path: Path, limit: float) -> np.ndarray:
 
 
 def encode_pfm(pixels: np.ndarray) -> bytes:
-    """A file of (H, W, 3 or 1) floats."""
+    """A file of (H, W, 3 or 1) pixels: floats as they are, integers as floats from 0 to 1."""
     height, width, channels = pixels.shape
+    if pixels.dtype.kind == "u":
+        pixels = pixels / np.float32(np.iinfo(pixels.dtype).max)
     head = f"P{'F' if channels == 3 else 'f'}\n{width} {height}\n-1.0\n"
     return head.encode() + pixels[::-1].astype("<f4").tobytes()
