@@ -163,6 +163,7 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
 NETWORKS = {
     "unet": {
         "name": "unet", "channels": [4, 6, 8], "blocks": [1, 1, 1], "activation": "leaky_relu",
+        "centre": 0.5,
     },
     "published tail": {
         "name": "residual", "channels": 4, "blocks": 1, "light_tail": False,

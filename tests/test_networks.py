@@ -21,10 +21,12 @@ from hypernet_jax.networks import (
 from hypernet_jax.networks.activations import ACTIVATIONS, activation
 
 SMALL = {
-    "residual": {"channels": 4, "blocks": 2, "light_tail": True, "activation": "leaky_relu"},
-    "level_plane": {"channels": 4, "blocks": 1},
-    "unet": {"channels": (4, 6, 8), "blocks": (1, 1, 0)},
-}
+    "residual": {
+        "channels": 4, "blocks": 2, "light_tail": True, "activation": "leaky_relu", "centre": 0.5,
+    },
+    "level_plane": {"channels": 4, "blocks": 1, "centre": 0.5},
+    "unet": {"channels": (4, 6, 8), "blocks": (1, 1, 0), "centre": 0.5},
+}  # fmt: skip
 
 
 def restorer_of(name, memory=2.0):
@@ -95,6 +97,16 @@ def test_a_leaky_network_learns_where_a_plain_one_is_dead(name):
         ]
         gradients[kind] = max(float(jnp.abs(leaf).max()) for leaf in inner)
     assert gradients["relu"] == 0 and gradients["leaky_relu"] > 1e-4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_image_is_counted_from_the_centre(name):
+    image = jnp.linspace(0, 1, 3 * 16 * 16).reshape(1, 16, 16, 3)
+    options = SMALL[name] | {"residual_output": False}
+    centred, plain = (make_network(name, **options | {"centre": c}) for c in (0.25, 0.0))
+    params = centred.init(jax.random.key(0), image)
+    expected = plain.apply(params, image - 0.25)
+    np.testing.assert_allclose(centred.apply(params, image), expected, atol=1e-6)
 
 
 def test_an_unknown_activation():

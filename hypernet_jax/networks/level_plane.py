@@ -26,6 +26,7 @@ class LevelPlaneNetwork(nn.Module):
     residual_output: bool = False
     init_gain: float = 0.1
     activation: str = "relu"
+    centre: float = 0.0
     dtype: str = "float32"
 
     # The plane goes where the image goes, and sees no farther.
@@ -44,6 +45,7 @@ class LevelPlaneNetwork(nn.Module):
             residual_output=self.residual_output,
             init_gain=self.init_gain,
             activation=self.activation,
+            centre=self.centre,
             dtype=self.dtype,
             name="body",
         )

@@ -81,6 +81,7 @@ class ResidualNetwork(nn.Module):
         network predicts the correction; published: False.
       init_gain: factor on every kernel's He initialisation; published: 0.1.
       activation: of `ACTIVATIONS`; published: relu.
+      centre: what the network counts an image's values from; published: 0.
       dtype: what the convolutions compute in; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of `stride`. A `guide`,
@@ -94,6 +95,7 @@ class ResidualNetwork(nn.Module):
     residual_output: bool = False
     init_gain: float = 0.1
     activation: str = "relu"
+    centre: float = 0.0
     dtype: str = "float32"
 
     stride: ClassVar[int] = 2
@@ -122,7 +124,9 @@ class ResidualNetwork(nn.Module):
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
         activate = activation(self.activation)
-        entry = image if guide is None else jnp.concatenate([image, guide], axis=-1)
+        entry = image - self.centre
+        if guide is not None:
+            entry = jnp.concatenate([entry, guide], axis=-1)
         head = conv(self.channels, strides=self.stride, name="head")(entry)
         x = head
         for index in range(self.blocks):

@@ -35,6 +35,8 @@ class UNet(nn.Module):
       residual_output: add the degraded image to the output.
       init_gain: factor on every kernel's He initialisation.
       activation: of `ACTIVATIONS`.
+      centre: what the network counts an image's values from: those of photographs lie around 0.5,
+        and what all of them have in common would outweigh the rest in every step of training.
       dtype: what the convolutions compute in; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of 2 to the number of scales.
@@ -46,6 +48,7 @@ class UNet(nn.Module):
     residual_output: bool = True
     init_gain: float = 1.0
     activation: str = "relu"
+    centre: float = 0.0
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -102,7 +105,7 @@ class UNet(nn.Module):
                 x = block(x)
             return x
 
-        x, skips = image, []
+        x, skips = image - self.centre, []
         coarsest = len(self.channels) - 1
         for scale, width in enumerate(self.channels):
             x = conv(width, strides=2, kernel_init=kernel_init, name=f"down_{scale}")(x)

@@ -54,6 +54,9 @@ def _base() -> ConfigDict:
                 # relu (published) or leaky_relu: ReLUs that are negative everywhere learn no more,
                 # and Muon's large steps drive many of them there.
                 "activation": "leaky_relu",
+                # What images are counted from; published: 0. Else the mean that all photographs
+                # share fills every step of training.
+                "centre": 0.5,
             },
             "features": {
                 # affine (published), proportional, polynomial, mlp, constant,
@@ -142,6 +145,7 @@ def _published() -> ConfigDict:
     config.network.residual_output = False
     config.network.init_gain = 0.1
     config.network.activation = "relu"
+    config.network.centre = 0.0
     config.generated = "block_"
     config.levels.own_crops = False
     config.levels.weighting = "equal"
@@ -185,6 +189,7 @@ def _unet() -> ConfigDict:
             "residual_output": True,
             "init_gain": 1.0,
             "activation": "leaky_relu",
+            "centre": 0.5,
         }
     )
     config.data.crop_size = 64
