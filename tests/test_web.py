@@ -288,6 +288,25 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     expected = live.restore(photograph, level=levels, blend=blend_of_mask(mask))
     largest, share = differs(painted, expected)
     assert largest <= 1 and share < 0.02
+    # A stroke is seen at once, before the network has answered.
+    seen = browser.execute_script(
+        """
+        const canvas = document.getElementById("after"), mask = document.getElementById("mask");
+        const shown = () => canvas.toDataURL();
+        const box = mask.getBoundingClientRect();
+        const at = (x, y) => ({ clientX: box.left + x, clientY: box.top + y, pointerId: 1 });
+        mask.setPointerCapture = () => {};
+        const before = shown();
+        mask.dispatchEvent(new PointerEvent("pointerdown", at(60, 60)));
+        mask.dispatchEvent(new PointerEvent("pointermove", at(90, 70)));
+        const during = shown();
+        mask.dispatchEvent(new PointerEvent("pointerup", at(90, 70)));
+        return [before !== during, document.body.dataset.state];
+        """
+    )
+    assert seen == [True, "busy"]
+    wait(browser)
+    after_doing(browser, by_id("undo").click)
     if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/interchange.md
         browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
     undone = after_doing(browser, by_id("undo").click)

@@ -2,7 +2,7 @@
 
 import { listen, Mask, union } from "./brush.js";
 import { Levels } from "./levels.js";
-import { enlargedSize } from "./pixels.js";
+import { enlargedSize, mixed } from "./pixels.js";
 
 const LARGEST = 40e6; // pixels of a result; above, browsers run out of memory or of canvas
 const byId = (id) => document.getElementById(id);
@@ -33,6 +33,8 @@ let request = 0;
 let mask = null; // where the level is taken; everywhere if null
 let restored = null; // the newest result: {width, height, data}
 let waiting = null; // what the result does not show yet
+let asked = null; // the newest request: {key, used}, its task and levels, and whether with the mask
+let everywhere = null; // the newest result without a mask: {key, before, data}
 
 function say(text, { mistake = false } = {}) {
   byId("status").textContent = text;
@@ -91,6 +93,7 @@ function restore(box = null) {
   const partly = box && used && restored?.width === across && restored?.height === down;
   waiting = union(waiting, partly ? box : whole({ width: across, height: down }));
   say("Restoring ...");
+  asked = { key: JSON.stringify([task.value, values]), used };
   worker.postMessage({
     id,
     kind: "restore",
@@ -120,6 +123,7 @@ worker.onmessage = ({ data: answer }) => {
   }
   waiting = null;
   restored = { ...answer.output, data: answer.output.data.slice() };
+  if (!asked.used) everywhere = { key: asked.key, before: answer.input.data, data: restored.data };
   show(before, answer.input);
   show(after, answer.output);
   stage.hidden = false;
@@ -151,7 +155,7 @@ async function open(blob, name) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   photograph = { name, image: context.getImageData(0, 0, bitmap.width, bitmap.height) };
-  mask = restored = waiting = null;
+  mask = restored = waiting = everywhere = null;
   estimate();
 }
 
@@ -214,8 +218,20 @@ function showRegion() {
   showDivider();
 }
 
+/** Shows at once, nearly, what the network will make of a stroke. */
+function preview(box) {
+  const { width, height } = mask;
+  if (everywhere?.key !== asked?.key || everywhere.data.length !== 4 * width * height) return;
+  const part = mixed(everywhere.before, everywhere.data, mask.values, width, box);
+  const picture = new ImageData(part.data, part.width, part.height);
+  after.getContext("2d").putImageData(picture, box.left, box.top);
+}
+
 function painted(box, finished) {
-  if (box) mask.draw(byId("mask").getContext("2d"), box);
+  if (box) {
+    mask.draw(byId("mask").getContext("2d"), box);
+    preview(box);
+  }
   if (!finished) return;
   byId("undo").disabled = !mask.undone.length;
   if (box) restore(box);

@@ -212,3 +212,24 @@ export function paste(restored, { x, y }, image, { mask = null, before = null } 
     }
   }
 }
+
+/**
+ * What a mask will make of a rectangle of an image, nearly: so much of the restored image as the
+ * mask has there. It is exact where the mask is 0 or 255 farther than the network sees.
+ * @param {Uint8ClampedArray} before RGBA pixels of the image as it was; `after`: restored.
+ * @returns {{width: number, height: number, data: Uint8ClampedArray}} the rectangle.
+ */
+export function mixed(before, after, mask, imageWidth, { left, top, right, bottom }) {
+  const [width, height] = [right - left, bottom - top];
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) {
+      const from = (top + row) * imageWidth + left + column;
+      const share = mask[from] / 255;
+      for (let c = 4 * from, to = 4 * (row * width + column); c < 4 * from + 4; c++, to++) {
+        data[to] = before[c] + share * (after[c] - before[c]);
+      }
+    }
+  }
+  return { width, height, data };
+}
