@@ -6,7 +6,6 @@ Plain units (ReLU) that are negative everywhere pass nothing on and learn no mor
 """
 
 import argparse
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np

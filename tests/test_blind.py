@@ -100,7 +100,7 @@ def test_tables_that_are_not_libjpegs(photograph, tmp_path):
     tables[0][5] += 1
     picture.save(path, qtables=tables)
     found = DEJPEG.estimate_level(photograph, source=path)
-    assert found.parts["jpeg"] == 40 and "not libjpeg" in found.how
+    assert found.parts["jpeg"] == 40 and "not libjpeg" in found.how["jpeg"]
 
 
 @pytest.mark.parametrize("quality", [4, 10, 35, 60, 85])
@@ -152,3 +152,16 @@ def test_an_array_with_its_level_estimated(photograph):
         restorer.restore(np.stack([noisy, noisy]), level="auto")
     with pytest.raises(UserError, match="cannot be estimated"):
         Restorer.from_pretrained("sr").restore(noisy, level="auto")
+
+
+def test_only_what_was_estimated_is_said_to_be(photograph, tmp_path):
+    Image.fromarray(photograph).save(tmp_path / "a.jpg", quality=60)
+    photo, source = TASKS["photo"], tmp_path / "a.jpg"
+    for level, expected in (
+        ("noise=auto,jpeg=30", "noise estimated from the pixels"),
+        ("noise=3,jpeg=auto", "jpeg from the file's own tables"),
+        ("auto", "noise and blur estimated from the pixels, jpeg from the file's own tables"),
+    ):
+        _, how = resolve_level(photo, level, photograph, source)
+        assert how == expected
+    assert resolve_level(photo, "auto", photograph, None)[1] == "estimated from the pixels"

@@ -11,6 +11,7 @@ from PIL import Image
 from hypernet_jax import UserError, get_task
 from hypernet_jax.blind.noise_profile import noise_of_file
 from hypernet_jax.images import optional
+from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
@@ -54,6 +55,47 @@ def test_heif_keeps_its_depth(bits, tmp_path):
     assert found.pixels.dtype == np.uint16 and found.pixels.shape == (64, 128, 3)
     assert np.abs(found.pixels.astype(int) - ramp).max() < 3 * 65535 / 2**bits
     assert found.pixels.max() == 65535  # white is white
+
+
+@pytest.mark.parametrize("size", [(40, 60), (41, 63), (300, 90)])
+@pytest.mark.parametrize("unit", [1, 257])
+def test_halved_colours_are_interpolated(size, unit, photograph):
+    """As Pillow enlarges the chrominance of JPEG files, whose luminance has all pixels."""
+    noise = np.random.default_rng(0).normal(0, 8, photograph.shape)
+    noisy = np.clip(photograph + noise, 0, 255).astype(np.uint8)[100:, 200:]
+    picture = Image.fromarray(noisy[: size[0], : size[1]]).convert("YCbCr")
+    luma, *colours = picture.split()
+    half = -(-size[1] // 2), -(-size[0] // 2)
+    halves = [each.resize(half, Image.Resampling.BOX) for each in colours]
+
+    def enlarged(how):
+        doubled = [each.resize((2 * each.width, 2 * each.height), how) for each in halves]
+        cut = [each.crop((0, 0, size[1], size[0])) for each in doubled]
+        return np.asarray(Image.merge("YCbCr", [luma, *cut]).convert("RGB")).astype(int)
+
+    repeated, smooth = enlarged(Image.Resampling.NEAREST), enlarged(Image.Resampling.BILINEAR)
+    found = interpolated_chroma((repeated * unit).astype(np.uint8 if unit == 1 else np.uint16))
+    before, after = (np.abs(each - smooth).mean() for each in (repeated, found / unit))
+    assert after < 0.4 * before and after < 0.7
+    # What has all its colours stays as it is.
+    own = (noisy[: size[0], : size[1]] * np.uint16(unit)).astype(found.dtype)
+    np.testing.assert_array_equal(interpolated_chroma(own), own)
+    grey = own[..., :1]
+    assert interpolated_chroma(grey) is grey
+
+
+def test_halved_colours_of_heif_files_are_not_taken_for_noise(photograph, tmp_path):
+    pillow_heif.register_heif_opener()
+    noise = np.random.default_rng(0).normal(0, 10, photograph.shape)
+    noisy = np.clip(np.round(photograph + noise), 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "a.heic", quality=90)
+    Image.fromarray(noisy).save(tmp_path / "a.jpg", quality=90)
+    task = get_task("photo")
+    noises = [
+        task.estimate(np.float32(read_photograph(tmp_path / name).pixels), None).parts["noise"]
+        for name in ("a.heic", "a.jpg")
+    ]
+    assert noises[0] == pytest.approx(noises[1], rel=0.5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -159,7 +201,7 @@ def test_the_noise_of_a_raw_file_is_what_its_profile_says(profile, neutral, tmp_
     assert noise_of_file(tmp_path / "a.dng") == pytest.approx(measured, rel=0.1)
     for task, parts in (("denoise", {"noise"}), ("photo", {"noise", "jpeg", "blur"})):
         estimate = get_task(task).estimate(np.float32(found), tmp_path / "a.dng")
-        assert set(estimate.parts) == parts and "profile" in estimate.how
+        assert set(estimate.parts) == parts and "profile" in estimate.how["noise"]
         assert estimate.parts["noise"] == noise_of_file(tmp_path / "a.dng")
 
 

@@ -5,6 +5,7 @@ Pixels are (H, W, C) in 0..255, C = 1 or 3; source is the file that they are fro
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "photo_estimator",
 ]
 
+_FROM_PIXELS, _BY_PROFILE = "estimated from the pixels", "by the file's own noise profile"
 _PHOTO_NETWORK = Path(__file__).parent.parent / "pretrained/estimators/photo.safetensors"
 
 
@@ -33,19 +35,28 @@ class Estimate:
 
     Attributes:
       parts: by the names of the axes, in native units; not checked for their ranges.
-      how: they were found, e.g. "from the file's tables".
+      how: each of them was found, e.g. "from the file's tables".
     """
 
     parts: dict[str, float]
-    how: str
+    how: dict[str, str]
+
+    def describe(self, names: Sequence[str]) -> str:
+        """How some of the parts were found; what they are called only where that differs."""
+        ways: dict[str, list[str]] = {}
+        for name in names:
+            ways.setdefault(self.how[name], []).append(name)
+        if len(ways) == 1 and len(names) == len(self.parts):
+            return next(iter(ways))
+        return ", ".join(f"{' and '.join(own)} {way}" for way, own in ways.items())
 
 
 def estimate_noise(pixels: np.ndarray, source: Path | None) -> Estimate:
     """Noise sigma, by the file's own noise profile if it is a raw file that has one."""
     found = None if source is None else noise_of_file(source)
     if found is not None:
-        return Estimate({"noise": found}, "by the file's own noise profile")
-    return Estimate({"noise": noise_sigma(pixels)}, "estimated from the pixels")
+        return Estimate({"noise": found}, {"noise": _BY_PROFILE})
+    return Estimate({"noise": noise_sigma(pixels)}, {"noise": _FROM_PIXELS})
 
 
 def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
@@ -56,14 +67,14 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
         how = "the quality that the file's own tables say"
         if not exact:
             how = "the nearest to the file's own tables, which are not libjpeg's"
-        return Estimate({"jpeg": float(quality)}, how)
+        return Estimate({"jpeg": float(quality)}, {"jpeg": how})
     level = quality_of_pixels(pixels)
     if level is None:
         raise UserError(
             "The image shows no trace of JPEG compression from its corner on, perhaps because "
             "it was cropped or resized since; give its level, the JPEG quality from 1 to 100."
         )
-    return Estimate({"jpeg": level}, "estimated from the pixels")
+    return Estimate({"jpeg": level}, {"jpeg": _FROM_PIXELS})
 
 
 @functools.cache
@@ -79,13 +90,12 @@ def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
     """Noise, JPEG quality and blur, by the network that is shipped for it; quality by the file's
     own tables, and noise by its own profile, if there are any."""
     parts = photo_estimator().estimate(pixels, PHOTO)
-    how = "estimated from the pixels"
+    how = dict.fromkeys(parts, _FROM_PIXELS)
     quality = None if source is None else quality_of_file(source)
     if quality is not None:
-        parts["jpeg"] = float(quality[0])
-        how = "noise and blur estimated from the pixels, quality from the file's own tables"
+        parts["jpeg"], how["jpeg"] = float(quality[0]), "from the file's own tables"
     noise = None if source is None else noise_of_file(source)
     if noise is not None:
         parts |= {"noise": noise, "jpeg": 100.0}
-        how = "noise by the file's own profile, blur estimated from the pixels"
+        how |= {"noise": _BY_PROFILE, "jpeg": "not compressed"}
     return Estimate(parts, how)

@@ -15,6 +15,8 @@ _FILES = frozenset(
     )
 )
 _BACKENDS = ("auto", "jax", "onnxruntime")
+_PROVIDERS = ("cpu", "cuda", "rocm", "coreml", "directml", "webgpu", "openvino")
+_SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
 _EXPORTS = ("stablehlo", "onnx", "safetensors", "darktable")
 
 
@@ -54,6 +56,14 @@ def _choices(action: argparse.Action) -> tuple[str, ...]:
     if action.dest == "format":
         of_export = "stablehlo" in str(action.help)
         return (
-            _EXPORTS if of_export else ("png", "jpeg", "webp", "tiff", "bmp", "avif", "jxl", "same")
+            _EXPORTS
+            if of_export
+            else ("png", "jpeg", "webp", "tiff", "bmp", "avif", "pfm", "jxl", "same")
         )
-    return {"task": tuple(shipped_tasks()), "backend": _BACKENDS}.get(action.dest, ())
+    choices = {
+        "task": tuple(shipped_tasks()),
+        "backend": _BACKENDS,
+        "provider": _PROVIDERS,
+        "print_completion": _SHELLS,
+    }
+    return choices.get(action.dest, ())

@@ -73,7 +73,10 @@ def _export_darktable(args: argparse.Namespace) -> int:
         get_task(args.task)
     output = local_path(args.output)
     if output.exists():
-        raise UserError(f"The output {output} already exists; choose another folder or remove it.")
+        raise UserError(
+            f"The output {output} already exists, and folders are never overwritten; choose "
+            "another or remove it."
+        )
     model, theta, _ = load_weights_and_config(args.weights or args.task)
     try:
         from hypernet_jax.interchange.darktable import darktable_config, darktable_model
@@ -137,7 +140,7 @@ def export(args: argparse.Namespace) -> int:
     elif args.format == "onnx":
         metadata = describe(model, level=level, layout="NCHW", level_map=args.level_map)
         if estimator is not None:
-            metadata["level"] = "estimated"
+            metadata |= {"level": "estimated", "level_is_input": False}
         content = onnx_bytes(model, theta, metadata, level_map=args.level_map, estimator=estimator)
         write_atomically(output, content, overwrite=args.overwrite)
     else:

@@ -98,12 +98,14 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     task.add_argument("--task", help=", ".join(shipped_tasks()) + default)
     task.add_argument("--weights", help="a .safetensors file instead of the task's own weights")
     levels = [
-        f"{axis.quantity} ({axis.low:g}-{axis.high:g})"
+        f"{name}: {', '.join(f'{axis.name} {axis.low:g}-{axis.high:g}' for axis in space.axes)}"
         for name in shipped_tasks()
-        for axis in TASKS[name].space.axes
-        if not TASKS[name].enlarges
+        if not TASKS[name].enlarges and (space := TASKS[name].space)
     ]
-    task.add_argument("--level", help=", ".join((*levels, "or auto to estimate it")))
+    task.add_argument(
+        "--level",
+        help=f"{'; '.join(levels)}; several parts as in noise=15,jpeg=60; or auto to estimate it",
+    )
     task.add_argument(
         "--levels", metavar="TABLE",
         help="a .csv or .json file with the level of each image, as `estimate` writes it",
@@ -139,9 +141,10 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     files = restore.add_argument_group("files")
     files.add_argument(
-        "--format", help="png (default), jpeg, webp, tiff, bmp, avif, or same as each input"
+        "--format",
+        help="png (default), jpeg, webp, tiff, bmp, avif, pfm, jxl, or same as each input",
     )
-    files.add_argument("--quality", type=int, help="1-100, for jpeg, webp and avif")
+    files.add_argument("--quality", type=int, help="1-100, for jpeg, webp, avif and jxl")
     files.add_argument(
         "--compare", action="store_true", help="also write NAME-compare.png: before and after"
     )

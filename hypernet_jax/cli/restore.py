@@ -91,7 +91,8 @@ def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
         several = len(task.space) > 1 and task.estimate is not None
         given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
-        raise UserError(f"Give --{flag}: a {task.space.describe()}.")
+        auto = ", or auto" if task.estimate is not None else ""
+        raise UserError(f"Give --{flag}: a {task.space.describe()}{auto}.")
     try:
         return task.space.request(given)
     except UserError as error:
@@ -223,9 +224,16 @@ def _restore_one(
 
 
 def _write_report(
-    args: argparse.Namespace, restorer: Restorer, outcomes: list[batch.Outcome]
+    args: argparse.Namespace,
+    restorer: Restorer,
+    outcomes: list[batch.Outcome],
+    estimated: str | None = None,
 ) -> None:
-    """What was done to each file, as JSON, where --report asks for it."""
+    """What was done to each file, as JSON, where --report asks for it.
+
+    Args:
+      estimated: how the level of all files was found, if they share one.
+    """
     if args.report is None:
         return
     rows: list[dict[str, Any]] = []
@@ -237,8 +245,8 @@ def _write_report(
                 "state": "restored",
                 "size": restored.size,
                 "level": restored.level.plain(),
-                "estimate": restored.estimate,
-                "mask": None if job.mask is None else str(job.mask),
+                "estimate": restored.estimate or estimated,
+                "mask": str(job.mask) if job.mask is not None else args.level_map,
                 "notes": restored.notes,
             }
         else:
@@ -258,7 +266,11 @@ def _write_report(
 
 
 def _restore_many(
-    restorer: Restorer, jobs: list[batch.Job], options: Options, args: argparse.Namespace
+    restorer: Restorer,
+    jobs: list[batch.Job],
+    options: Options,
+    args: argparse.Namespace,
+    estimated: str | None,
 ) -> int:
     with tqdm(total=len(jobs), unit="file", disable=None, dynamic_ncols=True) as bar:
 
@@ -270,7 +282,7 @@ def _restore_many(
         outcomes = batch.run(
             restorer, jobs, options, report, workers=args.jobs, skip_existing=args.skip_existing
         )
-    _write_report(args, restorer, outcomes)
+    _write_report(args, restorer, outcomes, estimated)
     failed = [outcome for outcome in outcomes if outcome.failed is not None]
     restored = sum(outcome.restored is not None for outcome in outcomes)
     skipped = len(outcomes) - restored - len(failed)
@@ -368,12 +380,13 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         if several:
             raise UserError("--sweep shows one image; give one file.")
         return _sweep(restorer, jobs[0], args, options)
+    estimated = None
     if args.sequence:
         if not several:
             raise UserError("--sequence is for several frames; give their folder.")
-        options = _with_level_of_frames(restorer, jobs, options)
+        options, estimated = _with_level_of_frames(restorer, jobs, options)
     if several:
-        return _restore_many(restorer, jobs, options, args)
+        return _restore_many(restorer, jobs, options, args, estimated)
     if args.skip_existing and exists_already(jobs[0].source, jobs[0].output):
         print(f"skipped {jobs[0].output}")
         return 0
@@ -384,13 +397,13 @@ def _with_level_of_frames(restorer: Restorer, jobs: list[batch.Job], options: Op
     task = restorer.model.task
     request = task.space.request(options.level)
     if not request.estimated:
-        return options
+        return options, None
     frames = [job.source for job in jobs]
     level, how = level_of_frames(
         task, request, frames, limit=options.limit, estimator=options.estimator
     )
-    print(f"level {level.describe(digits=3)}, estimated {how}", file=sys.stderr)
-    return dataclasses.replace(options, level=level, estimator=None)
+    print(f"level {level.describe(digits=3)}, {how}", file=sys.stderr)
+    return dataclasses.replace(options, level=level, estimator=None), how
 
 
 def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[batch.Job]:
@@ -400,7 +413,12 @@ def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[
     jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]
     if not jobs:
         raise UserError(f"The table {table} names none of the images; check its column of files.")
-    left_out = len(found) - len(jobs)
+    left_out = [job.source for job, level in found if level is None]
     if left_out:
-        print(f"{left_out} of the images are not in {table}: left out", file=sys.stderr)
+        print(f"left out, as {table} has no row for them:", file=sys.stderr)
+        print(*(f"  {source}" for source in left_out), sep="\n", file=sys.stderr)
+    unused = levels.keys() - {job.source.resolve() for job, _ in found}
+    if unused:
+        print(f"rows of {table} without an image:", file=sys.stderr)
+        print(*(f"  {source}" for source in sorted(unused)), sep="\n", file=sys.stderr)
     return jobs

@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import (
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
+from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
@@ -268,8 +269,14 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
     found = read_tiff_metadata(path, stored) if tiff else read_metadata(picture, path)
     if form == "JXL":
         return _finished(*_with_transparency(path, jxl_samples(path)), found, notes)
+    if form == "HEIF":
+        # Its decoder repeats chrominance that has half the pixels.
+        pixels, alpha = read_heif(path, bits) if bits > 8 else _shallow(picture)
+        if picture.info.get("chroma") == 420:
+            pixels = interpolated_chroma(pixels)
+        return _finished(pixels, alpha, found, notes)
     if bits > 8:
-        deep = read_heif(path, bits) if form == "HEIF" else read_deep(path, form, picture)
+        deep = read_deep(path, form, picture)
         if deep is None:
             raise UserError(
                 f"The image {path} has {bits} bits per channel in a form that cannot be "

@@ -49,4 +49,4 @@ def resolve_level(
     if estimator is not None:
         return task.space.parse(estimator(pixels / 255)), "estimated by the given network"
     found = task.estimate_level(pixels, source=source)
-    return request.level(found.parts), found.how
+    return request.level(found.parts), found.describe(request.estimated)

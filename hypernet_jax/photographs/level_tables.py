@@ -99,8 +99,8 @@ def _request(row: Mapping[str, Any], space: LevelSpace) -> LevelRequest:
     unknown = [name for name in row if name not in (*columns, _FILE, _HOW)]
     if unknown:
         raise UserError(
-            f"There is no part of the level named {unknown[0]!r}; expected the columns "
-            f"{', '.join((_FILE, *columns))}."
+            f"There is no part of the level named {unknown[0]!r} here; expected the columns "
+            f"{', '.join((_FILE, *columns))}, or the task that the table was made for."
         )
     values = [row.get(name) for name in columns]
     given = [AUTO if value is None or not str(value).strip() else value for value in values]
@@ -117,14 +117,20 @@ def _table(path: str | Path) -> Path:
 
 
 def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
-    # Spreadsheets of some countries part cells by semicolons.
-    first = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ",")
+    # Spreadsheets of some countries part cells by semicolons, and numbers by commas.
+    semicolons = ";" in text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if semicolons else ",")
     rows = [(reader.line_num, row) for row in reader]
     named = []
     for number, row in rows:
         row.pop(None, None)  # cells beyond the last column
-        named.append((number, {key.strip(): value for key, value in row.items()}))
+        cells = {key.strip(): value for key, value in row.items()}
+        if semicolons:
+            cells = {
+                key: value.replace(",", ".") if value and key not in (_FILE, _HOW) else value
+                for key, value in cells.items()
+            }
+        named.append((number, cells))
     return named
 
 

@@ -54,4 +54,6 @@ def level_of_frames(
         raise failed or UserError("There are no frames; give a folder of images.")
     medians = np.median([level.values for level in levels], axis=0)
     count = f"{len(levels)} of {len(frames)} frames" if len(frames) > 1 else "one frame"
-    return task.space.parse(dict(zip(task.space.names, medians, strict=True))), f"from {count}"
+    return task.space.parse(
+        dict(zip(task.space.names, medians, strict=True))
+    ), f"estimated from {count}"
