@@ -64,6 +64,8 @@ def ensure_folder(path: str | Path) -> Path:
     path = local_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{path} is a file; give a folder, or a name of its own.") from None
     except OSError as error:
         raise UserError(f"The folder {path} cannot be made ({error.strerror}).") from None
     return path
@@ -121,7 +123,11 @@ def temporary_folder(where: Path | None = None) -> Iterator[Path]:
     Args:
       where: the folder to make it in; the system's place for them if None.
     """
-    folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-", dir=where))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-", dir=where))
+    except OSError as error:
+        place = where or tempfile.gettempdir()
+        raise UserError(f"The folder {place} cannot be written to ({error.strerror}).") from None
     _partial.add(folder)
     try:
         yield folder

@@ -329,9 +329,17 @@ class LevelSpace:
         if len(self) == 1:
             return {self.names[0]: level}
         raise UserError(
-            f"The level {reprlib.repr(level)} does not say its parts; give a {self.describe()}, as "
-            f"in {','.join(f'{axis.name}={axis.high:g}' for axis in self.axes)}."
+            f"The level {reprlib.repr(level)} does not say its parts, as {self._example()} does; "
+            f"they are {self.describe()}."
         )
+
+    def _example(self) -> str:
+        """A level as it is written: an eighth of each range from what changes nothing."""
+        values = (
+            axis.neutral + ((axis.low + axis.high) / 2 - axis.neutral) / 4 for axis in self.axes
+        )
+        pairs = zip(self.names, values, strict=True)
+        return ",".join(f"{name}={value:.2g}" for name, value in pairs)
 
     def array(self, levels: Iterable[Any]) -> np.ndarray:
         """Several levels, each as `parse` takes it, as float32 (n, A)."""

@@ -49,6 +49,11 @@ def test_a_batch_with_a_mask(node, photograph):
     mask[:, :, 30:] = 1
     partly, _ = node(image=torch.from_numpy(images), task="denoise", level="20", mask=mask)
     np.testing.assert_array_equal(partly[:, :, :55], images[:, :, :55])
+    # As ComfyUI's loader gives it for a picture without transparency: no mask.
+    unmasked, _ = node(
+        image=torch.from_numpy(images), task="denoise", level="20", mask=torch.zeros(1, 64, 64)
+    )
+    np.testing.assert_array_equal(unmasked, restored)
     assert (partly[:, :, 70:] != torch.from_numpy(images)[:, :, 70:]).any()
 
 

@@ -96,7 +96,7 @@ def test_refusals(tmp_path, capsys, monkeypatch):
     def told(*options):
         return refuse(capsys, "export", *options, "--format", "darktable", "-o", output)
 
-    assert "one factor" in told("--task", "sr")
+    assert "level of noise" in told("--task", "sr")
     assert "level of noise" in told("--task", "dejpeg")
     assert "gives the level itself" in told("--task", "denoise", "--level", "25")
     grey = tiny_config(colours=1)

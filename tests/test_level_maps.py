@@ -1,5 +1,7 @@
 """A level for every pixel: through tiles, windows and backends, and from a mask file."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,7 +139,9 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
     save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
     command = ["restore", source, "--weights", tmp_path / "w.safetensors", "--level", 40,
                "--level-map", mask, "--overwrite", "-o", output]  # fmt: skip
-    main(list(map(str, command)))
+    report = tmp_path / "report.json"
+    main(list(map(str, [*command, "--report", report])))
+    assert json.loads(report.read_text())["files"][0]["mask"] == str(mask)
     found = np.asarray(Image.open(output)).astype(int)
     np.testing.assert_array_equal(found[:, :45], image[:, :45])  # nothing is done where it is black
     whole = RESTORER.restore(image, level=40).astype(int)
@@ -152,6 +156,11 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main([*map(str, command), *more])
         capsys.readouterr()
+    seen = np.full((80, 120, 4), 255, np.uint8)
+    seen[:40, :, 3] = 0
+    Image.fromarray(seen).save(tmp_path / "seen through.png")
+    with pytest.raises(UserError, match="transparent in places"):
+        read_mask(tmp_path / "seen through.png", (80, 120))
     with pytest.raises(UserError, match="other proportions"):
         read_mask(mask, image.shape[:2])
 

@@ -45,12 +45,13 @@ def test_a_folder_by_an_edited_table(folder, weights, tmp_path, capsys):
     levels = [float(row["level"]) for row in rows]
     np.testing.assert_allclose(levels, [5, 15, 30], rtol=0.2)
     # As a spreadsheet leaves it: a byte order mark, semicolons, an emptied cell, a row less.
-    text = "\ufefffile;level\nin/0.png;40\nin/2.png;\n"
+    text = "\ufefffile;level\nin/0.png;40\nin/2.png;\nin/gone.png;5\n"
     table.write_text(text, encoding="utf-8")
     command = ["restore", folder, "--weights", weights, "--levels", table, "-o", output]
     main(list(map(str, [*command, "--report", report])))
     told = capsys.readouterr()
     assert "2 restored" in told.out and "no row for them" in told.err and "in/1.png" in told.err
+    assert "without an image" in told.err and "gone.png" in told.err
     assert sorted(path.name for path in output.iterdir()) == ["0.png", "2.png"]
     expected = RESTORER.restore(np.asarray(Image.open(folder / "0.png")), level=40)
     found = np.asarray(Image.open(output / "0.png"))
@@ -73,6 +74,9 @@ def test_frames_get_one_level(folder, weights, tmp_path, capsys):
     assert "estimated from 3 of 4 frames" in capsys.readouterr().err
     rows = json.loads(report.read_text())["files"]
     levels = [row["level"] for row in rows if row["state"] == "restored"]
+    assert {row["estimate"] for row in rows if row["state"] == "restored"} == {
+        "estimated from 3 of 4 frames"
+    }
     assert levels == levels[:1] * 3 and levels[0] == pytest.approx(15, rel=0.2), "the median"
     expected = RESTORER.restore(np.asarray(Image.open(folder / "2.png")), level=levels[0])
     found = np.asarray(Image.open(output / "2.png"))
@@ -100,6 +104,12 @@ def test_levels_with_parts_come_back(tmp_path):
         write_levels(path, [(tmp_path / "é, x.jpg", level, "estimated")], space)
         found = read_levels(path, space)
         assert found == {(tmp_path / "é, x.jpg").resolve(): space.request(level)}
+    # As spreadsheets of some countries write it.
+    (tmp_path / "d.csv").write_text(
+        "file;noise;jpeg;blur;how\ny, z.jpg;12,5;60;0,5;by hand, once\n"
+    )
+    (request,) = read_levels(tmp_path / "d.csv", space).values()
+    assert request == space.request("noise=12.5,jpeg=60,blur=0.5")
     (tmp_path / "c.csv").write_text("file,jpeg\nx.jpg,40\n")
     (request,) = read_levels(tmp_path / "c.csv", space).values()
     assert request == space.request({"noise": "auto", "jpeg": 40, "blur": "auto"})

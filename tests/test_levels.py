@@ -66,7 +66,7 @@ def test_several_parts_in_any_form(given_as):
     ("given_as", "message"),
     [
         (25, "does not say its parts"),
-        ("25", "as in noise=100,jpeg=100,blur=4"),
+        ("25", "as noise=12,jpeg=88,blur=0.5 does"),
         ((15, 40), "does not say its parts"),
         ("noise=15,zoom=2", "no part 'zoom'"),
         ("noise=15,noise=20", "given twice"),

@@ -393,7 +393,10 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
     return _restore_one(restorer, jobs[0], options, args)
 
 
-def _with_level_of_frames(restorer: Restorer, jobs: list[batch.Job], options: Options) -> Options:
+def _with_level_of_frames(
+    restorer: Restorer, jobs: list[batch.Job], options: Options
+) -> tuple[Options, str | None]:
+    """Options with the level of all frames, and how it was found."""
     task = restorer.model.task
     request = task.space.request(options.level)
     if not request.estimated:

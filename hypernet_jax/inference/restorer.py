@@ -321,7 +321,10 @@ class Restorer:
 
     def _checked_map(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.model.task.enlarges:
-            raise UserError("An image is enlarged by one factor; give a number as its level.")
+            raise UserError(
+                "An image is enlarged by one factor: its level is a number, and masks have no "
+                "meaning; leave them out."
+            )
         return self.space.parse_map(levels, size)
 
     def _network(self, level: Level | np.ndarray) -> ApplyTiles:

@@ -45,13 +45,13 @@ def darktable_model(
       UserError: for a network without a level of noise, of one channel, or that sees farther than
         tiles overlap.
     """
-    check_level_map(model)
     space, reach = model.task.space, spec_of(model.network).reach
     if _NOISE not in space.names:
         raise UserError(
             f"darktable asks for the level of noise, which {model.task.name} does not have; give "
             "a denoiser."
         )
+    check_level_map(model)
     if model.colours != 3:
         raise UserError("darktable's photographs are in colour; give a network for colour.")
     if reach is None or reach > OVERLAP:
@@ -72,10 +72,14 @@ def darktable_model(
         inputs.append(_described("sigma", 1))
     after = helper.make_node("Clip", ["restored", "zero", "one"], ["output"])
     nodes = [*before, *graph.node, after]
-    constants = {"zero": 0.0, "one": 1.0, "white": 255.0}
-    for axis in space.axes:
-        constants |= {f"low_{axis.name}": axis.low, f"high_{axis.name}": axis.high}
-        constants[f"neutral_{axis.name}"] = axis.neutral
+    constants = {"zero": 0.0, "one": 1.0}
+    if estimator is None:
+        constants |= {"white": 255.0}
+    for axis in space.axes if estimator is None else ():
+        if axis.name == _NOISE:
+            constants |= {f"low_{axis.name}": axis.low, f"high_{axis.name}": axis.high}
+        else:
+            constants[f"neutral_{axis.name}"] = axis.neutral
     tensors = [
         numpy_helper.from_array(np.asarray(value, np.float32), key)
         for key, value in constants.items()
@@ -119,10 +123,11 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
       estimates: the model finds the level itself.
     """
     auto = "-auto" if estimates else ""
+    strength = "it finds its strength itself" if estimates else "one network for every strength"
     return {
         "id": f"denoise-hypernet-{model.task.name}{auto}",
         "name": f"hypernet_jax {name}{auto}",
-        "description": "One hypernetwork for every strength of noise",
+        "description": f"{model.task.title}; {strength}",
         "task": "denoise",
         "backend": "onnx",
         "version": __version__,
@@ -132,7 +137,8 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
         "model_card": {
             "scope": "single-image denoising",
             "long_description": (
-                f"{model.task.title}. Made by hypernet_jax; kernels are affine in the noise level."
+                f"{model.task.title}. Made by hypernet_jax: the kernels of the network depend on "
+                "how degraded the photograph is."
             ),
             "license": "see the model card of the weights",
         },

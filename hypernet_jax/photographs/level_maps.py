@@ -45,7 +45,13 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     Raises:
       UserError: if it cannot be read, or has other proportions.
     """
-    pixels = read_photograph(path).pixels
+    held = read_photograph(path)
+    if held.alpha is not None and held.alpha.min() < unit_of(held.alpha.dtype):
+        raise UserError(
+            f"The mask {path} is transparent in places, which says nothing here; fill it "
+            "with black where nothing is to be done."
+        )
+    pixels = held.pixels
     mask = pixels.astype(np.float32) / np.float32(unit_of(pixels.dtype))
     if mask.shape[-1] == 3:
         grey = (mask == mask[..., :1]).all()

@@ -55,6 +55,9 @@ class HypernetRestore:
         restorer, entry = _restorer(task), get_task(task)
         restored, levels = [], []
         masks = None if mask is None else mask.detach().cpu().numpy()
+        # What ComfyUI gives for a picture without transparency: 64x64, all black.
+        if masks is not None and masks.shape[-2:] == (64, 64) and not masks.any():
+            masks = None
         if masks is not None and masks.ndim == 2:
             masks = masks[None]
         for index, one in enumerate(image.detach().cpu().numpy()):
