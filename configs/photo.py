@@ -30,7 +30,9 @@ def get_config(variant="base"):
     if variant != "published":
         # Weak noise and weak blur are what most photographs have; many have but one of the three.
         config.levels.power = (2.0, 1.0, 1.5)
-        config.levels.absent = (0.2, 0.35, 0.5)
+        config.levels.absent = (0.1, 0.5, 0.6)
+        # The neutral level restores exactly.
+        config.loss = "charbonnier"
         # Photographs come at a camera's own resolution, or reduced.
         config.data.softened = 0.5
     return config

@@ -166,7 +166,7 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
         assert largest <= 1 and share < 0.001
         assert "on this machine" in status(browser)
         browser.execute_script("document.body.dataset.state = 'ready'")
-        if task == "denoise":
+        if task == "photo":
             assert min(expected.shape[:2]) > 256  # so that tiles came together
             if "HYPERNET_JAX_SCREENSHOT" in os.environ:  # the picture in docs/interchange.md
                 browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT"])

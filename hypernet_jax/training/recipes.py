@@ -31,7 +31,7 @@ def _base() -> ConfigDict:
             # parameter), shared/PATH and features/PATH; "^(base|shared)/" trains slopes only.
             "frozen": "",
             "steps": 300_000,  # published: 1,000,000
-            "loss": "l1",  # l1 (published) or l2
+            "loss": "l1",  # l1 (published), l2 or charbonnier
             "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
             "log_every": 100,
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
