@@ -415,7 +415,7 @@ def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypat
     assert [path.name for path in (tmp_path / "demo").iterdir()] == ["toy.png"]
     with pytest.raises(SystemExit):
         main(["restore", "--help"])
-    assert "toy level (0-7)" in capsys.readouterr().out
+    assert "toy: noise 0-7" in " ".join(capsys.readouterr().out.split())
     studio = Studio(limit=1.0)
     example = studio.example(tmp_path / "examples", "toy")
     assert studio.starting_value(example, "toy") == (3.0, "")

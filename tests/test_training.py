@@ -525,7 +525,7 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         ("network.channels", 0, "channels is 0"),
         ("network.colours", 2, "choose 3 or 1"),
         ("levels.weighting", "heavy", "choose one of equal, relative"),
-        ("loss", "huber", "choose one of l1, l2"),
+        ("loss", "huber", "choose one of charbonnier, l1, l2"),
         (("remat", "level_form"), (True, "vmap"), "leave config.level_form at unrolled"),
         ("generated", "(", "not a regular expression"),
         ("features.degree", 0, "give 1 or more"),
