@@ -53,7 +53,7 @@ INPUTS = {
     "TIFF, 16 bits": ("tif", lambda pixels, path: tifffile.imwrite(path, deep(pixels))),
     "TIFF, floats": (
         "tif",
-        lambda pixels, path: tifffile.imwrite(path, np.float32(pixels / 255)),
+        lambda pixels, path: tifffile.imwrite(path, np.float32(pixels / 255), photometric="rgb"),
     ),
     "BMP": ("bmp", saved),
     "AVIF, 8 bits": ("avif", lambda pixels, path: saved(pixels, path, quality=95)),
