@@ -3,8 +3,10 @@
     python docs/photographs.py clean FOLDER       # what `auto` does to clean photographs
     python docs/photographs.py estimates FOLDER   # how far estimates are off on synthetic ones
     python docs/photographs.py pictures FOLDER... # before and after, one sheet
+    python docs/photographs.py light FOLDER       # a level that follows the light, or one for all
 
-FOLDER holds clean photographs (clean, estimates), such as Kodak24, or noisy ones (pictures).
+FOLDER holds clean photographs (clean, estimates), such as Kodak24, noisy ones (pictures), or pairs,
+noisy/NAME and clean/NAME (light).
 """
 
 import argparse
@@ -13,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from hypernet_jax import Restorer, get_task
 from hypernet_jax.evaluation.measure import noise_key
@@ -93,15 +96,57 @@ def pictures(weights: str, folders: list[Path], output: Path) -> None:
     Image.fromarray(np.hstack(sheet)).save(output)
 
 
+def noise_over_light(pixels: np.ndarray) -> np.ndarray:
+    """The noise at each pixel over the noise of all, (H, W), by its brightness.
+
+    In six ranges of brightness: the lower quartile of the Laplacian's energy in blocks of 8x8.
+    """
+    image = pixels.astype(np.float32)
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    height, width = (length // 8 for length in image.shape[:2])
+
+    def in_blocks(values):
+        cut = values[: 8 * height, : 8 * width].mean(axis=-1)
+        return cut.reshape(height, 8, width, 8).mean(axis=(1, 3)).ravel()
+
+    energy, light = in_blocks((4 * image - around) ** 2 / 20), in_blocks(image)
+    ranges = np.array_split(np.argsort(light), 6)
+    places = [light[chosen].mean() for chosen in ranges]
+    deviation = np.sqrt([np.quantile(energy[chosen], 0.25) for chosen in ranges]) + 0.05
+    shares = np.clip(deviation / np.exp(np.log(deviation).mean()), 1 / 3, 3)
+    own = np.interp(gaussian_filter(image.mean(axis=-1), 4), places, shares)
+    return own / own.mean()
+
+
+def light(weights: str, folder: Path) -> None:
+    """PSNR with the level that is found, and with maps of its noise by brightness."""
+    restorer = Restorer.from_pretrained(weights)
+    found: dict[str, list[float]] = {}
+    for path in find_images(folder / "noisy"):
+        noisy, clean = read_image(path), read_image(next((folder / "clean").glob(f"{path.stem}.*")))
+        level, _ = resolve_level(TASK, "auto", noisy, path)
+        shares = noise_over_light(noisy)
+        for name, power in (("one level", 0.0), ("half as strong", 0.5), ("map", 1.0)):
+            noise = np.clip(level["noise"] * shares**power, 0, 75)
+            others = [np.full(noise.shape, level[part]) for part in ("jpeg", "blur")]
+            levels = np.stack([noise, *others], axis=-1).astype(np.float32)
+            found.setdefault(name, []).append(psnr(restorer.restore(noisy, level=levels), clean))
+    for name, values in found.items():
+        print(f"{name}: {np.mean(values):.2f} dB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clean", "estimates", "pictures"])
+    parser.add_argument("what", choices=["clean", "estimates", "pictures", "light"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--weights", default="photo")
     parser.add_argument("-o", "--output", type=Path, default=Path("photographs.png"))
     args = parser.parse_args()
     if args.what == "pictures":
         pictures(args.weights, args.folders, args.output)
+    elif args.what == "light":
+        light(args.weights, args.folders[0])
     elif args.what == "clean":
         clean(args.weights, args.folders[0])
     else:
