@@ -14,10 +14,9 @@ _FILES = frozenset(
         *("output", "report", "weights", "workdir"),
     )
 )
-_BACKENDS = ("auto", "jax", "onnxruntime")
-_PROVIDERS = ("cpu", "cuda", "rocm", "coreml", "directml", "webgpu", "openvino")
-_SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
-_EXPORTS = ("stablehlo", "onnx", "safetensors", "darktable")
+
+# Commands that take a task.
+_WITH_TASK = ("estimate", "export", "import-torch", "restore")
 
 
 class PrintCompletion(argparse.Action):
@@ -32,38 +31,40 @@ class PrintCompletion(argparse.Action):
                 f"There are no completions for {values}; choose one of "
                 f"{', '.join(shtab.SUPPORTED_SHELLS)}."
             )
-        for action in _actions(parser):
+        for command, action in _actions(parser):
             if action.dest in _FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-            elif (choices := _choices(action)) and action.choices is None:
-                action.choices = choices
+            elif action.choices is None:
+                action.choices = _choices(command, action.dest)
         print(shtab.complete(parser, shell=values))
         parser.exit()
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Of the parser and of all its commands."""
+def _actions(
+    parser: argparse.ArgumentParser, command: str = ""
+) -> Iterator[tuple[str, argparse.Action]]:
+    """Of the parser and of all its commands, each with the command's name."""
     for action in parser._actions:
-        yield action
+        yield command, action
         if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from _actions(command)
+            for name, inner in action.choices.items():
+                yield from _actions(inner, name)
 
 
-def _choices(action: argparse.Action) -> tuple[str, ...]:
+def _choices(command: str, option: str) -> tuple[str, ...] | None:
+    """What an option takes; None where that is no list."""
+    import shtab
+
+    from hypernet_jax.cli.export import EXPORT_FORMATS
+    from hypernet_jax.images.writing import FORMATS
+    from hypernet_jax.inference.backends import PROVIDERS, backend_names
     from hypernet_jax.weights import shipped_tasks
 
-    if action.dest == "format":
-        of_export = "stablehlo" in str(action.help)
-        return (
-            _EXPORTS
-            if of_export
-            else ("png", "jpeg", "webp", "tiff", "bmp", "avif", "pfm", "jxl", "same")
-        )
-    choices = {
-        "task": tuple(shipped_tasks()),
-        "backend": _BACKENDS,
-        "provider": _PROVIDERS,
-        "print_completion": _SHELLS,
-    }
-    return choices.get(action.dest, ())
+    return {
+        ("", "print_completion"): tuple(shtab.SUPPORTED_SHELLS),
+        ("export", "format"): EXPORT_FORMATS,
+        ("restore", "format"): (*FORMATS, "same"),
+        ("restore", "backend"): backend_names(),
+        ("restore", "provider"): tuple(PROVIDERS),
+        **{(name, "task"): tuple(shipped_tasks()) for name in _WITH_TASK},
+    }.get((command, option))

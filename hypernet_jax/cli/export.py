@@ -22,9 +22,9 @@ from hypernet_jax.model import Model, make_model
 from hypernet_jax.tasks import get_task
 from hypernet_jax.weights import load_weights_and_config, save_weights
 
-__all__ = ["export", "onnx_bytes", "stablehlo_bytes"]
+__all__ = ["EXPORT_FORMATS", "export", "onnx_bytes", "stablehlo_bytes"]
 
-_FORMATS = ("stablehlo", "onnx", "safetensors", "darktable")
+EXPORT_FORMATS = ("stablehlo", "onnx", "safetensors", "darktable")
 
 
 _NEEDS_ONNX = "Exporting to ONNX needs the onnx package: install hypernet-jax[onnx]."
@@ -113,8 +113,10 @@ def _estimator(model: Model) -> PartsEstimator:
 
 def export(args: argparse.Namespace) -> int:
     """Writes one file; for StableHLO, which has no room for a description, FILE.json as well."""
-    if args.format not in _FORMATS:
-        raise UserError(f"Unknown format {args.format!r}; choose one of {', '.join(_FORMATS)}.")
+    if args.format not in EXPORT_FORMATS:
+        raise UserError(
+            f"Unknown format {args.format!r}; choose one of {', '.join(EXPORT_FORMATS)}."
+        )
     if args.format == "darktable":
         return _export_darktable(args)
     if args.level == AUTO and args.format != "onnx":

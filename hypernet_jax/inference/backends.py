@@ -25,6 +25,7 @@ __all__ = [
     "Backend",
     "OnnxRuntimeBackend",
     "XlaBackend",
+    "backend_names",
     "make_backend",
     "register_backend",
 ]
@@ -246,6 +247,11 @@ _BACKENDS: dict[str, Callable[[Model, Theta, Params], Any]] = {
 }
 
 
+def backend_names() -> tuple[str, ...]:
+    """What `make_backend` takes, but for the providers of "onnxruntime:PROVIDER"."""
+    return AUTO, *_BACKENDS
+
+
 def register_backend(name: str, make: Callable[[Model, Theta, Params], Backend]) -> None:
     """Adds a backend to those that `Restorer(backend=...)` and `--backend` may name.
 
@@ -253,7 +259,7 @@ def register_backend(name: str, make: Callable[[Model, Theta, Params], Backend])
       name: not taken yet.
       make: (model, theta, level -> the network's parameters) -> backend.
     """
-    if name in (AUTO, *_BACKENDS):
+    if name in backend_names():
         raise UserError(f"There is a backend {name!r} already; choose another name.")
     _BACKENDS[name] = make
 
@@ -269,8 +275,8 @@ def make_backend(name: str, model: Model, theta: Theta, params: Params) -> Backe
     """
     if str(name).startswith("onnxruntime:"):
         return OnnxRuntimeBackend(model, theta, params, provider=name.partition(":")[2])
-    if name not in (AUTO, *_BACKENDS):
-        raise UserError(f"Unknown backend {name!r}; choose one of {', '.join((AUTO, *_BACKENDS))}.")
+    if name not in backend_names():
+        raise UserError(f"Unknown backend {name!r}; choose one of {', '.join(backend_names())}.")
     if name != AUTO:
         return _BACKENDS[name](model, theta, params)
     installed = all(importlib.util.find_spec(each) for each in ("onnx", "onnxruntime"))
