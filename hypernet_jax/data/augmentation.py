@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from hypernet_jax.images.channels import luminance
+from hypernet_jax.images.channels import LUMA, luminance
 
 __all__ = ["change_colours", "random_crop", "random_view", "soften", "without_colour"]
 
@@ -12,7 +12,6 @@ __all__ = ["change_colours", "random_crop", "random_view", "soften", "without_co
 _SATURATION, _GAIN, _EXPOSURE, _GAMMA = 0.4, 0.12, 0.25, 0.2
 # Least and greatest sigma, in pixels, of the softness of photographs at a camera's own resolution.
 _SOFTNESS = (0.3, 1.5)
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
@@ -47,7 +46,7 @@ def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     gains = np.exp(rng.normal(0.0, _GAIN, 3) + rng.normal(0.0, _EXPOSURE))
     gamma = np.exp(rng.normal(0.0, _GAMMA))
     colours = crop[..., rng.permutation(3)].astype(np.float32) / 255.0
-    luma = (colours @ _LUMA)[..., None]
+    luma = (colours @ LUMA)[..., None]
     colours = np.clip(luma + saturation * (colours - luma), 0.0, 1.0)
     # What is exposed beyond white would lose its detail: as bright as it may get.
     brightest = float(np.max(colours * gains)) ** gamma

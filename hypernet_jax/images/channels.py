@@ -3,7 +3,10 @@
 import numpy as np
 from PIL import Image
 
-__all__ = ["luminance", "to_colours"]
+__all__ = ["LUMA", "luminance", "to_colours"]
+
+# Of red, green and blue in luminance (BT.601).
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def luminance(image) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from hypernet_jax.images.channels import LUMA
+
 __all__ = ["interpolated_chroma"]
 
 # Grey levels by which a difference of colours may depart from its block's mean, by rounding, and
 # the share of pixels that must keep to it: clipping spoils some.
 _ROUNDING, _SHARE = 1.5, 0.8
 _ROWS = 256
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def interpolated_chroma(pixels: np.ndarray) -> np.ndarray:
@@ -45,7 +46,7 @@ def interpolated_chroma(pixels: np.ndarray) -> np.ndarray:
         red, blue = np.moveaxis(
             rows[:, left] * (1 - part[:, None]) + rows[:, right] * part[:, None], -1, 0
         )
-        green = band @ _LUMA - _LUMA[0] * red - _LUMA[2] * blue
+        green = band @ LUMA - LUMA[0] * red - LUMA[2] * blue
         colours = np.stack([green + red, green, green + blue], axis=-1)
         made[top : top + len(band)] = np.clip(np.round(colours), 0, 255 * unit)
     return made

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from hypernet_jax.images.channels import LUMA
 from hypernet_jax.inference.sources import unit_of
 
 __all__ = ["luma_with_chroma"]
 
 # BT.601, of which JPEG's YCbCr is made, too.
-_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 _ROWS = 256
 
 
@@ -28,7 +28,7 @@ def luma_with_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
         rows = slice(top, top + _ROWS)
         colour = chroma[rows].astype(np.float32)
         # RGB is Y and a sum of Cb and Cr: another Y is the same amount more of each channel.
-        more = (luma[rows].astype(np.float32) - colour) @ _WEIGHTS
+        more = (luma[rows].astype(np.float32) - colour) @ LUMA
         band = np.clip(colour + more[..., None], 0.0, white)
         merged[rows] = np.round(band) if chroma.dtype.kind == "u" else band
     return merged
