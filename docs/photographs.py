@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from hypernet_jax import Restorer, get_task
+from hypernet_jax.blind.statistics import block_energies, blocks_of
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
@@ -102,15 +103,9 @@ def noise_over_light(pixels: np.ndarray) -> np.ndarray:
     In six ranges of brightness: the lower quartile of the Laplacian's energy in blocks of 8x8.
     """
     image = pixels.astype(np.float32)
-    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    height, width = (length // 8 for length in image.shape[:2])
-
-    def in_blocks(values):
-        cut = values[: 8 * height, : 8 * width].mean(axis=-1)
-        return cut.reshape(height, 8, width, 8).mean(axis=(1, 3)).ravel()
-
-    energy, light = in_blocks((4 * image - around) ** 2 / 20), in_blocks(image)
+    planes = np.moveaxis(image, -1, 0)
+    energy = block_energies(planes).mean(axis=0)
+    light = blocks_of(planes).mean(axis=(0, 2, 3))
     ranges = np.array_split(np.argsort(light), 6)
     places = [light[chosen].mean() for chosen in ranges]
     deviation = np.sqrt([np.quantile(energy[chosen], 0.25) for chosen in ranges]) + 0.05

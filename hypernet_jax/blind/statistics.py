@@ -8,7 +8,17 @@ how many coefficients of its transform are small, show the compression.
 import numpy as np
 import scipy.fft
 
-__all__ = ["BANDS", "BLOCK", "PLANES", "QUANTILES", "SCALES", "SMALL", "statistics"]
+__all__ = [
+    "BANDS",
+    "BLOCK",
+    "PLANES",
+    "QUANTILES",
+    "SCALES",
+    "SMALL",
+    "block_energies",
+    "blocks_of",
+    "statistics",
+]
 
 SCALES = 3
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
@@ -39,7 +49,7 @@ def _halved(planes: np.ndarray) -> np.ndarray:
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
 
 
-def _blocks(planes: np.ndarray) -> np.ndarray:
+def blocks_of(planes: np.ndarray) -> np.ndarray:
     """(C, blocks, 8, 8), from the top left."""
     count, height, width = planes.shape
     rows, columns = height // BLOCK, width // BLOCK
@@ -48,11 +58,11 @@ def _blocks(planes: np.ndarray) -> np.ndarray:
     return cut.reshape((count, rows * columns, BLOCK, BLOCK))
 
 
-def _energies(planes: np.ndarray) -> np.ndarray:
+def block_energies(planes: np.ndarray) -> np.ndarray:
     """Mean square of the Laplacian in blocks, (C, blocks); of white noise, its variance."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    return _blocks(np.square(4 * planes - around) / 20.0).mean(axis=(-2, -1))
+    return blocks_of(np.square(4 * planes - around) / 20.0).mean(axis=(-2, -1))
 
 
 def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
@@ -68,7 +78,7 @@ def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
 
 def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
     """Shares of coefficients of each band that are small; (C,) each, by bands, then by sizes."""
-    size = np.abs(scipy.fft.dctn(_blocks(planes), axes=(-2, -1), norm="ortho"))
+    size = np.abs(scipy.fft.dctn(blocks_of(planes), axes=(-2, -1), norm="ortho"))
     sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
     bands = [size[..., (sums >= low) & (sums <= high)] for low, high in BANDS]
     return [(band < end).mean(axis=(1, 2)) for band in bands for end in SMALL]
@@ -86,11 +96,11 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     found: list[np.ndarray] = []
     scaled = planes
     for _ in range(SCALES):
-        energies = _energies(scaled)
+        energies = block_energies(scaled)
         quantiles = np.quantile(energies, QUANTILES, axis=1)
         found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
         # The noise of dark, middle and bright blocks: cameras' depends on the light.
-        light = _blocks(scaled)[0].mean(axis=(-2, -1))
+        light = blocks_of(scaled)[0].mean(axis=(-2, -1))
         thirds = np.array_split(np.argsort(light, kind="stable"), 3)
         for third in thirds:
             low = np.quantile(energies[:, third], (0.1, 0.3), axis=1)
