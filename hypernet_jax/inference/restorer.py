@@ -312,10 +312,10 @@ class Restorer:
     def _completed(self, level: Any, images: np.ndarray) -> Level:
         """The level, with what is asked of it to be estimated."""
         request = self.space.request(level)
-        if request.estimated and len(images) != 1:
-            raise UserError("Each of several images has its own level; estimate one at a time.")
         if not request.estimated:
             return request.level()
+        if len(images) != 1:
+            raise UserError("Each of several images has its own level; estimate one at a time.")
         found, _ = resolve_level(self.model.task, request, images[0], None)
         return self.space.parse(found)
 

@@ -67,26 +67,20 @@ def darktable_model(
     graph = proto.graph
     before = [helper.make_node("Identity", ["input"], ["image"])]
     inputs = [_described("input", 3)]
-    if estimator is None:
-        before += _levels_of_sigma(space)
-        inputs.append(_described("sigma", 1))
-    after = helper.make_node("Clip", ["restored", "zero", "one"], ["output"])
-    nodes = [*before, *graph.node, after]
     constants = {"zero": 0.0, "one": 1.0}
     if estimator is None:
-        constants |= {"white": 255.0}
-    for axis in space.axes if estimator is None else ():
-        if axis.name == _NOISE:
-            constants |= {f"low_{axis.name}": axis.low, f"high_{axis.name}": axis.high}
-        else:
-            constants[f"neutral_{axis.name}"] = axis.neutral
+        nodes, values = _levels_of_sigma(space)
+        before += nodes
+        constants |= values
+        inputs.append(_described("sigma", 1))
+    after = helper.make_node("Clip", ["restored", "zero", "one"], ["output"])
     tensors = [
         numpy_helper.from_array(np.asarray(value, np.float32), key)
         for key, value in constants.items()
     ]
 
     made = helper.make_graph(
-        nodes,
+        [*before, *graph.node, after],
         graph.name,
         inputs,
         [_described("output", 3)],
@@ -102,8 +96,17 @@ def _described(name: str, channels: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
-def _levels_of_sigma(space: LevelSpace) -> list[onnx.NodeProto]:
-    """Nodes from "sigma" to "level": the noise is 255 times of it, other parts are neutral."""
+def _levels_of_sigma(space: LevelSpace) -> tuple[list[onnx.NodeProto], dict[str, float]]:
+    """Nodes from "sigma" to "level", and constants that they take, beside "zero".
+
+    The noise is 255 times sigma; other parts are neutral.
+    """
+    constants = {"white": 255.0}
+    for axis in space.axes:
+        if axis.name == _NOISE:
+            constants |= {f"low_{_NOISE}": axis.low, f"high_{_NOISE}": axis.high}
+        else:
+            constants[f"neutral_{axis.name}"] = axis.neutral
     nodes = [
         helper.make_node("Mul", ["sigma", "white"], ["scaled"]),
         helper.make_node("Clip", ["scaled", f"low_{_NOISE}", f"high_{_NOISE}"], [_NOISE]),
@@ -111,7 +114,8 @@ def _levels_of_sigma(space: LevelSpace) -> list[onnx.NodeProto]:
     ]
     others = [name for name in space.names if name != _NOISE]
     nodes += [helper.make_node("Add", ["nothing", f"neutral_{name}"], [name]) for name in others]
-    return [*nodes, helper.make_node("Concat", list(space.names), ["level"], axis=1)]
+    nodes.append(helper.make_node("Concat", list(space.names), ["level"], axis=1))
+    return nodes, constants
 
 
 def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dict[str, Any]:

@@ -18,6 +18,7 @@ __all__ = [
     "ResidualBlock",
     "ResidualNetwork",
     "branch_init",
+    "counted_from",
     "he_init",
     "pixel_shuffle",
 ]
@@ -39,6 +40,11 @@ def he_init(gain: float) -> Callable:
 def branch_init(gain: float) -> Callable:
     """Of layers that end in a sum: they start small, so that depth does not raise the variance."""
     return he_init(min(gain, 0.1))
+
+
+def counted_from(centre: float, image: jax.Array) -> jax.Array:
+    """The image less its centre; untouched, without work for whatever runs it, if that is 0."""
+    return image - centre if centre else image
 
 
 @functools.partial(jax.jit, static_argnums=1)  # so that exports find it by its name
@@ -124,7 +130,7 @@ class ResidualNetwork(nn.Module):
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 
         activate = activation(self.activation)
-        entry = image - self.centre
+        entry = counted_from(self.centre, image)
         if guide is not None:
             entry = jnp.concatenate([entry, guide], axis=-1)
         head = conv(self.channels, strides=self.stride, name="head")(entry)

@@ -11,6 +11,7 @@ from hypernet_jax.networks.residual import (
     Conv3x3,
     ResidualBlock,
     branch_init,
+    counted_from,
     he_init,
     pixel_shuffle,
 )
@@ -105,7 +106,7 @@ class UNet(nn.Module):
                 x = block(x)
             return x
 
-        x, skips = image - self.centre, []
+        x, skips = counted_from(self.centre, image), []
         coarsest = len(self.channels) - 1
         for scale, width in enumerate(self.channels):
             x = conv(width, strides=2, kernel_init=kernel_init, name=f"down_{scale}")(x)
