@@ -307,8 +307,6 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     assert seen == [True, "busy"]
     wait(browser)
     after_doing(browser, by_id("undo").click)
-    if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/interchange.md
-        browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
     undone = after_doing(browser, by_id("undo").click)
     np.testing.assert_array_equal(undone, nothing)
     # By the keyboard alone, as the label says.
