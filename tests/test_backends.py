@@ -22,6 +22,7 @@ class Interpreted:
     name = "interpreted"
     most_at_once = 2
     memory_factor = 1.0
+    memory_of_kernel = 1.0
     any_size = True
 
     def __init__(self, model, theta, params):

@@ -573,6 +573,27 @@ def test_the_step_traces_once_and_learns(default_data):
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
+def test_muon_moves_biases_by_their_share_of_the_learning_rate():
+    """A first step of Adam moves each bias by the whole rate, of Muon a kernel by 0.2 of it."""
+    config = recipe("compact").optimizer
+    config.update({"warmup_steps": 0, "schedule": "constant", "learning_rate": 1.0})
+    config.update({"clip_norm": 0.0, "bias_rate": 0.25})
+    optimizer = make_optimizer(config, 10)
+    theta = {
+        "generated": {"conv": {"kernel": jnp.zeros((2, 3, 3, 4, 8)), "bias": jnp.zeros((2, 8))}},
+        "shared": {"head": {"bias": jnp.zeros(8)}},
+        "features": {"scale": jnp.zeros(8)},
+    }
+    keys = iter(jax.random.split(jax.random.key(0), 4))
+    gradient = jax.tree.map(lambda x: jax.random.normal(next(keys), x.shape), theta)
+    updates, _ = optimizer.update(gradient, optimizer.init(theta), theta)
+    rms = jax.tree.map(lambda x: float(jnp.sqrt(jnp.mean(x**2))), updates)
+    assert rms["generated"]["conv"]["bias"] == pytest.approx(0.25, rel=1e-3)
+    assert rms["shared"]["head"]["bias"] == pytest.approx(0.25, rel=1e-3)
+    assert rms["features"]["scale"] == pytest.approx(1.0, rel=1e-3)
+    assert 0.1 < rms["generated"]["conv"]["kernel"] < 0.3
+
+
 @pytest.mark.parametrize("loss", ["charbonnier", "l1", "l2"])
 def test_relative_weights_make_levels_count_alike(loss, default_data):
     """The gradient is that of the mean logarithm of the levels' losses, but for its length."""

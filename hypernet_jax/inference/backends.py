@@ -55,6 +55,8 @@ class Backend(Protocol):
       name: as `make_backend` knows it.
       most_at_once: batches of tiles that it makes use of at the same time, from threads.
       memory_factor: what it works in beside what `bytes_per_pixel` counts, which is XLA's.
+      memory_of_kernel: what it works in for each further kernel that pixels weigh, as a share of
+        what it works in for one.
       any_size: tiles may have any size, and what is not valid costs nothing; else each size is
         a program to be compiled, and all of a tile is computed.
     """
@@ -62,6 +64,7 @@ class Backend(Protocol):
     name: str
     most_at_once: int
     memory_factor: float
+    memory_of_kernel: float
     any_size: bool
 
     def prepare(self, level: Level) -> ApplyTiles:
@@ -91,6 +94,7 @@ class XlaBackend:
 
     name = "jax"
     memory_factor = 1.0
+    memory_of_kernel = 1.0  # the results of all kernels lie side by side
     any_size = False
 
     def __init__(self, model: Model, theta: Theta, params: Params):
@@ -154,9 +158,10 @@ class OnnxRuntimeBackend:
     note: str | None = None
     # It spreads every convolution over the cores itself.
     most_at_once = 1
-    # It keeps images in a layout of its own beside the usual one; measured by
-    # benchmarks/large_image.py.
+    # It keeps images in a layout of its own beside the usual one, and gaps between tiles of other
+    # sizes; measured by benchmarks/large_image.py and benchmarks/level_maps.py.
     memory_factor = 2.0
+    memory_of_kernel = 0.4
     any_size = True
 
     def __init__(self, model: Model, theta: Theta, params: Params, provider: str = "cpu"):

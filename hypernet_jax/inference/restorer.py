@@ -131,11 +131,11 @@ class Restorer:
         self._workers = ThreadPoolExecutor(self._at_once, thread_name_prefix="restorer")
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
-        # With a map each convolution has the results of all features.
         self._maps = MapNetworks(model, theta, self.backend)
-        self._features = self._maps.features
+        # With a map each convolution has the results of several kernels.
+        self._memory_on_map = 1 + self.backend.memory_of_kernel * (self._maps.features - 1)
         self._largest_on_map = max(
-            largest_side(share, per_pixel * self._features),
+            largest_side(share, per_pixel * self._memory_on_map),
             smallest_side(2 * self._halo + self._multiple),
         )
         self._most_pixels = share / per_pixel / self.backend.memory_factor
@@ -380,7 +380,9 @@ class Restorer:
         return cheapest_plan(
             *plans,
             at_once=self._at_once,
-            pixels=self._most_pixels / (self._features if mapped else 1) if any_size else math.inf,
+            pixels=self._most_pixels / (self._memory_on_map if mapped else 1)
+            if any_size
+            else math.inf,
             padded=not any_size,
         )
 

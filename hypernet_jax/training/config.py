@@ -50,6 +50,7 @@ _RANGES = {
     "optimizer.warmup_steps": (0, 10**12),
     "optimizer.final_fraction": (0.0, 1.0),
     "optimizer.clip_norm": (0.0, 1e30),
+    "optimizer.bias_rate": (0.0, 1e3),
     "optimizer.b1": (0.0, 1.0 - 1e-9),
     "optimizer.b2": (0.0, 1.0 - 1e-9),
 }

@@ -45,15 +45,19 @@ def make_schedule(config, steps: int) -> optax.Schedule:
 _MUON_RMS = 0.2
 
 
+# The groups of theta that hold the networks' parameters, and the axis where each parameter starts:
+# the networks of a bank are matrices of their own.
+_FIRST_AXIS = {"generated": 1, "shared": 0}
+
+
 def _kernel_axes(theta: Any) -> Any:
     """For each leaf of theta, what Muon takes as rows and columns; None: no matrix.
 
-    A kernel (3, 3, in, out) is a matrix from 9 in to out. The networks of a bank, its first
-    axis, are matrices of their own.
+    A kernel (3, 3, in, out) is a matrix from 9 in to out.
     """
 
     def axes(path, leaf) -> MuonDimensionNumbers | None:
-        first = {"generated": 1, "shared": 0}.get(path[0].key)
+        first = _FIRST_AXIS.get(path[0].key)
         if first is None or leaf.ndim - first < 2:
             return None
         return MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), (leaf.ndim - 1,))
@@ -61,10 +65,21 @@ def _kernel_axes(theta: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, theta)
 
 
+def _biases(theta: Any) -> Any:
+    """For each leaf of theta, whether it holds biases of the networks."""
+
+    def is_bias(path, leaf) -> bool:
+        first = _FIRST_AXIS.get(path[0].key)
+        return first is not None and leaf.ndim - first == 1
+
+    return jax.tree_util.tree_map_with_path(is_bias, theta)
+
+
 def make_optimizer(config, steps: int) -> optax.GradientTransformation:
     """Adam, or Muon for kernels and Adam for the rest, after clipping by global norm (0: none).
 
-    Muon (Jordan et al., 2024) makes the singular values of each kernel's update equal.
+    Muon (Jordan et al., 2024) makes the singular values of each kernel's update equal. Biases
+    then move at `config.bias_rate` times the learning rate.
 
     Args:
       config: `config.optimizer`.
@@ -74,12 +89,15 @@ def make_optimizer(config, steps: int) -> optax.GradientTransformation:
     schedule = make_schedule(config, steps)
     kinds = {
         "adam": lambda: optax.adam(schedule, b1=config.b1, b2=config.b2),
-        "muon": lambda: muon(
-            schedule,
-            adam_b1=config.b1,
-            adam_b2=config.b2,
-            muon_weight_dimension_numbers=_kernel_axes,
-            consistent_rms=_MUON_RMS,
+        "muon": lambda: optax.chain(
+            muon(
+                schedule,
+                adam_b1=config.b1,
+                adam_b2=config.b2,
+                muon_weight_dimension_numbers=_kernel_axes,
+                consistent_rms=_MUON_RMS,
+            ),
+            optax.masked(optax.scale(config.bias_rate), _biases),
         ),
     }
     if config.name not in kinds:

@@ -119,6 +119,10 @@ def _base() -> ConfigDict:
                 "warmup_steps": 500,  # at most half of all; published: 0
                 "final_fraction": 0.01,  # of the learning rate, at the end of a cosine
                 "clip_norm": 1.0,  # global gradient norm; published: none (0)
+                # Of Muon: the share of the learning rate that biases have. Adam moves them by the
+                # whole rate in every step, Muon each weight by far less; with a share of 1 biases
+                # soon outweigh the signals and leave units negative everywhere.
+                "bias_rate": 0.1,
                 # Of Adam; of what Muon leaves to it: biases. Muon's own momentum is 0.95.
                 "b1": 0.9,
                 "b2": 0.999,
