@@ -4,7 +4,8 @@
 
 The left half of each image has noise of the first sigma and the right half of the second, with a
 hard edge and with a soft one of 64 pixels. PSNR over the pixels of each region that lie farther
-from the border than the network sees; 8 bits, seed 0.
+from the border than the network sees, and over those within 8 pixels of the hard edge; 8 bits,
+seed 0.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from hypernet_jax.metrics import psnr
 from hypernet_jax.networks import spec_of
 
 _SOFT = 64
+_NEAR = 8
 
 
 def main() -> None:
@@ -48,12 +50,19 @@ def main() -> None:
             share = (across >= 0) if not half else np.clip(0.5 + across / (2 * half), 0, 1)
             levels = (left + share * (right - left))[None] * np.ones((height, 1))
             made = restorer.restore(seen(levels[..., None]), level=levels)
-            for sigma, part in (
-                (left, across < -half - reach),
-                (right, across > half + reach),
-            ):
+            parts = [
+                (edge, left, across < -half - reach),
+                (edge, right, across > half + reach),
+            ]
+            if not half:
+                near = f"hard, within {_NEAR} pixels"
+                parts += [
+                    (near, left, (across < 0) & (across >= -_NEAR)),
+                    (near, right, (across >= 0) & (across < _NEAR)),
+                ]
+            for name, sigma, part in parts:
                 pair = tuple(psnr(each[:, part], clean[:, part]) for each in (made, alone[sigma]))
-                figures.setdefault((edge, sigma), []).append(pair)
+                figures.setdefault((name, sigma), []).append(pair)
     print("| edge | region | with the map, dB | alone, dB |")
     print("| --- | ---: | ---: | ---: |")
     for (edge, sigma), pairs in figures.items():

@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["PER", "BatchForm", "LevelSampler"]
 
 # What has a level of its own.
-PER = ("step", "crop")
+PER = ("step", "crop", "pixel")
 
 # One value, or one for each part of the level.
 PerAxis = float | Sequence[float]
@@ -20,13 +20,19 @@ class BatchForm:
 
     Attributes:
       per: "step": the K levels of a step serve all crops, levels are (K, A); "crop": each crop is
-        degraded to K levels of its own, (K, N, A).
+        degraded to K levels of its own, (K, N, A); "pixel": a crop's pixels have levels between
+        two, (K, N, 2, A).
       own_crops: every level has crops of its own, clean (K, N, H, W, C) and ids (K, N); else all
         have the same ones, (N, H, W, C) and (N,).
     """
 
     per: str = "step"
     own_crops: bool = False
+
+    @property
+    def of_crops(self) -> bool:
+        """Whether crops have levels of their own."""
+        return self.per != "step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +76,8 @@ class LevelSampler:
           crops: crops that each level restores.
 
         Returns:
-          float32 (K, A), or (K, crops, A) with a level per crop.
+          float32 (K, A); (K, crops, A) with a level per crop; (K, crops, 2, A) with a level per
+          pixel, the second two drawn from any stratum.
 
         Stratified draws cover the range in every step, so that the loss of one
         step can be compared with the next. The strata of one part are joined to those of the
@@ -78,6 +85,12 @@ class LevelSampler:
         """
         if self.fixed:
             return np.asarray(self.fixed, np.float32)
+        drawn = self._all_parts(rng, crops)
+        if self.form.per != "pixel":
+            return drawn
+        return np.stack([drawn, rng.permuted(self._all_parts(rng, crops), axis=0)], axis=2)
+
+    def _all_parts(self, rng: np.random.Generator, crops: int) -> np.ndarray:
         options = (self.low, self.high, self.power, self.whole, self.absent, self.neutral)
         parts: list[np.ndarray] = []
         for axis in zip(*np.broadcast_arrays(*map(np.atleast_1d, options)), strict=True):
@@ -89,7 +102,7 @@ class LevelSampler:
         *, shuffled: bool,
     ) -> np.ndarray:  # fmt: skip
         """One part of all levels; nothing is drawn that no option asks for."""
-        per_crop = self.form.per == "crop"
+        per_crop = self.form.of_crops
         draws = rng.random((self.count, crops) if per_crop else self.count)
         strata = np.arange(self.count)[:, None] if per_crop else np.arange(self.count)
         if shuffled:

@@ -98,7 +98,7 @@ class _AddLevels(grain.transforms.RandomMap):
         # Every process draws from the same generator: all have the same levels, or levels of
         # their own crops where each crop has its own.
         levels = sampler(rng, crops=crops * self._processes)
-        if sampler.form.per == "crop":
+        if sampler.form.of_crops:
             levels = np.ascontiguousarray(levels[:, self._process :: self._processes])
         return {**element, "levels": levels}
 
@@ -205,8 +205,8 @@ def make_pipeline(
     Yields:
       {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K, A)} and, with
       `degradation`, "degraded": (K, crops, H, W, C), uint8 if the chain ends in 8 bits. With a
-      level per crop, levels are (K, crops, A). With crops of each level's own, clean and ids have
-      a first axis of K too.
+      level per crop, levels are (K, crops, A), with one per pixel (K, crops, 2, A). With crops of
+      each level's own, clean and ids have a first axis of K too.
     """
     dataset = (
         _records(source, seed, largest_share, groups)

@@ -125,8 +125,15 @@ def check_config(config) -> None:
             "config.remat takes the networks of a step one by one; leave config.level_form at "
             "unrolled and config.levels.per at step."
         )
-    if levels.per == "crop" and levels.fixed:
-        raise UserError("config.levels.per=crop draws levels; leave config.levels.fixed empty.")
+    if levels.per != "step" and levels.fixed:
+        raise UserError(
+            f"config.levels.per={levels.per} draws levels; leave config.levels.fixed empty."
+        )
+    if levels.per == "pixel" and not get_task(config.task).degradation.traceable:
+        raise UserError(
+            f"config.levels.per=pixel needs degradations that the device computes, and not all of "
+            f"the task {config.task} are; choose crop."
+        )
     positive = {
         "steps": config.steps,
         "log_every": config.log_every,

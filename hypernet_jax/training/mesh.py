@@ -35,7 +35,7 @@ def batch_specs(entries: Iterable[str], form: BatchForm) -> dict[str, PartitionS
     axes = {
         "clean": crops,
         "ids": crops,
-        "levels": ("level", "data") if form.per == "crop" else ("level",),
+        "levels": ("level", "data") if form.of_crops else ("level",),
         "degraded": ("level", "data"),
     }
     return {name: PartitionSpec(*axes[name]) for name in entries}

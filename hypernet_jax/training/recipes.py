@@ -76,7 +76,8 @@ def _base() -> ConfigDict:
                 # each level restores crops of its own: the same arithmetic for `count` times as
                 # many crops; published: False, all restore the same ones
                 "own_crops": True,
-                # what has levels of its own: step, or crop (count times crops levels per step)
+                # what has levels of its own: step, crop (count times crops levels per step), or
+                # pixel (half of the crops have blobs of two levels)
                 "per": "step",
                 # relative: each level's loss counts in proportion to its size, so that a decibel is
                 # worth the same at every level; published: equal

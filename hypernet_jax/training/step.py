@@ -16,6 +16,7 @@ from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import Task
+from hypernet_jax.training.level_maps import random_blobs
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
@@ -34,6 +35,9 @@ LOSSES = {"charbonnier": _charbonnier, "l1": jnp.abs, "l2": jnp.square}
 # Keeps levels that are restored almost without an error, such as sigma 0, from taking all the
 # weight: a grey level.
 _SMALLEST_ERROR = 1 / 255
+
+# Added to a crop's key for where its two levels lie.
+_BLOBS = 1
 
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
@@ -60,7 +64,7 @@ def degrade_batch(
     form: BatchForm,
     *,
     first_level: int | jax.Array = 0,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Degrades every clean crop to every level.
 
     Args:
@@ -73,7 +77,8 @@ def degrade_batch(
 
     Returns:
       clean (1, N, H, W, C), or (K, N, H, W, C) where each level has crops of its own, and
-      degraded (K, N, H, W, C); float32, in [0, 1] but for noise that is not clipped.
+      degraded (K, N, H, W, C); float32, in [0, 1] but for noise that is not clipped. The levels,
+      as the batch has them, or (K, N, H, W, A) of pixels.
     """
     clean, levels, ids = batch["clean"], batch["levels"], batch["ids"]
     if "degraded" in batch:
@@ -82,16 +87,26 @@ def degrade_batch(
 
         def degrade(number, level, crop_id, image):
             crop_key = example_key(key, number, crop_id)
-            return degrade_example(task.degradation, crop_key, image, task.space.named(level))
 
-        over_crops = jax.vmap(degrade, in_axes=(None, 0 if form.per == "crop" else None, 0, 0))
+            def at(level):
+                return degrade_example(task.degradation, crop_key, image, task.space.named(level))
+
+            if form.per != "pixel":
+                return at(level), level
+            share = random_blobs(jax.random.fold_in(crop_key, _BLOBS), image.shape[:2])[..., None]
+            both = [at(each).astype(jnp.float32) for each in level]
+            return both[0] + share * (both[1] - both[0]), level[0] + share * (level[1] - level[0])
+
+        over_crops = jax.vmap(degrade, in_axes=(None, 0 if form.of_crops else None, 0, 0))
         crops_axis = 0 if form.own_crops else None
         over_levels = jax.vmap(over_crops, in_axes=(0, 0, crops_axis, crops_axis))
         numbers = first_level + jnp.arange(levels.shape[0])
-        degraded = over_levels(numbers, levels, ids, clean)
+        degraded, drawn = over_levels(numbers, levels, ids, clean)
+        if form.per == "pixel":
+            levels = drawn
     if not form.own_crops:
         clean = clean[None]
-    return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0
+    return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0, levels
 
 
 def _level_losses(
@@ -154,15 +169,16 @@ def make_train_step(
         if form.per == "step":
             return model.restore_levels(theta, levels, degraded)
         flat = degraded.reshape((-1, *degraded.shape[2:]))
-        each = levels.reshape((-1, levels.shape[-1]))
-        return model.restore_each(theta, each, flat).reshape(degraded.shape)
+        each = levels.reshape((len(flat), *levels.shape[2:]))
+        restore_flat = model.restore_pixels if form.per == "pixel" else model.restore_each
+        return restore_flat(theta, each, flat).reshape(degraded.shape)
 
     level_shares = mesh.shape["level"]
 
     def gradient_of_share(theta, batch):
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
-        clean, degraded = degrade_batch(key, model.task, batch, form, first_level=first)
+        clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
 
         def of_all_levels(values):
             """What this share adds to the mean over devices that is the values of all levels."""
@@ -170,7 +186,7 @@ def make_train_step(
             return everywhere.at[first + jnp.arange(count)].set(values * level_shares)
 
         def loss_fn(theta):
-            losses, mse = _level_losses(cost, restore, theta, batch["levels"], clean, degraded)
+            losses, mse = _level_losses(cost, restore, theta, levels, clean, degraded)
             if weighting == "equal":
                 return jnp.mean(losses), (losses, mse)
             sizes = lax.pmean(of_all_levels(lax.stop_gradient(losses)), AXES) + smallest
