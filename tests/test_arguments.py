@@ -11,7 +11,7 @@ from hypernet_jax.images.writing import Encoding
 from hypernet_jax.photographs.restoring import Options, restore_file
 from hypernet_jax.tasks import TASKS
 
-from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 

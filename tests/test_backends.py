@@ -12,8 +12,8 @@ from hypernet_jax.inference import backends
 from hypernet_jax.inference.backends import register_backend
 from hypernet_jax.networks.bank import apply_bank
 
-from .test_commands import refuse
-from .test_restoration import tiny_config, tiny_theta
+from .commands import refuse
+from .models import tiny_config, tiny_theta
 
 
 class Interpreted:

@@ -23,8 +23,9 @@ from hypernet_jax.serve.studio import Studio
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
+from .commands import refuse
 from .conftest import REPOSITORY
-from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 
 @pytest.fixture
@@ -39,16 +40,6 @@ def image(tmp_path, photographs):
     file = tmp_path / "photograph.png"
     Image.open(photographs / "coffee.png").crop((0, 0, 61, 40)).save(file)
     return file
-
-
-def refuse(capsys, *arguments) -> str:
-    """Runs a command that must end with one sentence and status 2."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("error: ") and "\n" not in told and told.endswith(".")
-    return told
 
 
 def test_restore_one_file(weights, image, tmp_path, capsys):

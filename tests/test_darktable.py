@@ -11,24 +11,9 @@ from hypernet_jax import Restorer, make_model, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.darktable import OVERLAP
 
-from .test_commands import refuse
-from .test_restoration import tiny_config, tiny_theta
-from .test_unet import photo_config, theta_of
-
-
-def tiled(run, image, sigma, side):
-    """As darktable does it: tiles of a side, overlapping, mirrored beyond the borders."""
-    height, width = image.shape[:2]
-    step = side - 2 * OVERLAP
-    ends = [(OVERLAP, -length % step + OVERLAP) for length in (height, width)]
-    padded = np.pad(image, (*ends, (0, 0)), mode="symmetric")
-    result = np.zeros_like(padded)
-    for top in range(0, padded.shape[0] - 2 * OVERLAP, step):
-        for left in range(0, padded.shape[1] - 2 * OVERLAP, step):
-            tile = padded[top : top + side, left : left + side]
-            inside = np.s_[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
-            result[top : top + side, left : left + side][inside] = run(tile, sigma)[inside]
-    return result[OVERLAP : OVERLAP + height, OVERLAP : OVERLAP + width]
+from .commands import refuse
+from .darktable_tiles import tiled
+from .models import photo_config, random_theta, tiny_config, tiny_theta
 
 
 def exported(folder):
@@ -72,7 +57,7 @@ def test_tiles_come_together_without_a_seam(side, photograph, tmp_path, capsys):
 def test_other_parts_of_a_level_are_neutral(photograph, tmp_path):
     config = photo_config()
     model = make_model(config)
-    save_weights(tmp_path / "w.safetensors", theta_of(model), config)
+    save_weights(tmp_path / "w.safetensors", random_theta(model), config)
     command = ["export", "--weights", tmp_path / "w.safetensors", "--format", "darktable"]
     main([*map(str, command), "-o", str(tmp_path / "photo")])
     image = photograph[:64, :96] / np.float32(255)
@@ -104,7 +89,7 @@ def test_refusals(tmp_path, capsys, monkeypatch):
     assert "in colour" in told("--weights", tmp_path / "grey.safetensors")
     wide = photo_config()
     wide["network"] |= {"blocks": [4, 4, 4]}
-    save_weights(tmp_path / "wide.safetensors", theta_of(make_model(wide)), wide)
+    save_weights(tmp_path / "wide.safetensors", random_theta(make_model(wide)), wide)
     assert "overlap by 64" in told("--weights", tmp_path / "wide.safetensors")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.darktable", raising=False)

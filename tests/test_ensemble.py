@@ -16,7 +16,7 @@ from hypernet_jax.evaluation.report import markdown_table
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.sources import Source
 
-from .test_restoration import tiny_config, tiny_restorer, tiny_theta
+from .models import tiny_config, tiny_restorer, tiny_theta
 
 
 def parts(task="denoise", colours=3):

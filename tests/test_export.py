@@ -19,9 +19,9 @@ from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
 from hypernet_jax.levels import NORMALISATIONS
 
+from .commands import refuse
 from .conftest import REPOSITORY
-from .test_commands import refuse
-from .test_restoration import tiny_config, tiny_theta
+from .models import tiny_config, tiny_theta
 
 LEVELS = {"denoise": (0, 25, 77.5), "dejpeg": (1, 35, 90), "sr": (1, 2.5, 4)}
 SIZES = ((1, 32, 48), (2, 27, 41), (1, 1, 5))

@@ -13,8 +13,8 @@ from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.photographs.restoring import restore_file
 
 from .conftest import REPOSITORY
-from .test_optional_formats import dng
-from .test_restoration import RESTORER
+from .models import RESTORER
+from .raw_files import dng
 
 heif = pytest.importorskip("pillow_heif", reason="the extra `heif` is not installed")
 

@@ -14,7 +14,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.level_estimator import load_level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
 
-from .test_commands import refuse
+from .commands import refuse
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra test-torch)")
 

@@ -9,7 +9,7 @@ import pytest
 
 from hypernet_jax.cli.main import main
 
-from .test_commands import refuse
+from .commands import refuse
 
 REPOSITORY = Path(__file__).parent.parent
 

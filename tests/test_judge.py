@@ -15,7 +15,7 @@ from hypernet_jax.images.png_chunks import with_chunks
 from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
-from .test_restoration import RESTORER
+from .models import RESTORER
 
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = Colour(transfer=1.8).profile(grey=True)

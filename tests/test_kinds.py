@@ -16,7 +16,7 @@ from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
-from .test_restoration import RESTORER
+from .models import RESTORER
 
 IDENTITY = Options(0.0, blend=0.0)
 RAMP = np.linspace(0, 1, 20 * 24 * 3, dtype=np.float32).reshape(20, 24, 3)

@@ -13,7 +13,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.model import LEVEL_FORMS, make_model
 from hypernet_jax.networks import spec_of
 
-from .test_restoration import tiny_config
+from .models import tiny_config
 
 LEVELS = np.float32([[3.0], [25.0], [80.0]])
 

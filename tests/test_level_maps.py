@@ -23,14 +23,21 @@ from hypernet_jax.photographs.level_maps import (
     read_masks,
 )
 
-from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
-from .test_unet import config_of, photo_config, theta_of
+from .models import (
+    RESTORER,
+    photo_config,
+    random_theta,
+    tiny_config,
+    tiny_restorer,
+    tiny_theta,
+    unet_config,
+)
 
 
 def unet_restorer(memory):
-    config = config_of() | {"task": "deblur", "normalisation": BLUR_SIGMA.normalisation}
+    config = unet_config() | {"task": "deblur", "normalisation": BLUR_SIGMA.normalisation}
     model = make_model(config)
-    return Restorer(model, theta_of(model), memory=memory)
+    return Restorer(model, random_theta(model), memory=memory)
 
 
 def smooth(size, low, high):
@@ -87,7 +94,7 @@ def test_of_two_halves_each_is_restored_at_its_own(photograph):
 @pytest.mark.parametrize("kernels", [2, 4])
 def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
     model = make_model(photo_config())
-    theta = theta_of(model)
+    theta = random_theta(model)
     restorer = Restorer(model, theta, backend=backend)
     asked = []
     prepare = restorer.backend.prepare_map

@@ -13,8 +13,8 @@ from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.photographs.level_tables import read_levels, write_levels
 from hypernet_jax.photographs.sequences import level_of_frames
 
-from .test_commands import refuse
-from .test_restoration import RESTORER, tiny_config, tiny_theta
+from .commands import refuse
+from .models import RESTORER, tiny_config, tiny_theta
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import init_state, make_train_step
-from tests.test_restoration import tiny_config
+from tests.models import tiny_config
 
 config = recipe("compact").optimizer
 tiny = tiny_config()

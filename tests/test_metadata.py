@@ -21,7 +21,7 @@ from hypernet_jax.images.writing import Encoding
 from hypernet_jax.photographs.restoring import Options, restore_file
 
 from . import tiff_blocks
-from .test_restoration import RESTORER
+from .models import RESTORER
 from .tiff_blocks import EXIF
 
 FORMS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")

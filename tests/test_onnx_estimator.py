@@ -13,8 +13,8 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.degradations import camera_noise, jpeg
 from hypernet_jax.interchange.onnx_estimator import export_estimator
 
-from .test_commands import refuse
-from .test_darktable import tiled
+from .commands import refuse
+from .darktable_tiles import tiled
 
 SPACE = get_task("photo").space
 

@@ -28,8 +28,7 @@ from hypernet_jax.serve.studio import Given, Studio
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
-from .test_restoration import tiny_restorer
-from .test_unet import photo_config, theta_of
+from .models import photo_config, random_theta, tiny_restorer
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_the_window_shows_the_pixels_of_the_whole_result(task, level, centre, st
 
 def test_parts_of_a_level_are_given_by_hand(noisy):
     model = make_model(photo_config())
-    restorer = Restorer(model, theta_of(model), backend="jax")
+    restorer = Restorer(model, random_theta(model), backend="jax")
     photo = Studio(limit=1.0, restorers={"photo": restorer})
     given = Given(parts=(20.0, 60.0, 1.0))
     space = model.task.space

@@ -8,7 +8,7 @@ from hypernet_jax import UserError
 from hypernet_jax.evaluation.pairs import evaluate_pairs
 from hypernet_jax.metrics import psnr
 
-from .test_restoration import RESTORER
+from .models import RESTORER
 
 
 def test_figures_of_pairs(photograph, tmp_path):

@@ -20,7 +20,7 @@ from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.images.writing import Encoding
 from hypernet_jax.photographs.restoring import Options, restore_file
 
-from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" dc:title="cup"/></x:xmpmeta>'

@@ -12,7 +12,7 @@ from PIL import Image
 from hypernet_jax import save_weights
 from hypernet_jax.cli.main import main
 
-from .test_restoration import tiny_config, tiny_theta
+from .models import tiny_config, tiny_theta
 
 
 @pytest.fixture

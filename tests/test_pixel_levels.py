@@ -13,7 +13,7 @@ from hypernet_jax.training.level_maps import random_blobs
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.step import degrade_batch
 
-from .test_training import tiny_config
+from .models import tiny_config, tiny_theta, tiny_training_config
 
 PIXELS = BatchForm(per="pixel", own_crops=True)
 
@@ -73,7 +73,7 @@ def test_each_pixel_is_degraded_to_its_level(name, photograph):
 
 
 def test_it_trains(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.levels.per = "pixel"
     state = train(config, tmp_path, progress=False)
     assert int(state["step"]) == 6
@@ -81,7 +81,7 @@ def test_it_trains(default_data, tmp_path):
 
 @pytest.mark.parametrize("task", ["dejpeg", "sr"])
 def test_the_device_must_degrade(task, default_data, tmp_path):
-    config = tiny_config(default_data, task)
+    config = tiny_training_config(default_data, task)
     config.levels.per = "pixel"
     with pytest.raises(UserError, match="choose crop"):
         train(config, tmp_path, progress=False)
@@ -89,10 +89,7 @@ def test_the_device_must_degrade(task, default_data, tmp_path):
 
 def test_a_map_of_one_level_is_the_level(photograph):
     """What training restores per pixel is what it restores per crop, where the levels are equal."""
-    from .test_restoration import tiny_config as model_of
-    from .test_restoration import tiny_theta
-
-    model, theta = make_model(model_of()), tiny_theta(model_of())
+    model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
     image = jnp.asarray(photograph[None, :32, :32] / 255.0, jnp.float32)
     levels = jnp.full((1, 32, 32, 1), 30.0)
     each = model.restore_each(theta, levels[:, 0, 0], image)

@@ -14,7 +14,7 @@ from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
 
-from .test_restoration import tiny_config, tiny_theta
+from .models import tiny_config, tiny_theta
 
 LEVELS = [10.0, 40.0]
 
@@ -88,7 +88,7 @@ def test_pictures(restorer):
 
 @pytest.mark.parametrize("task", sorted(STUDIES))
 def test_pages_hold_their_results(task):
-    """`python docs/report.py TASK` would change nothing."""
+    """`python experiments/report.py TASK` would change nothing."""
     report = load(task)
     texts = pages(report)
     for path, text in texts.items():

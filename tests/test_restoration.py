@@ -20,34 +20,7 @@ from hypernet_jax.photographs.restoring import restore_file
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
-
-def tiny_config(task="denoise", colours=3):
-    return {
-        "task": task,
-        "normalisation": [axis.normalisation for axis in TASKS[task].space.axes],
-        "network": {
-            "name": "residual", "channels": 4, "blocks": 1, "colours": colours,
-            "light_tail": True, "residual_output": True, "init_gain": 1.0,
-        },
-        "features": {"name": "affine"},
-        "generated": "",
-    }  # fmt: skip
-
-
-def tiny_theta(config):
-    theta = make_model(config).init(jax.random.key(0))
-    # Away from the start, where all levels give the same network.
-    return jax.tree.map(
-        lambda x: x + 0.05 * np.float32(np.cos(np.arange(x.size))).reshape(x.shape), theta
-    )
-
-
-def tiny_restorer(task="denoise", colours=3):
-    config = tiny_config(task, colours)
-    return Restorer(make_model(config), tiny_theta(config), backend="jax")
-
-
-RESTORER = tiny_restorer()
+from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 
 @settings(deadline=None, max_examples=25)

@@ -17,7 +17,7 @@ from hypernet_jax.files import local_path, temporary_folder, write_atomically
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.photographs.restoring import restore_file
 
-from .test_restoration import RESTORER, tiny_config, tiny_theta
+from .models import RESTORER, tiny_config, tiny_theta
 
 
 def run(*command, **environment):

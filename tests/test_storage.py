@@ -9,7 +9,7 @@ from hypernet_jax import UserError, load_weights, save_weights
 from hypernet_jax.files import local_path
 from hypernet_jax.storage import register_storage, storage_path
 
-from .test_restoration import tiny_config, tiny_theta
+from .models import tiny_config, tiny_theta
 
 
 @pytest.fixture(scope="module")

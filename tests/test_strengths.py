@@ -9,7 +9,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.restoring import Options, restore_file
 
-from .test_restoration import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 
 def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, capsys):

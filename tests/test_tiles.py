@@ -27,7 +27,7 @@ from hypernet_jax.inference.tiles import (
 )
 from hypernet_jax.networks import apply_network, init_network, make_network
 
-from .test_restoration import tiny_config, tiny_restorer, tiny_theta
+from .models import tiny_config, tiny_restorer, tiny_theta
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 4.5

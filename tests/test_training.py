@@ -36,26 +36,9 @@ from hypernet_jax.training.step import degrade_batch, init_state, make_train_ste
 from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY
+from .models import tiny_training_config
 
 FORM = BatchForm()
-
-
-def tiny_config(dataset, task="denoise"):
-    """The real recipe on a tiny network and tiny crops."""
-    config = recipe("compact")
-    config.task = task
-    config.steps = 6
-    config.log_every = 2
-    config.network.channels, config.network.blocks = 4, 1
-    config.levels.low, config.levels.high, config.levels.count = 5.0, 90.0, 2
-    config.levels.normalisation = "per_hundred"
-    if task == "sr":
-        config.levels.low, config.levels.high = 1.5, 5.0
-    config.validation.update({"every": 3, "images": 2, "crop_size": 32})
-    config.validation.levels = (4.0,) if task == "sr" else (10.0, 50.0)
-    config.data.update({"dataset": str(dataset), "crop_size": 16, "crops": 2})
-    config.checkpoint.every = 3
-    return config
 
 
 def metrics(workdir):
@@ -64,7 +47,7 @@ def metrics(workdir):
 
 @pytest.mark.parametrize("task", ["denoise", "dejpeg", "sr"])
 def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
-    config = tiny_config(default_data, task)
+    config = tiny_training_config(default_data, task)
     state = train(config, tmp_path, progress=False)
     assert int(state["step"]) == 6
     lines = metrics(tmp_path)
@@ -80,7 +63,7 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
 
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
     """Fields off their defaults: what is built is told them, what is written comes of them."""
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.levels.update({"power": 1.7, "whole": 0.3, "absent": 0.2})
     config.data.update({"grey": 0.4, "crops": 4, "threads": 1})
     config.data.update({"recoloured": 0.3, "softened": 0.4, "largest_share": 0.5})
@@ -212,7 +195,7 @@ def stop_at(monkeypatch):
 def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(
     default_data, tmp_path, capsys, stop_at
 ):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 9
     whole = train(config, tmp_path / "whole", progress=False)
     stop_at(4)
@@ -232,7 +215,7 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(
 
 
 def test_a_state_that_is_not_finite_is_not_saved_on_a_stop(default_data, tmp_path, stop_at):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps, config.log_every = 9, 9
 
     def gone(state, values):
@@ -245,7 +228,7 @@ def test_a_state_that_is_not_finite_is_not_saved_on_a_stop(default_data, tmp_pat
 
 
 def test_lines_of_an_earlier_run_are_kept(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps, config.log_every = 2, 1
     for number in (1, 2):
         train(config, tmp_path, progress=False)
@@ -258,7 +241,7 @@ def test_lines_of_an_earlier_run_are_kept(default_data, tmp_path):
 
 
 def test_validation_of_what_is_restored_to_the_bit(default_data):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.features.name = "proportional"  # at level 0 all kernels are zero
     config.validation.levels = (0.0, 50.0)
     model = make_model(model_config(config))
@@ -285,7 +268,7 @@ def test_a_killed_command_resumes(default_data, tmp_path):
 
 
 def test_another_config_is_refused_and_nothing_is_lost(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
     before = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("checkpoints/*"))
@@ -297,7 +280,7 @@ def test_another_config_is_refused_and_nothing_is_lost(default_data, tmp_path):
 
 @pytest.mark.parametrize("part", ["state", "data", "config"])
 def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     whole = train(config, tmp_path / "whole", progress=False)
     config.steps = 6
     train(config, tmp_path / "run", progress=False)
@@ -313,7 +296,7 @@ def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
 
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
     """A file-size limit stands in for the full disk: writing fails in the same place."""
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
     program = (
@@ -350,20 +333,20 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path
 def test_foreign_things_in_the_workdir_are_reported(name, folder, default_data, tmp_path):
     (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match="another --workdir"):
-        train(tiny_config(default_data), tmp_path, progress=False)
+        train(tiny_training_config(default_data), tmp_path, progress=False)
 
 
 def test_a_dataset_without_validation_trains(photographs, tmp_path):
     (tmp_path / "photographs").mkdir()
     shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
     prepare_dataset(tmp_path / "photographs", tmp_path / "ds", progress=False)
-    config = tiny_config(tmp_path / "ds")
+    config = tiny_training_config(tmp_path / "ds")
     config.steps = 2
     assert int(train(config, tmp_path / "run", progress=False)["step"]) == 2
 
 
 def test_training_goes_on_from_weights(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 2
     state = train(config, tmp_path / "first", progress=False)
     file = tmp_path / "first.safetensors"
@@ -384,7 +367,7 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
 
 
 def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
     for file in (tmp_path / "checkpoints/3/state").rglob("*"):
@@ -401,7 +384,7 @@ def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
 
 
 def test_another_number_of_processes_is_reported(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
     data = tmp_path / "checkpoints/3/data"
@@ -418,7 +401,7 @@ def test_fields_that_do_not_touch_the_result_may_change():
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.optimizer.learning_rate = 1e30
     config.optimizer.clip_norm = 0.0
     with pytest.raises(UserError, match=r"lower config\.optimizer\.learning_rate"):
@@ -433,7 +416,7 @@ def test_parameters_that_are_not_finite_are_not_saved(default_data, tmp_path, st
 
     stop_at(5, gone)
     with pytest.raises(UserError, match="The parameters are not finite at step 5"):
-        train(tiny_config(default_data), tmp_path, progress=False)
+        train(tiny_training_config(default_data), tmp_path, progress=False)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
 
 
@@ -442,7 +425,7 @@ def test_a_validation_that_is_not_finite_stops_the_run(default_data, tmp_path, m
         loop, "Validation", lambda *_: lambda theta: {"validation/psnr": float("nan")}
     )
     with pytest.raises(UserError, match="The validation is not finite at step 3"):
-        train(tiny_config(default_data), tmp_path, progress=False)
+        train(tiny_training_config(default_data), tmp_path, progress=False)
     assert all("validation/psnr" not in line for line in metrics(tmp_path))
     assert not list((tmp_path / "checkpoints").iterdir())
 
@@ -452,7 +435,7 @@ def test_other_photographs_are_refused_and_moved_ones_are_the_same(
 ):
     dataset, run = tmp_path / "dataset", tmp_path / "run"
     shutil.copytree(default_data, dataset)
-    config = tiny_config(dataset)
+    config = tiny_training_config(dataset)
     config.steps = 3
     train(config, run, progress=False)
     moved = dataset.rename(tmp_path / "moved")
@@ -501,7 +484,7 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
     shutil.copytree(default_data, dataset)
     damage(dataset)
     with pytest.raises(UserError, match=r"The dataset .*dataset .*copy or prepare it again\.$"):
-        train(tiny_config(dataset), tmp_path / "run", progress=False)
+        train(tiny_training_config(dataset), tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -539,7 +522,7 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
     ],
 )
 def test_mistakes_in_a_config_are_reported(field, value, message, default_data, tmp_path):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.features.name = "polynomial"
     fields = dict(zip(field, value, strict=True)) if isinstance(field, tuple) else {field: value}
     config.update_from_flattened_dict(fields)
@@ -548,7 +531,7 @@ def test_mistakes_in_a_config_are_reported(field, value, message, default_data, 
 
 
 def test_the_step_traces_once_and_learns(default_data):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.network.channels = 16
     model = make_model(model_config(config))
     config.optimizer.update({"warmup_steps": 0, "learning_rate": 5e-3})
@@ -597,7 +580,7 @@ def test_muon_moves_biases_by_their_share_of_the_learning_rate():
 @pytest.mark.parametrize("loss", ["charbonnier", "l1", "l2"])
 def test_relative_weights_make_levels_count_alike(loss, default_data):
     """The gradient is that of the mean logarithm of the levels' losses, but for its length."""
-    model = make_model(model_config(tiny_config(default_data)))
+    model = make_model(model_config(tiny_training_config(default_data)))
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
     theta = model.init(jax.random.key(0))
     clean = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
@@ -680,7 +663,7 @@ def test_parameter_average():
 
 
 def test_the_average_follows_the_parameters(default_data):
-    model = make_model(model_config(tiny_config(default_data)))
+    model = make_model(model_config(tiny_training_config(default_data)))
     optimizer = optax.sgd(0.1)
     mesh = make_mesh(level_devices=1, levels=1, crops=1)
     step = make_train_step(

@@ -6,45 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypernet_jax import Restorer, UserError, get_task, make_model, save_weights
-from hypernet_jax.levels import NOISE_SIGMA
+from hypernet_jax import Restorer, UserError, make_model, save_weights
 from hypernet_jax.networks import apply_network, init_network, make_network
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.recipes import recipe, use_task
 
-SMALL = {"channels": (6, 8, 10), "blocks": (1, 1, 1)}
-
-
-def config_of(**network):
-    return {
-        "task": "denoise",
-        "normalisation": NOISE_SIGMA.normalisation,
-        "network": {"name": "unet"} | SMALL | network,
-        "features": {"name": "affine"},
-        "generated": "",
-    }
-
-
-def photo_config():
-    """A small network for levels of several parts."""
-    axes = get_task("photo").space.axes
-    return config_of() | {
-        "task": "photo",
-        "normalisation": [axis.normalisation for axis in axes],
-        "far": [axis.far for axis in axes],
-    }
-
-
-def theta_of(model):
-    """Random everywhere, slopes and branch ends too, but of moderate size."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    rng = np.random.default_rng(1)
-
-    def drawn(leaf):
-        scale = 0.3 / np.sqrt(max(np.prod(leaf.shape[-3:-1]), 1))
-        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
-
-    return jax.tree.map(drawn, shapes)
+from .models import SMALL, random_theta, unet_config
 
 
 @pytest.mark.parametrize(("blocks", "reach"), [((1, 1, 1), 56), ((2, 0), None), ((1,), None)])
@@ -72,8 +39,8 @@ def test_the_receptive_field_is_exact(blocks, reach):
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300)])
 def test_tiles_give_the_whole_image(size):
-    model = make_model(config_of())
-    theta = theta_of(model)
+    model = make_model(unet_config())
+    theta = random_theta(model)
     image = np.random.default_rng(0).random((*size, 3)).astype(np.float32)
     restorer = Restorer(model, theta, memory=8)
     tiled = restorer.apply(image[None], level=40)
@@ -88,9 +55,9 @@ def test_levels_of_a_step_and_of_each_crop():
     levels = jnp.array([[5.0], [60.0]])
     images = jax.random.uniform(jax.random.key(2), (2, 3, 16, 24, 3))
     forms = {
-        form: make_model(config_of(), level_form=form) for form in ("unrolled", "vmap", "wide")
+        form: make_model(unet_config(), level_form=form) for form in ("unrolled", "vmap", "wide")
     }
-    theta = theta_of(forms["vmap"])
+    theta = random_theta(forms["vmap"])
     expected = jnp.stack(
         [
             forms["vmap"].apply(forms["vmap"].generate(theta, x), y)
@@ -104,14 +71,14 @@ def test_levels_of_a_step_and_of_each_crop():
 
 def test_it_grows_scale_by_scale(tmp_path):
     network = {"channels": (8, 8, 12), "blocks": (2, 1, 3)}
-    small = make_model(config_of())
-    theta = theta_of(small)
-    save_weights(tmp_path / "small.safetensors", theta, config_of())
+    small = make_model(unet_config())
+    theta = random_theta(small)
+    save_weights(tmp_path / "small.safetensors", theta, unet_config())
     config = recipe("unet")
     use_task(config, "denoise", (0.0, 100.0))
     config.network.update(SMALL | network)
     config.initial_weights = str(tmp_path / "small.safetensors")
-    large = make_model(config_of(**network))
+    large = make_model(unet_config(**network))
     grown = initial_theta(config, large)
     image = jax.random.uniform(jax.random.key(2), (1, 16, 24, 3))
     for level in (3.0, 70.0):
@@ -122,7 +89,7 @@ def test_it_grows_scale_by_scale(tmp_path):
         chex.assert_trees_all_close(made, expected, atol=1e-5)
     with pytest.raises(UserError, match="another shape"):
         config.network.update({"channels": (4, 8, 10)})
-        initial_theta(config, make_model(config_of(channels=(4, 8, 10))))
+        initial_theta(config, make_model(unet_config(channels=(4, 8, 10))))
 
 
 def test_channels_and_blocks_must_be_of_the_same_scales():

@@ -15,14 +15,14 @@ from hypernet_jax.training.freezing import trainable_mask
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loop import train
 
-from .test_training import tiny_config
+from .models import tiny_training_config
 
 
 @pytest.fixture(scope="module")
 def plain(default_data, tmp_path_factory):
     """A plain network trained at sigma 25 for a few steps, as weights."""
     folder = tmp_path_factory.mktemp("plain")
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.features.name = "constant"
     config.levels.fixed = (25.0,)
     config.steps = 2
@@ -33,7 +33,7 @@ def plain(default_data, tmp_path_factory):
 
 
 def warm_config(default_data, plain, frozen=""):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.initial_weights, config.frozen = str(plain), frozen
     config.levels.origin = 25.0
     return config
@@ -77,7 +77,7 @@ def test_shared_layers_and_slopes_can_be_frozen(default_data, plain, tmp_path):
 
 
 def test_a_pattern_may_name_a_part_of_any_bank():
-    config = tiny_config("")
+    config = tiny_training_config("")
     config.task, config.features.name, config.generated = "denoise", "mlp", "block_"
     model = make_model(model_config(config))
     theta = model.init(jax.random.key(0))
@@ -95,8 +95,8 @@ def test_a_pattern_may_name_a_part_of_any_bank():
 
 
 def test_a_run_goes_on_with_the_same_config_alone(default_data):
-    saved = json.loads(tiny_config(default_data).to_json())
-    given = json.loads(tiny_config(default_data).to_json())
+    saved = json.loads(tiny_training_config(default_data).to_json())
+    given = json.loads(tiny_training_config(default_data).to_json())
     assert config_difference(saved, given) == []
     given["frozen"] = "^base/"
     assert config_difference(saved, given) == ["config.frozen was '' and is now '^base/'"]
@@ -125,7 +125,7 @@ def test_unfit_starts_are_reported(default_data, plain, tmp_path):
 
 
 def grown_config(default_data, weights, **network):
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.initial_weights = str(weights)
     config.network.update(network)
     return config
@@ -134,7 +134,7 @@ def grown_config(default_data, weights, **network):
 @pytest.fixture(scope="module")
 def small(default_data, tmp_path_factory):
     """An adaptive network with slopes that are not zero, as weights."""
-    config = tiny_config(default_data)
+    config = tiny_training_config(default_data)
     config.levels.normalisation = "per_hundred"
     config.generated = "block_"
     model = make_model(model_config(config))

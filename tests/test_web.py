@@ -24,7 +24,7 @@ from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_m
 
 from .browser import start_chromium
 from .conftest import REPOSITORY
-from .test_unet import config_of, theta_of
+from .models import random_theta, unet_config
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver import ActionChains, Keys
@@ -60,11 +60,11 @@ def page(tmp_path_factory):
     folder, unet = scratch / "page", scratch / UNET
     # Shipped networks, one of them with a level of parts, and one of another architecture.
     # Of widths that WebGPU is right with.
-    config = config_of(channels=(4, 8, 8)) | {
+    config = unet_config(channels=(4, 8, 8)) | {
         "task": "deblur",
         "normalisation": BLUR_SIGMA.normalisation,
     }
-    save_weights(unet, theta_of(make_model(config)), config)
+    save_weights(unet, random_theta(make_model(config)), config)
     weights = ["photo", "denoise", "sr", unet]
     process = subprocess.run(
         [sys.executable, REPOSITORY / "web/assemble.py", "-o", folder, "--weights", *weights],
@@ -384,8 +384,8 @@ def test_networks_that_gpus_get_wrong_stay_on_the_processor():
         assemble = importlib.import_module("assemble")
     finally:
         sys.path.remove(str(REPOSITORY / "web"))
-    assert assemble._runs_on_gpus(make_model(config_of(channels=(4, 8, 8))))
-    assert not assemble._runs_on_gpus(make_model(config_of(channels=(4, 6, 8))))
+    assert assemble._runs_on_gpus(make_model(unet_config(channels=(4, 8, 8))))
+    assert not assemble._runs_on_gpus(make_model(unet_config(channels=(4, 6, 8))))
 
 
 @needs_tools

@@ -1,14 +1,14 @@
 """Writes the figures into docs/denoising.md, dejpeg.md, super_resolution.md, cards and README.
 
-    python docs/report.py denoise
-    python docs/report.py denoise --measure figures,requested,blind --datasets DIR
-    python docs/report.py denoise --measure comparison --datasets DIR --runs RUNS
+    python experiments/report.py denoise
+    python experiments/report.py denoise --measure figures,requested,blind --datasets DIR
+    python experiments/report.py denoise --measure comparison --datasets DIR --runs RUNS
 
 The first form needs nothing but the repository: it draws docs/images/ and fills the blocks of the
 page and of the weights' model card (between `<!-- NAME -->` and `<!-- end -->`; in the README
-`<!-- TASK NAME -->`) from docs/results/. `--measure` makes docs/results/ anew. DIR holds CBSD68,
-Kodak24, LIVE1, Set5 and Set14 as folders of images; RUNS holds, as TASK-METHOD, the workdirs of
-configs/comparison.py. Results of runs that are not in RUNS stay as they are stored.
+`<!-- TASK NAME -->`) from experiments/results/. `--measure` makes experiments/results/ anew. DIR
+holds CBSD68, Kodak24, LIVE1, Set5 and Set14 as folders of images; RUNS holds, as TASK-METHOD, the
+workdirs of configs/comparison.py. Results of runs that are not in RUNS stay as they are stored.
 """
 
 import argparse
@@ -24,9 +24,10 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.report import finite
 from hypernet_jax.files import write_atomically
 
-DOCS = Path(__file__).resolve().parent
-REPOSITORY = DOCS.parent
-RESULTS = DOCS / "results"
+EXPERIMENTS = Path(__file__).resolve().parent
+REPOSITORY = EXPERIMENTS.parent
+DOCS = REPOSITORY / "docs"
+RESULTS = EXPERIMENTS / "results"
 
 
 def load(task: str) -> Report:

@@ -1,9 +1,9 @@
 """The figures of docs/photographs.md that have no command of their own.
 
-    python docs/photographs.py clean FOLDER       # what `auto` does to clean photographs
-    python docs/photographs.py estimates FOLDER   # how far estimates are off on synthetic ones
-    python docs/photographs.py pictures FOLDER... # before and after, one sheet
-    python docs/photographs.py light FOLDER       # a level that follows the light, or one for all
+    python experiments/photographs.py clean FOLDER        # what `auto` does to clean photographs
+    python experiments/photographs.py estimates FOLDER    # errors of the estimate, synthetic damage
+    python experiments/photographs.py pictures FOLDER...  # before and after, one sheet
+    python experiments/photographs.py light FOLDER        # a level that follows the light, or one
 
 FOLDER holds clean photographs (clean, estimates), such as Kodak24, noisy ones (pictures), or pairs,
 noisy/NAME and clean/NAME (light).

@@ -1,6 +1,6 @@
 """Two levels in one photograph: each region beside the same region restored alone at its level.
 
-    python docs/composites.py CBSD68 --weights denoise --levels 10 40
+    python experiments/composites.py CBSD68 --weights denoise --levels 10 40
 
 The left half of each image has noise of the first sigma and the right half of the second, with a
 hard edge and with a soft one of 64 pixels. PSNR over the pixels of each region that lie farther

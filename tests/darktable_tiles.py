@@ -1,0 +1,20 @@
+"""What darktable does around a network."""
+
+import numpy as np
+
+from hypernet_jax.interchange.darktable import OVERLAP
+
+
+def tiled(run, image, sigma, side):
+    """As darktable does it: tiles of a side, overlapping, mirrored beyond the borders."""
+    height, width = image.shape[:2]
+    step = side - 2 * OVERLAP
+    ends = [(OVERLAP, -length % step + OVERLAP) for length in (height, width)]
+    padded = np.pad(image, (*ends, (0, 0)), mode="symmetric")
+    result = np.zeros_like(padded)
+    for top in range(0, padded.shape[0] - 2 * OVERLAP, step):
+        for left in range(0, padded.shape[1] - 2 * OVERLAP, step):
+            tile = padded[top : top + side, left : left + side]
+            inside = np.s_[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
+            result[top : top + side, left : left + side][inside] = run(tile, sigma)[inside]
+    return result[OVERLAP : OVERLAP + height, OVERLAP : OVERLAP + width]
