@@ -25,7 +25,7 @@ def main(argv):
     # Inside, where what keeps JAX from starting becomes a sentence.
     from hypernet_jax.cli.info import load_config
     from hypernet_jax.training.loop import train
-    from hypernet_jax.training.mesh import join_processes
+    from hypernet_jax.training.mesh import ending_with_the_others, join_processes
     from hypernet_jax.training.sweep import run_sweep
 
     del argv  # flags alone
@@ -37,10 +37,11 @@ def main(argv):
     join_processes(
         coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value
     )
-    if _SWEEP.value:
-        print(run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config))
-    else:
-        train(_CONFIG.value, _WORKDIR.value)
+    with ending_with_the_others():
+        if _SWEEP.value:
+            print(run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config))
+        else:
+            train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":
