@@ -133,5 +133,5 @@ class LevelFormsTest(chex.TestCase):
 @pytest.mark.parametrize("generated", ["^level$", ""])
 def test_what_is_no_convolution_is_reported(generated):
     model, theta = make(network={"name": "level_plane"}, generated=generated)
-    with pytest.raises(UserError, match="generated parameter level is no kernel"):
+    with pytest.raises(UserError, match="generated parameter level is not a kernel"):
         model.restore_each(theta, LEVELS, images()[:, 0])

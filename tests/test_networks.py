@@ -153,7 +153,7 @@ LAYERS = ("group_norm", "attention", "average", "transposed", "shifted", "mirror
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_false_claim_of_exact_tiles_is_refused(layer):
-    with pytest.raises(UserError, match="says that its tiles are exact, but has"):
+    with pytest.raises(UserError, match="declares exact tiles, but has"):
         check_exact_tiles(Normalised(layer))
 
 
@@ -194,5 +194,5 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
 
 def test_other_modules_offer_the_least():
     assert spec_of(nn.Dense(3)) == NetworkSpec()
-    with pytest.raises(UserError, match="how far it sees"):
+    with pytest.raises(UserError, match="needs a finite reach"):
         NetworkSpec(exact_tiles=True)

@@ -87,7 +87,7 @@ def test_it_grows_scale_by_scale(tmp_path):
             for model, start in ((large, grown), (small, theta))
         )
         chex.assert_trees_all_close(made, expected, atol=1e-5)
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         config.network.update({"channels": (4, 8, 10)})
         initial_theta(config, make_model(unet_config(channels=(4, 8, 10))))
 
