@@ -56,7 +56,7 @@ def test_training_saving_and_loading(default_data, tmp_path, photograph):
     assert again.estimate(image, PHOTO) == made.estimate(image, PHOTO)
     found = again.estimate(image, PHOTO)
     assert list(found) == ["noise", "jpeg", "blur"] and 5 < found["noise"] < 60
-    with pytest.raises(UserError, match="for levels of noise, jpeg, blur"):
+    with pytest.raises(UserError, match="for levels with the parts noise, jpeg, blur"):
         again.estimate(image, TASKS["denoise"].space)
     with pytest.raises(UserError, match="no level estimator"):
         load_parts_estimator(tmp_path / "none.safetensors")
