@@ -362,7 +362,7 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
     )
     (tmp_path / "gone").rename(file)
     config.network.channels = 2
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         train(config, tmp_path / "third", progress=False)
 
 

@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_same_config_alone(default_data):
 def test_unfit_starts_are_reported(default_data, plain, tmp_path):
     config = warm_config(default_data, plain)
     config.network.channels = 2
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         train(config, tmp_path / "wide", progress=False)
     config = warm_config(default_data, plain)
     config.features.name = "proportional"
@@ -116,7 +116,7 @@ def test_unfit_starts_are_reported(default_data, plain, tmp_path):
         train(config, tmp_path / "proportional", progress=False)
     config = warm_config(default_data, plain)
     config.network.residual_output = False
-    with pytest.raises(UserError, match="another shape or network"):
+    with pytest.raises(UserError, match="do not fit the network of the config"):
         train(config, tmp_path / "other", progress=False)
     config = warm_config(default_data, plain)
     config.levels.origin = 250.0
@@ -224,5 +224,5 @@ def test_a_network_does_not_shrink(default_data, small, tmp_path):
     for network in ({"channels": 2}, {"channels": 8, "light_tail": False}):
         config = grown_config(default_data, small, **network)
         config.generated = "block_"
-        with pytest.raises(UserError, match="another shape or network"):
+        with pytest.raises(UserError, match="do not fit the network of the config"):
             train(config, tmp_path / "run", progress=False)
