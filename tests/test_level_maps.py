@@ -132,7 +132,7 @@ def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
 def test_unfit_maps_are_refused(level, message, photograph):
     with pytest.raises(UserError, match=message):
         RESTORER.restore(photograph[:30, :40], level=level)
-    with pytest.raises(UserError, match="enlarged by one factor"):
+    with pytest.raises(UserError, match="the same for the whole image"):
         tiny_restorer("sr").restore(photograph[:30, :40], level=np.full((30, 40), 2.0))
 
 
