@@ -103,6 +103,6 @@ def test_refusals(tmp_path, capsys):
     def refused(*options):
         return refuse(capsys, "export", *options, "--level", "auto", "-o", tmp_path / "out")
 
-    assert "No network estimates" in refused("--task", "denoise", "--format", "onnx")
-    assert "No network estimates" in refused("--task", "denoise", "--format", "darktable")
+    assert "no estimator network" in refused("--task", "denoise", "--format", "onnx")
+    assert "no estimator network" in refused("--task", "denoise", "--format", "darktable")
     assert "onnx and darktable" in refused("--task", "photo", "--format", "stablehlo")

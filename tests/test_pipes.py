@@ -69,7 +69,7 @@ def test_standard_input_to_a_file(command, pipes, capsys):
     ("arguments", "words"),
     [
         (["-", "a.png", "-o", "-"], "takes one image"),
-        (["-", "-o", "folder"], "needs the name of a file"),
+        (["-", "-o", "folder"], "needs a file as output"),
         (["a.png", "-o", "-", "--compare"], "--compare"),
         (["-", "-o", "-"], "not an image"),
     ],
@@ -87,7 +87,7 @@ def test_a_terminal_gets_no_image(command, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     with pytest.raises(SystemExit):
         main([*command, "a.png", "-o", "-"])
-    assert "not for a terminal" in capsys.readouterr().err
+    assert "A terminal cannot show" in capsys.readouterr().err
 
 
 def test_what_is_named_twice_is_restored_once(command, tmp_path, capsys):
