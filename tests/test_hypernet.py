@@ -250,7 +250,7 @@ def test_features_of_several_levels_at_once():
 def test_unknown_features_are_refused():
     with pytest.raises(UserError, match="affine, proportional, polynomial, mlp"):
         make_features("fourier")
-    with pytest.raises(UserError, match="No features take an option 'width'"):
+    with pytest.raises(UserError, match="No feature map has an option 'width'"):
         make_features("affine", width=3)
     with pytest.raises(UserError, match="give 1 or more"):
         make_features("polynomial", degree=0)

@@ -153,8 +153,8 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     assert "for denoise, not for dejpeg" in refuse(
         capsys, *restore, "--task", "dejpeg", "--level", "auto"
     )
-    assert "holds no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
-    with pytest.raises(UserError, match="holds no level estimator"):
+    assert "contains no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
+    with pytest.raises(UserError, match="contains no level estimator"):
         load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
     state = network.state_dict()
     del state["conv_seq.4.conv2.bias"]

@@ -65,17 +65,17 @@ def test_several_parts_in_any_form(given_as):
 @pytest.mark.parametrize(
     ("given_as", "message"),
     [
-        (25, "does not say its parts"),
-        ("25", "as noise=12,jpeg=88,blur=0.5 does"),
-        ((15, 40), "does not say its parts"),
+        (25, "does not name its parts"),
+        ("25", "write it like noise=12,jpeg=88,blur=0.5"),
+        ((15, 40), "does not name its parts"),
         ("noise=15,zoom=2", "no part 'zoom'"),
         ("noise=15,noise=20", "given twice"),
         ("noise=fast", "'fast' is not a number"),
         ("noise=", "'' is not a number"),
         ({"noise": 15, "jpeg": 0}, "The level 0 is out of range; give a JPEG quality from 1"),
         ({"noise": None}, "not a number"),
-        ("auto", "does not say its parts"),
-        (np.zeros((2, 3)), "does not say its parts"),
+        ("auto", "does not name its parts"),
+        (np.zeros((2, 3)), "does not name its parts"),
     ],
     ids=repr,
 )

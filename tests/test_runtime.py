@@ -58,7 +58,7 @@ def test_too_few_addresses_are_reported(monkeypatch):
 
     monkeypatch.setattr(runtime, "_started", False)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**9, 10**9))
-    with pytest.raises(UserError, match="limited to 1000 MB of addresses"):
+    with pytest.raises(UserError, match="limited to 1000 MB of address space"):
         runtime.start_jax()
 
 

@@ -123,7 +123,7 @@ def test_restoring_evaluating_and_exporting(task, photograph, tmp_path, capsys):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(SystemExit):
         main(["restore", str(source), f"--weights={weights}", "--level=25", "-o", str(output)])
-    assert "does not say its parts" in capsys.readouterr().err
+    assert "does not name its parts" in capsys.readouterr().err
 
     folder = tmp_path / "set"
     folder.mkdir()
