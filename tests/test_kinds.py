@@ -84,7 +84,7 @@ REFUSED = {
         np.zeros((9, 8, 4), np.uint16), {"photometric": "separated"}, "SEPARATED in 16 bits"
     ),
     "five": (
-        np.zeros((9, 8, 5), np.uint16), {"extrasamples": ["unspecified"] * 2}, "no known meaning"
+        np.zeros((9, 8, 5), np.uint16), {"extrasamples": ["unspecified"] * 2}, "of unknown meaning"
     ),
     "pages": (np.zeros((2, 9, 8), np.float32), {"photometric": "minisblack"}, "2 frames or pages"),
 }  # fmt: skip
@@ -253,7 +253,7 @@ def test_channels_that_are_dropped_are_noted(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", samples, photometric="rgb", extrasamples=["unspecified"])
     found = read_photograph(tmp_path / "in.tif")
     np.testing.assert_array_equal(found.pixels, samples[..., :3])
-    assert found.alpha is None and "1 channels of no known meaning" in found.notes[0]
+    assert found.alpha is None and "1 channels of unknown meaning" in found.notes[0]
 
 
 def test_large_texts_of_png_are_no_damage(tmp_path):

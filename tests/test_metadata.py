@@ -210,7 +210,7 @@ def test_colours_told_without_a_profile(name, depth, tmp_path):
     restored = restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.tif", Options(9.0))
     profile = Image.open(tmp_path / "out.tif").info.get("icc_profile")
     told = " ".join(restored.notes)
-    assert ("HDR (PQ)" in told and "cannot tell its colours" in told) == (name == "pq")
+    assert ("HDR (PQ)" in told and "cannot describe its colours" in told) == (name == "pq")
     assert ("linear in light" in told) == (name == "linear")
     assert (profile is not None) == (name in ("linear", "wide", "p3"))
 
@@ -386,4 +386,4 @@ def test_values_that_lie_in_the_header_break_nothing(tmp_path):
 def test_impossible_gammas_are_said_not_used(gamma):
     metadata = {"colours": ((b"gAMA", struct.pack(">I", gamma)),)}
     _, notes = encoded("JPEG", **metadata)
-    assert notes == ["JPEG cannot tell its colours (gAMA) as the input does"]
+    assert notes == ["JPEG cannot describe its colours (gAMA) like the input"]

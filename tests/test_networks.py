@@ -182,7 +182,7 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
     register_network("shallow", Shallow)
     with pytest.raises(UserError, match="already"):
         register_network("shallow", Shallow)
-    with pytest.raises(UserError, match="exact, but has"):
+    with pytest.raises(UserError, match="exact tiles, but has"):
         register_network("normalised", Normalised)
     restorer = restorer_of("shallow")
     image = photograph[:70, :90] / np.float32(255)

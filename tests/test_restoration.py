@@ -184,7 +184,7 @@ def test_auto_takes_the_faster_backend_that_runs_the_network(monkeypatch):
         assert Restorer(*parts).backend.name == "jax"
 
     def untranslated(*args):
-        raise UserError("no translation")
+        raise UserError("cannot be translated")
 
     monkeypatch.setattr(backends.OnnxRuntimeBackend, "__init__", untranslated)
     assert Restorer(*parts).backend.name == "jax"
@@ -308,7 +308,7 @@ def test_what_would_be_lost_is_refused(tmp_path):
 
 def test_a_picture_too_large_for_its_format_is_reported(tmp_path):
     Image.new("L", (17_000, 2)).save(tmp_path / "in.png")
-    with pytest.raises(UserError, match=r"17000x2 pixels, and WEBP holds 16383.* such as \.png"):
+    with pytest.raises(UserError, match=r"17000x2 pixels, but WEBP .* 16383 .* such as \.png"):
         restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.webp", level=20)
     assert not (tmp_path / "out.webp").exists()
 
@@ -320,7 +320,7 @@ def test_the_limits_of_formats_are_those_of_their_encoders(form, longest):
 
     Encoding().check(form, size=(1, longest))
     encode(longest)
-    with pytest.raises(UserError, match=f"holds {longest} on a side"):
+    with pytest.raises(UserError, match=f"only {longest} on a side"):
         Encoding().check(form, size=(longest + 1, 1))
     with pytest.raises((OSError, ValueError)):
         encode(longest + 1)
