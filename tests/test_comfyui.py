@@ -66,5 +66,5 @@ def test_estimates_enlarges_and_refuses(node, photograph):
     assert larger.shape == (1, 150, 180, 3)
     with pytest.raises(UserError, match="from 0 to 100"):
         node(image=torch.from_numpy(noisy), task="denoise", level="500")
-    with pytest.raises(UserError, match="one factor"):
+    with pytest.raises(UserError, match="the same for the whole image"):
         node(image=torch.from_numpy(noisy), task="sr", level="2", mask=torch.ones(1, 10, 12))

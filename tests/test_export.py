@@ -253,7 +253,7 @@ def test_a_network_without_a_translation_is_refused_in_a_sentence():
     image = jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     inputs = (Value(image.shape, lambda: "image", is_image=True), image)
-    with pytest.raises(UserError, match="uses sort, which has no translation to ONNX"):
+    with pytest.raises(UserError, match="uses sort, which cannot be translated to ONNX"):
         translate(Graph(), sorts, inputs, (Value((), lambda: "level"), scalar))
 
 
@@ -306,7 +306,7 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     assert "no weights" in told("--weights", "nothing", "--format", "onnx")
     assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")
     for format_ in ("onnx", "stablehlo"):
-        assert "one factor" in told("--task", "sr", "--format", format_, "--level-map")
+        assert "the same for the whole image" in told("--task", "sr", "--format", format_, "--level-map")
     assert "leave out" in told("--task", "denoise", "--format", "safetensors", "--level-map")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)

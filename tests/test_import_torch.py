@@ -215,7 +215,7 @@ def damaged_files(folder, checkpoint):
         "zip.pth": "damaged",
         "noise.pth": "not a PyTorch checkpoint",
         "truncated.safetensors": "damaged",
-        "list.pth": "holds a list and no state dict",
+        "list.pth": "holds a list, not a state dict",
         "number.pth": "'lr'",
         "nothing.pth": "no tensors",
         "script.pth": "TorchScript",
