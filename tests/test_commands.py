@@ -103,7 +103,7 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
     assert "from 0 to 100 (8-bit grey levels)" in told(level="-3")
     assert "not a number" in told(level="strong")
     assert "not a number" in told(level="")
-    assert "no known ending" in told(output=tmp_path / "out.xyz")
+    assert "no known suffix" in told(output=tmp_path / "out.xyz")
     assert "cannot be written" in told(output=tmp_path / "nowhere" / "out.png")
     assert "already exists" in told(output=taken)
     assert taken.read_text() == "precious"
@@ -256,7 +256,7 @@ def test_a_network_that_fails_on_an_image_is_reported(folder_of_images, monkeypa
         return degraded * (np.nan if next(calls) == 1 else 1.0)
 
     monkeypatch.setattr(measure, "restore_degraded", failing)
-    with pytest.raises(UserError, match=r"What the network makes of .* at the level 10 is not"):
+    with pytest.raises(UserError, match=r"The restored .* at the level 10 is not"):
         evaluate(RESTORER, folder_of_images, levels=[10], progress=False)
 
 

@@ -168,7 +168,7 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
     Image.fromarray(seen).save(tmp_path / "seen through.png")
     with pytest.raises(UserError, match="transparent in places"):
         read_mask(tmp_path / "seen through.png", (80, 120))
-    with pytest.raises(UserError, match="other proportions"):
+    with pytest.raises(UserError, match="does not fit the proportions"):
         read_mask(mask, image.shape[:2])
 
 

@@ -118,9 +118,9 @@ def test_levels_with_parts_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "", "ends in .csv or .json"),
+        ("a.txt", "", "must end in .csv or .json"),
         ("a.csv", "", "no rows"),
-        ("a.csv", "name,level\na.png,5\n", "column named file"),
+        ("a.csv", "name,level\na.png,5\n", "fill its column file"),
         ("a.csv", "file,level\na.png,5\na.png,6\n", "two rows"),
         ("a.csv", "file,level\na.png,500\n", "In row 2 of .*from 0 to 100"),
         ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),

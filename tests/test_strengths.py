@@ -43,7 +43,7 @@ def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, caps
 def test_where_there_are_no_strengths(photograph, tmp_path):
     source = tmp_path / "in.png"
     Image.fromarray(photograph[:20, :20]).save(source)
-    with pytest.raises(UserError, match="enlarged alike"):
+    with pytest.raises(UserError, match="cannot be enlarged differently"):
         restore_file(tiny_restorer("sr"), source, tmp_path / "a.png", Options(2, luma=0.5))
     grey = tmp_path / "grey.png"
     Image.fromarray(photograph[:20, :20, 0]).save(grey)
