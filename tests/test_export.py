@@ -306,7 +306,8 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     assert "no weights" in told("--weights", "nothing", "--format", "onnx")
     assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")
     for format_ in ("onnx", "stablehlo"):
-        assert "the same for the whole image" in told("--task", "sr", "--format", format_, "--level-map")
+        refusal = told("--task", "sr", "--format", format_, "--level-map")
+        assert "the same for the whole image" in refusal
     assert "leave out" in told("--task", "denoise", "--format", "safetensors", "--level-map")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
