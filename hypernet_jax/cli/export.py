@@ -66,7 +66,7 @@ def _export_darktable(args: argparse.Namespace) -> int:
     """Writes a folder, complete or not at all."""
     if args.level not in (None, AUTO) or args.level_map:
         raise UserError(
-            "darktable gives the level itself; leave --level and --level-map out, or give --level "
+            "darktable sets the level itself; leave --level and --level-map out, or give --level "
             "auto for a model that estimates it."
         )
     if args.task is not None:
@@ -75,7 +75,7 @@ def _export_darktable(args: argparse.Namespace) -> int:
     if output.exists():
         raise UserError(
             f"The output {output} already exists, and folders are never overwritten; choose "
-            "another or remove it."
+            "another name or remove it."
         )
     model, theta, _ = load_weights_and_config(args.weights or args.task)
     try:

@@ -551,7 +551,9 @@ def _within(window: Window | None, size: tuple[int, int]) -> Window:
         raise UserError("The window has a step; give slices without one.")
     rows, columns = (slice(*part.indices(n)[:2]) for part, n in zip(window, size, strict=True))
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        raise UserError(f"The window lies outside the image of {size[1]}x{size[0]} pixels.")
+        raise UserError(
+            f"The window lies outside the image of {size[1]}x{size[0]} pixels; give one inside it."
+        )
     return rows, columns
 
 

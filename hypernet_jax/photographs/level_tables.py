@@ -90,7 +90,7 @@ def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]
         except UserError as error:
             raise UserError(f"In {where}: {error}") from None
     if not found:
-        raise UserError(f"The table {path} has no rows.")
+        raise UserError(f"The table {path} has no rows; add one for each photograph.")
     return found
 
 

@@ -90,9 +90,9 @@ def _check_normalisation(space: LevelSpace) -> None:
         if not z.max() <= _LARGEST_Z:  # also catches NaN
             reached = f"reaches {z.max():.3g}" if np.isfinite(z).all() else "is not finite"
             raise UserError(
-                f"config.levels.normalisation={axis.normalisation}, from config.levels.origin to "
-                f"far ({axis.far}), {reached} for some {axis.describe()}; choose another, or give "
-                "config.levels.far, the level that becomes 1, such that none is above "
+                f"With config.levels.normalisation={axis.normalisation} and config.levels.far="
+                f"{axis.far}, z {reached} for some {axis.describe()}; choose another, "
+                "or set config.levels.far, the level where z is 1, so that |z| is at most "
                 f"{_LARGEST_Z:g}."
             )
 
