@@ -1,4 +1,4 @@
-"""Levels of one part and of several: how they are read, normalised, and turned into networks."""
+"""Levels with one or several parts: parsing, normalisation, and generated networks."""
 
 import dataclasses
 import functools
@@ -162,7 +162,7 @@ class SeveralPartsTest(chex.TestCase):
         chex.assert_trees_all_equal_shapes_and_dtypes(params, template)
         if name != "proportional":
             chex.assert_trees_all_close(params, template, rtol=1e-4, atol=1e-6)
-        # Many levels at once are each one of them.
+        # Normalising many levels at once equals doing so one by one.
         levels = THREE.array([(30, 50, 1), (0, 100, 0), (90, 5, 4)])
         together = self.variant(jax.vmap(hypernet.generate, (None, 0)))(theta, levels)
         first = jax.tree.map(lambda leaf: leaf[0], together)
@@ -206,7 +206,7 @@ class SeveralPartsTest(chex.TestCase):
 
 
 def test_affine_kernels_of_several_parts_add_up():
-    """Each part moves the kernels by itself: what two do together is the sum."""
+    """Each part changes the kernels independently: two together give the sum."""
     hypernet = HyperNetwork(THREE)
     template = init_network(jax.random.key(0), ResidualNetwork(channels=4, blocks=1))
     theta = hypernet.init(jax.random.key(1), template)

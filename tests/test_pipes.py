@@ -1,4 +1,4 @@
-"""Names on the command line: standard input and output, names given twice, folders with dots."""
+"""Standard input and output, names given twice, and folders with dots."""
 
 import io
 import sys
@@ -78,8 +78,8 @@ def test_what_pipes_cannot_do_is_reported(arguments, words, command, pipes, caps
     out = pipes(b"no image")
     with pytest.raises(SystemExit) as stop:
         main([*command, *arguments])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2 and words in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and words in message and message.count("\n") == 1
     assert out.getvalue() == b""
 
 

@@ -1,4 +1,4 @@
-"""Restoring arrays and files, weights included."""
+"""Restoring arrays and files, and weights."""
 
 import io
 import sys
@@ -76,7 +76,7 @@ def test_grey_saved_in_colour_stays_grey(photograph):
     grey = photograph[:30, :41, :1]
     restored = RESTORER.restore(np.repeat(grey, 3, axis=-1), level=20)
     np.testing.assert_array_equal(restored, np.repeat(RESTORER.restore(grey, level=20), 3, axis=-1))
-    # Part of a colour image is not taken for a grey one.
+    # Part of a colour image does not count as a grey image.
     colour = np.repeat(grey, 3, axis=-1)
     colour[-1, -1] = (200, 0, 0)
     window = RESTORER.restore(colour, level=20, window=(slice(0, 8), slice(0, 8)))
@@ -125,7 +125,7 @@ def test_a_plain_network_serves_the_level_that_it_is_told_to(tenths, task):
 
 
 def test_an_image_is_enlarged_by_the_factor_that_was_given():
-    # In single precision 1.3 is a little less, and 1319.5 would round down.
+    # In float32 1.3 is slightly smaller, and 1319.5 would round down.
     assert tiny_restorer("sr").restored_size((1015, 10), 1.3) == (1320, 13)
 
 
@@ -191,7 +191,7 @@ def test_auto_takes_the_faster_backend_that_runs_the_network(monkeypatch):
 
 
 def test_levels_of_onnx_runtime_share_one_graph(photograph):
-    """Each level fills it anew, and sessions that were made before stay what they are."""
+    """Each level refills the graph, and earlier sessions are unaffected."""
     restorer = Restorer(make_model(tiny_config()), tiny_theta(tiny_config()), backend="onnxruntime")
     image = photograph[:30, :40] / np.float32(255)
     first = restorer.apply(image[None], level=10)

@@ -1,4 +1,4 @@
-"""The U-Net over three scales: exact tiles, levels side by side, growth."""
+"""The U-Net: exact tiles, several levels at once, and growth."""
 
 import chex
 import jax
@@ -19,7 +19,7 @@ def test_the_receptive_field_is_exact(blocks, reach):
     network = make_network("unet", channels=(2, 3, 4)[: len(blocks)], blocks=blocks)
     radius = network.spec.reach
     assert reach in (None, radius)
-    # All positive: nothing that is seen cancels out.
+    # All positive, so that no contributions cancel.
     params = jax.tree.map(
         lambda x: jnp.full_like(x, 0.01), init_network(jax.random.key(0), network)
     )

@@ -1,4 +1,4 @@
-"""A task whose level has parts is its entry: everything else takes it from there."""
+"""A task with several parts needs only its entry in the registry."""
 
 import dataclasses
 import json
@@ -176,7 +176,7 @@ def test_operators_take_their_own_part_and_a_key_of_their_own(task, photograph):
     apart = image
     for operator in task.degradation.operators:
         apart = Chain(operator)(key, apart, level)
-    # One of them draws, and gets the chain's key.
+    # Only one of them draws, so it gets the chain's key.
     np.testing.assert_allclose(whole, apart, atol=1.0)
     assert (whole == apart).mean() > 0.999 and whole.dtype == np.float32
     assert task.degradation.traceable == (task.name == "shot")
