@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands, and links between pages lead somewhere."""
+"""The Python code in the README runs, and links between pages are valid."""
 
 import re
 
