@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.evaluation.drawing import draw_curve, level_label
-from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
+from hypernet_jax.storage import check_target, ensure_place, storage_path, write_whole
 from hypernet_jax.tasks import get_task
 
 __all__ = ["check_report", "finite", "markdown_table", "table", "write_report"]
@@ -70,25 +70,26 @@ def finite(tree: Any) -> Any:
 
 def check_report(output: str | Path, *, overwrite: bool) -> None:
     """Raises `UserError` if no report can be written into the folder: before the measuring."""
+    folder = ensure_place(output)
     for name in _FILES:
-        check_output(ensure_folder(output) / name, overwrite=overwrite)
+        check_target(folder / name, overwrite=overwrite)
 
 
 def write_report(
     results: dict[str, Any], output: str | Path, *, overwrite: bool = False
-) -> list[Path]:
-    """Writes results.json, results.md and curve.png into a folder; returns their paths.
+) -> list[Any]:
+    """Writes results.json, results.md and curve.png into a folder or a store; returns their paths.
 
     Raises:
       UserError: if one of them is there, unless `overwrite`; each is replaced in one move.
     """
     check_report(output, overwrite=overwrite)
-    folder = local_path(output)
+    folder = storage_path(output)
     contents = (
         (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
         markdown_table(results).encode(errors="backslashreplace"),
         draw_curve(results),
     )
     for name, content in zip(_FILES, contents, strict=True):
-        write_atomically(folder / name, content, overwrite=overwrite)
+        write_whole(folder / name, content, overwrite=overwrite)
     return [folder / name for name in _FILES]
