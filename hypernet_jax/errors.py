@@ -7,7 +7,7 @@ __all__ = ["UserError", "is_device_full", "missing_extra", "real_number"]
 
 # What only the extra `train` installs.
 _TRAINING = {
-    *("array_record", "etils", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
+    *("array_record", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
     *("tensorboardX", "tensorflow_datasets"),
 }
 

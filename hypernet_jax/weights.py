@@ -10,6 +10,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors.numpy import save
 
+from hypernet_jax.buckets import patiently
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
@@ -99,7 +100,7 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
     start_jax()
     named = str(name) in pretrained_names()
     path = _PRETRAINED / f"{name}.safetensors" if named else storage_path(name)
-    if not path.is_file():
+    if not (path.is_file() if isinstance(path, Path) else patiently(path.is_file, path)):
         raise UserError(
             f"There are no weights {str(name)!r}; give a .safetensors file or one of: "
             f"{', '.join(pretrained_names())}."
