@@ -14,6 +14,9 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metric
 _SWEEP = flags.DEFINE_string(
     "sweep", "", "Instead of --config: a JSON file of configs to train one after the other."
 )
+_PROFILE = flags.DEFINE_string(
+    "profile", "", "START:STOP: a trace of these steps, in the workdir's folder profile."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "With several processes: HOST:PORT of process 0, or auto on a cluster."
 )
@@ -26,6 +29,7 @@ def main(argv):
     from hypernet_jax.cli.info import load_config
     from hypernet_jax.training.loop import train
     from hypernet_jax.training.mesh import ending_with_the_others, join_processes
+    from hypernet_jax.training.profiling import parse_steps
     from hypernet_jax.training.sweep import run_sweep
 
     del argv  # only flags are used
@@ -34,6 +38,7 @@ def main(argv):
             "Give --config=configs/denoise.py:compact (or another), or --sweep=FILE, and "
             "--workdir=DIR."
         )
+    profile = parse_steps(_PROFILE.value) if _PROFILE.value else None
     join_processes(
         coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value
     )
@@ -41,7 +46,7 @@ def main(argv):
         if _SWEEP.value:
             print(run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config))
         else:
-            train(_CONFIG.value, _WORKDIR.value)
+            train(_CONFIG.value, _WORKDIR.value, profile=profile)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,12 @@ from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference
+from hypernet_jax.training.cost import StepCost, step_cost
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
+from hypernet_jax.training.profiling import Profile
 from hypernet_jax.training.reports import Meter, metrics_writer
 from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
@@ -160,15 +162,32 @@ def _all_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
+def _summary(model: Model, cost: StepCost) -> str:
+    """A line on what is trained and what a step of it costs."""
+    counts = model.parameter_counts()
+    return (
+        f"{counts['generated_parameters']:,} parameters per level, "
+        f"{counts['trainable_parameters']:,} trained; a step takes {cost.flops / 1e9:,.1f} GFLOP "
+        f"and {cost.bytes_per_device / 1e6:,.0f} MB on each device"
+    )
+
+
 @ordinary_arithmetic()
-def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, Any]:
+def train(
+    config,
+    workdir: str | Path,
+    *,
+    progress: bool = True,
+    profile: tuple[int, int] | None = None,
+) -> dict[str, Any]:
     """Trains, or goes on training, until `config.steps`.
 
     Args:
       config: an `ml_collections.ConfigDict` with the fields of configs/.
       workdir: folder or address for checkpoints, metrics and TensorBoard events. If it
         holds a checkpoint of the same config, training resumes there.
-      progress: draw a progress bar.
+      progress: draw a progress bar, and a line on what a step costs.
+      profile: first and last step to trace, from 1; the trace goes to WORKDIR/profile.
 
     Returns:
       The final training state. SIGTERM and Ctrl-C save a checkpoint and return early.
@@ -185,6 +204,8 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         level_form=config.level_form,
         remat=config.remat,
     )
+    if profile is not None and not isinstance(workdir, Path):
+        raise UserError("A trace needs a workdir on this machine; give one, or no --profile.")
     sampler = make_sampler(config)
     mesh = make_mesh(
         level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
@@ -241,7 +262,8 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             )
         )
 
-        saved = None
+        traced = stack.enter_context(Profile(Path(workdir) / "profile", profile))
+        saved, cost = None, None
 
         def save() -> int:
             # The loss of a step is that of the parameters before it.
@@ -255,10 +277,16 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
             with meter.waiting():
                 batch = _next_batch(iterator)
             placed = place_batch(mesh, batch, sampler.form)
+            if cost is None:
+                with meter.paused():
+                    cost = step_cost(train_step, state, placed)
+                if progress and first:
+                    bar.write(_summary(model, cost), file=sys.stderr)
             # Nothing may stop for the host between here and the next log step.
-            with jax.transfer_guard("disallow"):
+            with traced.step(step + 1), jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, placed)
             step += 1
+            traced.after(step, metrics)
             meter.count(images=config.data.crops * sampler.levels)
             bar.update()
             last = step == config.steps
@@ -267,7 +295,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
                 values = _on_host(metrics)
                 _check_finite("The loss or its gradient is", values, step)
             if last or step % config.log_every == 0:
-                values |= {"learning_rate": float(schedule(step - 1)), **meter.rates()}
+                rates = meter.rates()
+                rates |= cost.rates(rates["steps_per_second"])
+                values |= {"learning_rate": float(schedule(step - 1)), **rates}
                 if writer is not None:
                     writer.write(step, values)
                 bar.set_postfix_str(

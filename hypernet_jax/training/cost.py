@@ -1,0 +1,68 @@
+"""What a training step costs: arithmetic, memory, and the share of the device's peak."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+__all__ = ["StepCost", "step_cost"]
+
+# Peak of dense bfloat16 arithmetic in FLOP/s, by the start of JAX's name of the device; from the
+# makers' data sheets. Of float32 the peak is lower: what is computed in it cannot reach 1.
+_PEAKS = {
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L4": 121e12,
+    "TPU v6": 918e12,
+    "TPU v5p": 459e12,
+    "TPU v5": 197e12,  # v5e, which calls itself v5 lite
+    "TPU v4": 275e12,
+    "TPU v3": 123e12,
+}
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one step costs.
+
+    Attributes:
+      flops: of all devices together, as XLA counts them.
+      bytes_per_device: parameters, state, batch and intermediate results, at most.
+      peak: FLOP/s of all devices together; None where the device is unknown.
+    """
+
+    flops: float
+    bytes_per_device: int
+    peak: float | None
+
+    def rates(self, steps_per_second: float) -> dict[str, float]:
+        """tflops_per_second, and mfu (model FLOPs utilisation, 0 to 1) where the peak is known."""
+        rate = self.flops * steps_per_second
+        rates = {"tflops_per_second": rate / 1e12}
+        return rates if self.peak is None else rates | {"mfu": rate / self.peak}
+
+
+def step_cost(step: Any, *arguments: Any) -> StepCost:
+    """The cost of a jitted step for these arguments, whose compiled program it leaves in place.
+
+    Args:
+      step: what `make_train_step` returns.
+      arguments: state and batch, on their devices.
+    """
+    compiled = step.lower(*arguments).compile()
+    memory = compiled.memory_analysis()
+    held = 0
+    if memory is not None:
+        held = (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+            + memory.temp_size_in_bytes
+        )
+    devices = jax.device_count()
+    kind = jax.devices()[0].device_kind
+    peak = next((peak for name, peak in _PEAKS.items() if kind.startswith(name)), None)
+    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    return StepCost(flops * devices, held, None if peak is None else peak * devices)

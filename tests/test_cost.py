@@ -1,0 +1,73 @@
+"""What a step costs, and traces of steps."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hypernet_jax import UserError
+from hypernet_jax.training.cost import StepCost, step_cost
+from hypernet_jax.training.loop import train
+from hypernet_jax.training.profiling import parse_steps
+
+from .models import tiny_training_config
+
+
+def test_the_cost_of_a_product():
+    a, b = jnp.ones((64, 128)), jnp.ones((128, 32))
+    product = jax.jit(jnp.dot)
+    cost = step_cost(product, a, b)
+    assert cost.flops == pytest.approx(2 * 64 * 128 * 32, rel=0.01)
+    assert cost.bytes_per_device >= 4 * (64 * 128 + 128 * 32 + 64 * 32)
+    assert cost.peak is None  # of this CPU
+    assert cost.rates(10.0) == {"tflops_per_second": pytest.approx(10 * cost.flops / 1e12)}
+
+
+def test_utilisation_where_the_peak_is_known():
+    rates = StepCost(flops=2e12, bytes_per_device=1, peak=100e12).rates(5.0)
+    assert rates == {"tflops_per_second": 10.0, "mfu": 0.1}
+
+
+def test_a_run_logs_its_rate_and_traces_the_steps_asked_for(default_data, tmp_path, capfd):
+    state = train(tiny_training_config(default_data), tmp_path, profile=(3, 4))
+    assert int(state["step"]) == 6
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["tflops_per_second"] > 0 for line in lines if "loss" in line)
+    assert "parameters per level" in capfd.readouterr().err
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    names = set()
+    for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                if event.name.startswith("train"):
+                    names |= {value for name, value in event.stats if name == "step_num"}
+    assert names == {3, 4}
+
+
+def test_asking_for_the_cost_compiles_nothing_twice():
+    events = []
+
+    def listen(name, duration, **_):
+        events.append(name)
+
+    step, x = jax.jit(lambda x: x * 2 + 1), jnp.arange(3.0)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        step_cost(step, x)
+        first = [name for name in events if "backend_compile" in name]
+        step(x)
+        both = [name for name in events if "backend_compile" in name]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(first) == 1 and both == first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("7", "START:STOP"), ("a:b", "START:STOP"), ("0:3", "in order"), ("5:4", "in order")],
+)
+def test_steps_that_cannot_be_traced(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_steps(text)
+    assert parse_steps("3:3") == (3, 3)
