@@ -22,6 +22,7 @@ _FREE_FIELDS = (
     "level_devices",
     "level_form",
     "log_every",
+    "loggers",
     "remat",
     "shard_state",
     "validation",
@@ -57,8 +58,8 @@ _RANGES = {
 
 
 def _check_fields(config) -> None:
-    given = _flatten(config.to_dict())
-    for name in _flatten(recipe("base").to_dict()):
+    given = flatten(config.to_dict())
+    for name in flatten(recipe("base").to_dict()):
         # The fields of config.network depend on the network.
         if name not in given and not name.startswith("network."):
             raise UserError(f"The config has no field {name}; start from one of configs/.")
@@ -152,11 +153,11 @@ def check_config(config) -> None:
             raise UserError(f"config.{name} is {value}; it must be at least 1.")
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{name}."))
+            flat.update(flatten(value, f"{prefix}{name}."))
         else:
             flat[f"{prefix}{name}"] = value
     return flat
@@ -164,7 +165,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Differences between two configs that affect the result, as short sentences."""
-    old, new = _flatten(saved), _flatten(given)
+    old, new = flatten(saved), flatten(given)
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())

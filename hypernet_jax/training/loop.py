@@ -29,10 +29,11 @@ from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
-from hypernet_jax.training.config import check_config, config_difference
+from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
+from hypernet_jax.training.loggers import make_loggers
 from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
 from hypernet_jax.training.profiling import Profile
@@ -250,6 +251,15 @@ def train(
         writer = metrics_writer(workdir, resume_step=start) if first else None
         if writer is not None:
             stack.enter_context(writer)
+        loggers: list[Any] = []
+        if writer is not None:
+            fields = flatten(config.to_dict())
+            loggers = [
+                writer,
+                *make_loggers(config.loggers, str(workdir), fields, resumed=start > 0),
+            ]
+            for logger in loggers[1:]:
+                stack.callback(logger.close)
         stop = stack.enter_context(_stop_on_signal(checkpoints))
         bar = stack.enter_context(
             tqdm.tqdm(
@@ -298,8 +308,8 @@ def train(
                 rates = meter.rates()
                 rates |= cost.rates(rates["steps_per_second"])
                 values |= {"learning_rate": float(schedule(step - 1)), **rates}
-                if writer is not None:
-                    writer.write(step, values)
+                for logger in loggers:
+                    logger.write(step, values)
                 bar.set_postfix_str(
                     f"loss {values['loss']:.4f}, {values['psnr']:.2f} dB, "
                     f"{values['images_per_second']:.0f} images/s"
@@ -311,7 +321,8 @@ def train(
                     if writer is not None and validation is not None:
                         validated = validation(ema)
                         _check_finite("The validation is", validated, step)
-                        writer.write(step, validated)
+                        for logger in loggers:
+                            logger.write(step, validated)
             if saving:
                 saved = save()
         if step != saved:  # stopped between two checkpoints, or before the first step

@@ -35,6 +35,8 @@ def _base() -> ConfigDict:
             "loss": "l1",  # l1 (published), l2 or charbonnier
             "ema_decay": 0.999,  # of the parameter average to evaluate; published: none (0)
             "log_every": 100,
+            # Beside metrics.jsonl and TensorBoard: ("mlflow",), or what `register_logger` adds.
+            "loggers": (),
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
             # The backward pass recomputes the activations of one level at a time instead of
             # keeping those of all levels: less memory, more time.
