@@ -48,9 +48,9 @@ def test_devices_that_are_not_there(error, asked, monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     if asked:
         monkeypatch.setenv("JAX_PLATFORMS", asked)
-    with pytest.raises(UserError, match="cpu") as error:
+    with pytest.raises(UserError, match="cpu") as caught:
         Restorer(RESTORER.model, tiny_theta(tiny_config()))
-    assert "JAX_PLATFORMS" in str(error.value) and "\n" not in str(error.value)
+    assert "JAX_PLATFORMS" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_too_few_addresses_are_reported(monkeypatch):

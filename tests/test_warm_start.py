@@ -216,7 +216,7 @@ def test_features_that_cannot_express_those_of_the_weights_are_refused(default_d
     chex.assert_tree_all_finite(begin("dejpeg"))  # the same bank, for another task
     with pytest.raises(UserError, match="cannot express"):
         begin(name="proportional")
-    with pytest.raises(UserError, match="of the task denoise"):
+    with pytest.raises(UserError, match="for the task denoise"):
         begin("dejpeg", name="polynomial")
 
 
