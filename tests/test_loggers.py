@@ -21,12 +21,9 @@ from .models import tiny_training_config
 class Kept:
     """Keeps what it is given."""
 
-    made: list = []
-
     def __init__(self, workdir, config, *, resumed):
         self.workdir, self.config, self.resumed = workdir, config, resumed
         self.lines, self.closed = [], False
-        self.made.append(self)
 
     def write(self, step, values):
         self.lines.append({"step": step, **values})
@@ -38,18 +35,22 @@ class Kept:
 @pytest.fixture
 def kept(monkeypatch):
     monkeypatch.setattr(loggers, "_LOGGERS", dict(loggers._LOGGERS))
-    monkeypatch.setattr(Kept, "made", [])
-    loggers.register_logger("kept", Kept)
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Kept(*arguments, **options))
+        return made[-1]
+
+    loggers.register_logger("kept", make)
     with pytest.raises(UserError, match="already"):
-        loggers.register_logger("kept", Kept)
-    return Kept.made
+        loggers.register_logger("kept", make)
+    return made
 
 
 def test_a_logger_gets_what_the_files_get(kept, default_data, tmp_path):
     config = tiny_training_config(default_data)
     config.loggers, config.steps = ("kept",), 3
     train(config, tmp_path, progress=False)
-    config.steps = 6  # not the same run: its schedule is another
     (first,) = kept
     written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert first.lines == written and first.closed
