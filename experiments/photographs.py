@@ -1,4 +1,4 @@
-"""The figures of docs/photographs.md that have no command of their own.
+"""The figures of docs/results/photographs.md that have no command of their own.
 
     python experiments/photographs.py clean FOLDER        # what `auto` does to clean photographs
     python experiments/photographs.py estimates FOLDER    # errors of the estimate, synthetic damage

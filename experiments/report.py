@@ -1,4 +1,4 @@
-"""Writes the figures into docs/denoising.md, dejpeg.md, super_resolution.md, cards and README.
+"""Writes the figures into the pages of docs/results, the cards and the README.
 
     python experiments/report.py denoise
     python experiments/report.py denoise --measure figures,requested,blind --datasets DIR

@@ -1,7 +1,7 @@
 """The restoration tasks: each a degradation, the space of its levels and how it is measured.
 
 All that tells one task from another stands here; the commands, the page and training
-take it from a `Task` and name none. docs/new_task.md adds one, step by step.
+take it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
 """
 
 import dataclasses
