@@ -47,11 +47,11 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints/$(SERIES).txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(INSTALL) -e '.[$(TEST_EXTRAS)]'
+	$(INSTALL) -e '.[train,$(TEST_EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) -e '.[$(TEST_EXTRAS),dev]'
+	$(INSTALL) -e '.[train,$(TEST_EXTRAS),dev]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

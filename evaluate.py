@@ -5,12 +5,15 @@ python evaluate.py --weights=denoise --dataset=FOLDER --levels=15,25,50 --output
 
 from absl import flags
 
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
-from hypernet_jax.evaluation.measure import evaluate
-from hypernet_jax.evaluation.pairs import evaluate_pairs
-from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
-from hypernet_jax.inference.restorer import Restorer
+
+with exit_with_sentence():  # reports are drawn by an extra of the package
+    from hypernet_jax.evaluation.measure import evaluate
+    from hypernet_jax.evaluation.pairs import evaluate_pairs
+    from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
+    from hypernet_jax.inference.restorer import Restorer
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")

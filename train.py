@@ -1,10 +1,13 @@
 """Trains a hypernetwork: python train.py --config=configs/denoise.py:compact --workdir=DIR."""
 
 from absl import flags
-from ml_collections import config_flags
 
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.scripts import run_script
 from hypernet_jax.errors import UserError
+
+with exit_with_sentence():  # an extra of the package
+    from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metrics.")

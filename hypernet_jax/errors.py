@@ -3,7 +3,13 @@
 import math
 import reprlib
 
-__all__ = ["UserError", "is_device_full", "real_number"]
+__all__ = ["UserError", "is_device_full", "missing_extra", "real_number"]
+
+# What only the extra `train` installs.
+_TRAINING = {
+    *("array_record", "etils", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
+    *("tensorboardX", "tensorflow_datasets"),
+}
 
 
 class UserError(ValueError):
@@ -17,6 +23,16 @@ class UserError(ValueError):
 def is_device_full(error: Exception) -> bool:
     """Whether XLA says that a device has no memory left: by its text, without importing jax."""
     return str(error).startswith("RESOURCE_EXHAUSTED")
+
+
+def missing_extra(error: ModuleNotFoundError) -> UserError | None:
+    """What to install for a module that is not found, where it belongs to the extra `train`."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _TRAINING:
+        return None
+    return UserError(
+        f"This needs {package}, which is not installed: pip install 'hypernet-jax[train]'."
+    )
 
 
 def real_number(value, name: str) -> float:

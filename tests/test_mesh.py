@@ -1,9 +1,10 @@
 """Training on several devices, or in several processes, means what it means on one."""
 
+import contextlib
 import json
 import os
+import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -119,32 +120,56 @@ def test_a_state_split_over_devices_trains_as_a_whole_one(one_device):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def start_two(workdir, options):
-    """Two processes that train together."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    together = ["--processes=2", f"--coordinator=localhost:{port}"]
-    return [
-        subprocess.Popen(
-            [*train_command(workdir, **options), *together, f"--process={process}"],
-            cwd=REPOSITORY,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(2)
-    ]
+# What SLURM's own commands do, for two processes on this machine.
+SRUN = """#!/bin/bash
+shift  # --kill-on-bad-exit
+export SLURM_NTASKS=2 SLURM_STEP_NODELIST=localhost
+for process in 0 1; do
+    SLURM_PROCID=$process SLURM_LOCALID=$process "$@" &
+    tasks+=($!)
+done
+trap 'kill -TERM "${tasks[1]}"' TERM  # to one of them: both must end
+wait "${tasks[0]}"
+status=$?
+while ((status > 128)); do wait "${tasks[0]}"; status=$?; done
+wait "${tasks[1]}" && exit "$status"
+"""
+SCONTROL = """#!/bin/bash
+echo "$@" >> "$REQUEUED"
+"""
 
 
-def wait(processes):
+def start_two(workdir, options, folder):
+    """Two processes that train together, as launch/slurm.sh starts them."""
+    commands = folder / "bin"
+    commands.mkdir(exist_ok=True)
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    return subprocess.Popen(
+        ["launch/slurm.sh", *train_command(workdir, **options)[2:]],
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "PATH": f"{commands}:{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+            "SLURM_JOB_ID": str(random.SystemRandom().randrange(10**6)),
+            "REQUEUED": str(folder / "requeued"),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait(job):
     try:
-        for process in processes:
-            _, told = process.communicate(timeout=200)
-            assert process.returncode == 0, told
+        _, errors = job.communicate(timeout=200)
+        assert job.returncode == 0, errors
     finally:
-        for process in processes:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
 
 
 def losses(workdir):
@@ -155,16 +180,18 @@ def losses(workdir):
 def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
     options = {"steps": 50, "dataset": str(default_data), "log_every": 1}
     two, one = tmp_path / "two", tmp_path / "one"
-    processes = start_two(two, options)
+    job = start_two(two, options, tmp_path)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (two / "metrics.jsonl").exists():
         time.sleep(0.05)
-    # One of them is told to stop: both save the same step and leave with status 0.
-    processes[1].send_signal(signal.SIGTERM)
-    wait(processes)
+    # One of them is asked to stop: both save the same step and leave with status 0.
+    job.send_signal(signal.SIGTERM)
+    wait(job)
+    assert (tmp_path / "requeued").read_text().startswith("requeue ")
     stopped = len(losses(two))
     assert 0 < stopped < 50
-    wait(start_two(two, options))
+    wait(start_two(two, options, tmp_path))
+    assert len((tmp_path / "requeued").read_text().splitlines()) == 1
     command = train_command(one, **options)
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
     assert len(losses(two)) == 50

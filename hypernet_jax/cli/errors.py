@@ -5,7 +5,7 @@ import io
 import os
 import sys
 
-from hypernet_jax.errors import UserError, is_device_full
+from hypernet_jax.errors import UserError, is_device_full, missing_extra
 
 __all__ = ["exit_with_sentence"]
 
@@ -21,6 +21,12 @@ def exit_with_sentence():
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # Whoever read the output has read enough; nothing more is to be written at exit.

@@ -5,7 +5,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, missing_extra
 from hypernet_jax.files import local_path
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.weights import load_weights
@@ -29,6 +29,8 @@ def load_config(name: str):
     except UserError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and (missing := missing_extra(error)):
+            raise missing from None
         raise UserError(f"The config {file} cannot be run ({error}).") from None
 
 

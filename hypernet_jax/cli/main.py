@@ -6,7 +6,7 @@ mistakes answer at once.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hypernet_jax.cli.completion import PrintCompletion
 from hypernet_jax.cli.errors import exit_with_sentence
@@ -76,11 +76,10 @@ def _weights(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_restore(commands: argparse._SubParsersAction) -> None:
+def _add_restore(restore: argparse.ArgumentParser) -> None:
     from hypernet_jax.tasks import DEFAULT_TASK, TASKS
     from hypernet_jax.weights import shipped_tasks
 
-    restore = commands.add_parser("restore", help="restore image files and folders of them")
     restore.add_argument(
         "images",
         nargs="+",
@@ -185,8 +184,7 @@ def _estimate(args: argparse.Namespace) -> int:
     return estimate(args)
 
 
-def _add_estimate(commands: argparse._SubParsersAction) -> None:
-    estimate = commands.add_parser("estimate", help="write a table of the levels of photographs")
+def _add_estimate(estimate: argparse.ArgumentParser) -> None:
     estimate.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders")
     estimate.add_argument("-o", "--output", required=True, help="a .csv or .json file")
     estimate.add_argument("--task", help="whose level it is")
@@ -198,8 +196,7 @@ def _add_estimate(commands: argparse._SubParsersAction) -> None:
     estimate.set_defaults(run=_estimate)
 
 
-def _add_serve(commands: argparse._SubParsersAction) -> None:
-    serve = commands.add_parser("serve", help="a page with a slider, in the browser")
+def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=int, default=7860)
     serve.add_argument(
         "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one)"
@@ -233,11 +230,9 @@ def _export(args: argparse.Namespace) -> int:
     return export(args)
 
 
-def _add_interchange(commands) -> None:
+def _add_import_torch(torch: argparse.ArgumentParser) -> None:
     from hypernet_jax.tasks import TASKS
-    from hypernet_jax.weights import shipped_tasks
 
-    torch = commands.add_parser("import-torch", help="turn a PyTorch checkpoint into weights")
     torch.add_argument("checkpoint", metavar="FILE", help="a .pth, or a .safetensors state dict")
     torch.add_argument("--task", required=True, help=", ".join(TASKS))
     torch.add_argument("--level", help="of a plain network: the level that it was trained for")
@@ -250,7 +245,10 @@ def _add_interchange(commands) -> None:
     torch.add_argument("--overwrite", action="store_true", help="replace an existing file")
     torch.set_defaults(run=_import_torch)
 
-    export = commands.add_parser("export", help="write a model that runs without this package")
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    from hypernet_jax.weights import shipped_tasks
+
     source = export.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--task", help=f"the shipped weights of a task: {', '.join(shipped_tasks())}"
@@ -271,38 +269,24 @@ def _add_interchange(commands) -> None:
     export.set_defaults(run=_export)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _add_demo(demo: argparse.ArgumentParser) -> None:
     from hypernet_jax.weights import shipped_tasks
 
-    parser = argparse.ArgumentParser(
-        prog="hypernet-jax",
-        description="Adaptive image restoration: one network for every level of a degradation.",
-    )
-    parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
-    parser.add_argument(
-        "--print-completion", metavar="SHELL", action=PrintCompletion,
-        help="print completions for bash, zsh, tcsh, fish or powershell",
-    )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    _add_restore(commands)
-    _add_estimate(commands)
-    _add_serve(commands)
-
-    demo = commands.add_parser("demo", help="restore sample photographs with all shipped weights")
     demo.add_argument("-o", "--output", default=_DEMO_OUTPUT, help="folder for the pictures")
     demo.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     for task in shipped_tasks():
         demo.add_argument(f"--{task}", metavar="LEVELS", help=f"levels for {task}, e.g. 5,20,40.5")
     demo.set_defaults(run=_demo)
 
-    info = commands.add_parser("info", help="parameter counts as JSON")
+
+def _add_info(info: argparse.ArgumentParser) -> None:
     which = info.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", help="FILE.py or FILE.py:VARIANT")
     which.add_argument("--weights", help="shipped weights by name, or a .safetensors file")
     info.set_defaults(run=_info)
 
-    prepare = commands.add_parser("prepare", help="make a training dataset from photographs")
+
+def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("folder", help="folder of photographs, or the one with DIV2K's HR folders")
     prepare.add_argument("-o", "--output", required=True, help="folder to make")
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
@@ -320,14 +304,50 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     prepare.set_defaults(run=_prepare)
 
-    weights = commands.add_parser("weights", help="write a training run's weights to one file")
+
+def _add_weights(weights: argparse.ArgumentParser) -> None:
     weights.add_argument("workdir")
     weights.add_argument("-o", "--output", required=True, help="a .safetensors file")
     weights.add_argument("--half", action="store_true", help="16-bit floats: half the size")
     weights.add_argument("--overwrite", action="store_true", help="replace an existing file")
     weights.set_defaults(run=_weights)
 
-    _add_interchange(commands)
+
+# Each command: what it does, and what adds its arguments.
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "restore": ("restore image files and folders of them", _add_restore),
+    "estimate": ("write a table of the levels of photographs", _add_estimate),
+    "serve": ("a page with a slider, in the browser", _add_serve),
+    "demo": ("restore sample photographs with all shipped weights", _add_demo),
+    "info": ("parameter counts as JSON", _add_info),
+    "prepare": ("make a training dataset from photographs", _add_prepare),
+    "weights": ("write a training run's weights to one file", _add_weights),
+    "import-torch": ("turn a PyTorch checkpoint into weights", _add_import_torch),
+    "export": ("write a model that runs without this package", _add_export),
+}
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the command that is asked for.
+
+    Those of the others would import JAX for nothing; completions need all.
+    """
+    parser = argparse.ArgumentParser(
+        prog="hypernet-jax",
+        description="Adaptive image restoration: one network for every level of a degradation.",
+    )
+    parser.add_argument("--version", action="version", version=f"hypernet-jax {__version__}")
+    parser.add_argument(
+        "--print-completion", metavar="SHELL", action=PrintCompletion,
+        help="print completions for bash, zsh, tcsh, fish or powershell",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    of_all = any(argument.startswith("--p") for argument in arguments) and asked not in _COMMANDS
+    for name, (summary, add_arguments) in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if of_all or name == asked:
+            add_arguments(command)
     return parser
 
 
@@ -335,9 +355,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status (mistakes exit with status 2)."""
     with exit_with_sentence():
         with stopping_at_once():
+            arguments = sys.argv[1:] if argv is None else argv
+            args = _parser(arguments).parse_args(arguments)
+
             from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 
-            args = _parser().parse_args(argv)
             start_jax()
         with ordinary_arithmetic():
             return args.run(args)

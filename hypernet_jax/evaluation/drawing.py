@@ -1,14 +1,31 @@
 """Pictures of figures: PSNR and distances over levels, wrong levels, the space of weights."""
 
+import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hypernet_jax.errors import UserError
 from hypernet_jax.tasks import get_task
 
-__all__ = ["draw_curve", "draw_distance", "draw_requested", "draw_weight_space", "level_label"]
+__all__ = [
+    "check_drawing",
+    "draw_curve",
+    "draw_distance",
+    "draw_requested",
+    "draw_weight_space",
+    "level_label",
+]
+
+
+def check_drawing() -> None:
+    """Raises `UserError` if the extra that draws is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError(
+            "Curves need matplotlib, which is not installed: pip install 'hypernet-jax[train]'."
+        )
 
 
 def _figure(width: float, height: float, columns: int = 1):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernet_jax.evaluation.drawing import draw_curve, level_label
+from hypernet_jax.evaluation.drawing import check_drawing, draw_curve, level_label
 from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
 from hypernet_jax.tasks import get_task
 
@@ -70,6 +70,7 @@ def finite(tree: Any) -> Any:
 
 def check_report(output: str | Path, *, overwrite: bool) -> None:
     """Raises `UserError` if no report can be written into the folder: before the measuring."""
+    check_drawing()
     for name in _FILES:
         check_output(ensure_folder(output) / name, overwrite=overwrite)
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hypernet_jax.errors import UserError, real_number
+from hypernet_jax.errors import UserError, missing_extra, real_number
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.inference.backends import make_backend
 from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
@@ -163,9 +163,16 @@ class Restorer:
         backend: str = "auto",
         self_ensemble: bool = False,
     ) -> "Restorer":
-        """Loads the averaged weights of the newest checkpoint of a training run."""
+        """Loads the averaged weights of the newest checkpoint of a training run.
+
+        Raises:
+          UserError: if there is none, or the extra `train` is not installed.
+        """
         # Orbax takes seconds to import, and only training runs need it.
-        from hypernet_jax.checkpoints import load_ema
+        try:
+            from hypernet_jax.checkpoints import load_ema
+        except ModuleNotFoundError as error:
+            raise (missing_extra(error) or error) from None
 
         config, theta = load_ema(workdir)
         model = make_model(model_config(config))
