@@ -1,4 +1,4 @@
-"""Every format that is read, into every format that is written: the table in docs/howto/formats.md."""
+"""Every format that is read, into every one that is written: the table in docs/howto/formats.md."""
 
 import re
 
