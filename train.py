@@ -11,6 +11,9 @@ with exit_with_sentence():  # an extra of the package
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="FILE.py or FILE.py:VARIANT.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder for checkpoints and metrics.")
+_SWEEP = flags.DEFINE_string(
+    "sweep", "", "Instead of --config: a JSON file of configs to train one after the other."
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "With several processes: HOST:PORT of process 0, or auto on a cluster."
 )
@@ -20,16 +23,25 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Which of them this is, from 0.")
 
 def main(argv):
     # Inside, where what keeps JAX from starting becomes a sentence.
+    from hypernet_jax.cli.info import load_config
     from hypernet_jax.training.loop import train
-    from hypernet_jax.training.mesh import join_processes
+    from hypernet_jax.training.mesh import ending_with_the_others, join_processes
+    from hypernet_jax.training.sweep import run_sweep
 
     del argv  # flags alone
-    if _CONFIG.value is None or not _WORKDIR.value:
-        raise UserError("Give --config=configs/denoise.py:compact (or another) and --workdir=DIR.")
+    if (_CONFIG.value is None) == (not _SWEEP.value) or not _WORKDIR.value:
+        raise UserError(
+            "Give --config=configs/denoise.py:compact (or another), or --sweep=FILE, and "
+            "--workdir=DIR."
+        )
     join_processes(
         coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value
     )
-    train(_CONFIG.value, _WORKDIR.value)
+    with ending_with_the_others():
+        if _SWEEP.value:
+            print(run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config))
+        else:
+            train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":

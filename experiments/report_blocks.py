@@ -7,7 +7,8 @@ import numpy as np
 from report_studies import BEGUN_FROM_SHIPPED, CHOICES, METHODS, STUDIES
 
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
-from hypernet_jax.evaluation.report import markdown_table, table
+from hypernet_jax.evaluation.report import markdown_table
+from hypernet_jax.markdown import table
 from hypernet_jax.tasks import get_task
 
 __all__ = ["BLOCKS", "PICTURES", "Make", "Report"]

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from preemption import train_command
+
+from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
 
@@ -196,3 +199,25 @@ def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
     assert len(losses(two)) == 50
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+
+
+def test_a_lost_process_ends_the_others_with_a_sentence(monkeypatch, capsys):
+    def end(status):
+        raise SystemExit(status)
+
+    def lose():
+        with mesh.ending_with_the_others():
+            raise jax.errors.JaxRuntimeError(
+                "INTERNAL: Error dispatching computation: all-reduce failed: Connection closed."
+            )
+
+    with pytest.raises(jax.errors.JaxRuntimeError):  # of one process it is something else
+        lose()
+    monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(mesh.os, "_exit", end)
+    with pytest.raises(SystemExit) as stop:
+        lose()
+    assert stop.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: Another process") and message.count("\n") == 1
+    assert "(Connection closed); start all of them again" in message

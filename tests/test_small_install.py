@@ -75,10 +75,8 @@ def test_restoring_works_without_the_extra_for_training(tmp_path, photograph):
     assert Image.open(tmp_path / "out.png").size == (50, 40)
     assert len(others) == 6
     for message in others:
-        assert (
-            message.startswith("error: ")
-            and message.endswith(".\n [2]")
-            or message.endswith(". [2]")
+        assert (message.startswith("error: ") and message.endswith(".\n [2]")) or message.endswith(
+            ". [2]"
         ), message
         assert "pip install 'hypernet-jax[train]'" in message
 

@@ -2,15 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypernet_jax.evaluation.drawing import check_drawing, draw_curve, level_label
 from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
+from hypernet_jax.markdown import table
 from hypernet_jax.tasks import get_task
 
-__all__ = ["check_report", "finite", "markdown_table", "table", "write_report"]
+__all__ = ["check_report", "finite", "markdown_table", "write_report"]
 
 _FILES = ("results.json", "results.md", "curve.png")
 
@@ -26,12 +26,6 @@ _COLUMNS = {
     "psnr_b_input": "PSNR-B input",
     "psnr_b": "PSNR-B restored",
 }
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 0) -> str:
-    """A Markdown table: the first `text_columns` are text, the others figures."""
-    marks = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
-    return "".join(f"| {' | '.join(line)} |\n" for line in (header, marks, *rows))
 
 
 def _cell(column: str, value: Any) -> str:

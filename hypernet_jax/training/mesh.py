@@ -6,7 +6,10 @@ its own levels, so that no image ever travels: a step exchanges one vector of
 gradients and, where the state is split, the parameters.
 """
 
-from collections.abc import Iterable
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -14,11 +17,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hypernet_jax.data.levels import BatchForm
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, is_device_full
 
 __all__ = [
     "AXES",
     "batch_specs",
+    "ending_with_the_others",
     "join_processes",
     "local_copy",
     "make_mesh",
@@ -100,6 +104,27 @@ def join_processes(*, coordinator: str, processes: int, process: int) -> None:
             f"The processes could not join through {coordinator} "
             f"({str(error).splitlines()[0]}); check --coordinator, --processes and --process."
         ) from None
+
+
+@contextlib.contextmanager
+def ending_with_the_others() -> Iterator[None]:
+    """Ends this process with a sentence and status 1 where another process of the run is lost.
+
+    At once: on its way out JAX would wait a minute for the lost process, and abort.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or is_device_full(error):
+            raise
+        reason = str(error).splitlines()[0].rpartition(": ")[2].rstrip(".")
+        print(
+            f"error: Another process of this run has ended or cannot be reached ({reason}); start "
+            "all of them again, and they resume from the newest checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
 
 
 def state_shardings(mesh: Mesh, state: Any, *, split: bool) -> Any:

@@ -1,0 +1,122 @@
+"""Training a config several times with other values of its fields, and a table of the results."""
+
+import itertools
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.markdown import table
+from hypernet_jax.training.loop import train
+
+__all__ = ["Sweep", "load_sweep", "run_sweep"]
+
+_FIELDS = {"config", "set", "vary"}
+_METRIC = "validation/psnr"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep's file says.
+
+    Attributes:
+      config: FILE.py or FILE.py:VARIANT.
+      fixed: value of each config field that all runs have.
+      varied: values of each config field that the runs differ in; every combination is a run.
+    """
+
+    config: str
+    fixed: dict[str, Any]
+    varied: dict[str, list[Any]]
+
+    def runs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and varied values of every run; names are those of their folders."""
+        for values in itertools.product(*self.varied.values()):
+            chosen = dict(zip(self.varied, values, strict=True))
+            parts = (f"{name.rpartition('.')[2]}={_text(value)}" for name, value in chosen.items())
+            yield ",".join(parts), chosen
+
+
+def _text(value: Any) -> str:
+    """A value as part of a folder's name."""
+    text = "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(c if c.isalnum() or c in "+-._" else "_" for c in text) or "none"
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Reads a sweep: JSON with "config", and fields of it in "set" and "vary".
+
+    {"config": "configs/denoise.py:compact", "set": {"steps": 2000},
+     "vary": {"optimizer.learning_rate": [1e-3, 2e-3], "network.channels": [32, 48]}}
+
+    Raises:
+      UserError: if it cannot be read, or two runs would have one name.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"The sweep {path} cannot be read ({error}); give a JSON file.") from None
+    if not isinstance(content, dict) or "config" not in content or content.keys() - _FIELDS:
+        raise UserError(f"The sweep {path} must have the fields config, set and vary alone.")
+    varied = content.get("vary", {})
+    if not varied or not all(isinstance(each, list) and each for each in varied.values()):
+        raise UserError(f"The sweep {path} must give a list of values for each field in vary.")
+    sweep = Sweep(content["config"], content.get("set", {}), varied)
+    names = [name for name, _ in sweep.runs()]
+    if len(set(names)) < len(names):
+        raise UserError(f"Two runs of the sweep {path} would share a folder; vary other fields.")
+    return sweep
+
+
+def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], Any]) -> str:
+    """Trains every run of a sweep in a folder of its own; the same call resumes.
+
+    Args:
+      path: of the sweep's file, see `load_sweep`.
+      workdir: holds a workdir for each run, and table.md.
+      load: makes the config from its name.
+
+    Returns:
+      The table of all runs so far, the best first: varied values, steps, and the best PSNR of
+      validation. A run that fails, as where a loss is not finite, is a row with the reason.
+    """
+    sweep, folder = load_sweep(path), ensure_folder(workdir)
+    rows: list[tuple[float, list[str]]] = []
+    for name, values in sweep.runs():
+        config = load(sweep.config)
+        try:
+            fields = {field: _field(value) for field, value in (sweep.fixed | values).items()}
+            config.update_from_flattened_dict(fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"The sweep {path} does not fit its config ({error}).") from None
+        print(f"{name}:", file=sys.stderr)
+        step, note = config.steps, ""
+        try:
+            step = int(train(config, folder / name)["step"])
+        except UserError as error:
+            note = str(error)
+        best = _best(folder / name / "metrics.jsonl")
+        result = note or ("" if best == -math.inf else f"{best:.2f}")
+        rows.append((best, [*map(_text, values.values()), str(step), result]))
+        header = [*sweep.varied, "steps", "best validation PSNR, dB"]
+        ordered = [row for _, row in sorted(rows, key=lambda row: -row[0])]
+        text = table(header, ordered, text_columns=len(sweep.varied))
+        write_atomically(folder / "table.md", text.encode(), overwrite=True)
+        if step < config.steps:  # asked to stop
+            break
+    return text
+
+
+def _field(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _best(metrics: Path) -> float:
+    """The highest PSNR of all validations; minus infinity if there is none."""
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return max((json.loads(line).get(_METRIC, -math.inf) for line in lines), default=-math.inf)

@@ -1,0 +1,77 @@
+"""Sweeps: a config trained several times, resumable, with a table."""
+
+import json
+
+import pytest
+
+from hypernet_jax import UserError
+from hypernet_jax.training import sweep
+from hypernet_jax.training.sweep import load_sweep, run_sweep
+
+from .models import tiny_training_config
+
+
+def written(path, **content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path, monkeypatch):
+    file = written(
+        tmp_path / "sweep.json",
+        config="tiny",
+        set={"steps": 3},
+        vary={"optimizer.learning_rate": [1e-3, float("1e30")], "levels.count": [2]},
+    )
+    asked = []
+    own = sweep.train
+    monkeypatch.setattr(
+        sweep, "train", lambda config, workdir: asked.append(1) or own(config, workdir)
+    )
+
+    def load(name):
+        assert name == "tiny"
+        return tiny_training_config(default_data)
+
+    text = run_sweep(file, tmp_path / "runs", load=load)
+    assert len(asked) == 2
+    header, _, first, second = text.splitlines()
+    assert "optimizer.learning_rate | levels.count | steps | best" in header
+    # The best first; a run that fails has its reason, and stops no other.
+    assert first.startswith("| 0.001 | 2 | 3 | ") and float(first.split("|")[4]) > 5
+    assert second.startswith("| 1e+30 | 2 |") and "config.optimizer.learning_rate" in second
+    assert (tmp_path / "runs/table.md").read_text() == text
+    lines = (tmp_path / "runs/learning_rate=0.001,count=2/metrics.jsonl").read_text()
+    assert run_sweep(file, tmp_path / "runs", load=load).splitlines()[2] == first
+    assert (tmp_path / "runs/learning_rate=0.001,count=2/metrics.jsonl").read_text() == lines
+
+
+def test_a_sweep_that_is_asked_to_stop_starts_no_other_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "train", lambda config, workdir: {"step": 2})
+    file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
+    text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+    assert len(text.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"vary": {"seed": [1]}}, "must have the fields"),
+        ({"config": "x", "vary": {"seed": [1]}, "more": 1}, "must have the fields"),
+        ({"config": "x"}, "a list of values"),
+        ({"config": "x", "vary": {"seed": 3}}, "a list of values"),
+        ({"config": "x", "vary": {"seed": [3, "3"]}}, "share a folder"),
+        ({"config": "x", "vary": {"no.such": [1]}}, "does not fit its config"),
+    ],
+)
+def test_mistakes_in_a_sweep_are_reported(content, message, tmp_path):
+    file = written(tmp_path / "sweep.json", **content)
+    with pytest.raises(UserError, match=message):
+        run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+
+
+def test_a_sweep_that_is_no_json_is_reported(tmp_path):
+    (tmp_path / "sweep.json").write_text("{")
+    for path in (tmp_path / "sweep.json", tmp_path / "missing.json"):
+        with pytest.raises(UserError, match="give a JSON file"):
+            load_sweep(path)
