@@ -78,7 +78,7 @@ def check(words: list[str]) -> None:
 
 def _check_ours(given: list[str]) -> None:
     try:
-        _parser().parse_args(given)
+        _parser(given).parse_args(given)
     except SystemExit as ended:
         assert ended.code == 0, given
 

@@ -126,3 +126,12 @@ def test_pages_include_what_there_is(page):
     """`make docs` puts files of the repository into pages."""
     for included in re.findall(r'^--8<-- "(.*)"$', page.read_text(), re.MULTILINE):
         assert (REPOSITORY / included).exists()
+
+
+def test_the_page_of_the_command_has_every_command(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "tools")
+    from docs_hooks import help_of_every_command
+
+    text = help_of_every_command()
+    for command in ("restore", "estimate", "serve", "demo", "prepare", "weights", "export"):
+        assert f"\n## {command}\n\n```text\nusage: hypernet-jax {command} " in text

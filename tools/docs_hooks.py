@@ -1,8 +1,9 @@
 """What mkdocs asks for when it builds the site: the page of the command, from its own help."""
 
-import argparse
+import contextlib
+import io
 import os
-from collections.abc import Iterator
+import re
 
 # The width of the help, whatever the terminal.
 os.environ["COLUMNS"] = "88"
@@ -10,19 +11,22 @@ os.environ["COLUMNS"] = "88"
 _MARK = "<!-- help of every command -->"
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
+def _help(*arguments: str) -> str:
+    """What `hypernet-jax ARGUMENTS --help` prints."""
+    from hypernet_jax.cli.main import main
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([*arguments, "--help"])
+    return printed.getvalue().rstrip()
 
 
 def help_of_every_command() -> str:
-    """A section for each subcommand, with what `--help` prints."""
-    from hypernet_jax.cli.main import _parser
-
-    sections = [f"```text\n{_parser().format_help().rstrip()}\n```"]
-    for name, parser in _commands(_parser()):
-        sections.append(f"## {name}\n\n```text\n{parser.format_help().rstrip()}\n```")
+    """The help of the command, and a section for each subcommand."""
+    overview = _help()
+    sections = [f"```text\n{overview}\n```"]
+    for name in re.findall(r"^    ([a-z-]+)  ", overview, re.MULTILINE):
+        sections.append(f"## {name}\n\n```text\n{_help(name)}\n```")
     return "\n\n".join(sections)
 
 
