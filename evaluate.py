@@ -22,7 +22,7 @@ _PAIRS = flags.DEFINE_string("pairs", "", "Folder of real pairs: noisy/NAME and 
 _LEVELS = flags.DEFINE_string("levels", "", "Levels in native units; default: the task's own.")
 _PROTOCOL = flags.DEFINE_string("protocol", None, "Protocol; default: the task's first.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the noise.", lower_bound=0, upper_bound=2**31 - 1)
-_ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and take the mean.")
+_ENSEMBLE = flags.DEFINE_bool("self_ensemble", False, "Restore eight views and average them.")
 _BACKEND = flags.DEFINE_string("backend", "auto", "jax, onnxruntime, or auto: the faster one.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results.json, results.md and curve.png.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an earlier report in that folder.")
@@ -39,14 +39,14 @@ def _restorer() -> Restorer:
 
 
 def main(argv):
-    del argv  # flags alone
+    del argv  # only flags are used
     if bool(_DATASET.value) == bool(_PAIRS.value):
         raise UserError(
-            "Give --dataset=FOLDER, a folder of clean images, or --pairs=FOLDER, one that holds "
-            "the folders noisy and clean."
+            "Give either --dataset=FOLDER, a folder of clean images, or --pairs=FOLDER, a folder "
+            "with the folders noisy and clean."
         )
     if _OUTPUT.value is not None:
-        check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # refused before the measuring
+        check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # before the evaluation
     restorer = _restorer()
     if _PAIRS.value:
         levels = restorer.space.request_list(_LEVELS.value or "auto")

@@ -17,18 +17,18 @@ _SWEEP = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "With several processes: HOST:PORT of process 0, or auto on a cluster."
 )
-_PROCESSES = flags.DEFINE_integer("processes", 1, "How many processes train together.")
-_PROCESS = flags.DEFINE_integer("process", 0, "Which of them this is, from 0.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of processes that train together.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Index of this process, from 0.")
 
 
 def main(argv):
-    # Inside, where what keeps JAX from starting becomes a sentence.
+    # Imported here so that errors in starting JAX are reported in a sentence.
     from hypernet_jax.cli.info import load_config
     from hypernet_jax.training.loop import train
     from hypernet_jax.training.mesh import ending_with_the_others, join_processes
     from hypernet_jax.training.sweep import run_sweep
 
-    del argv  # flags alone
+    del argv  # only flags are used
     if (_CONFIG.value is None) == (not _SWEEP.value) or not _WORKDIR.value:
         raise UserError(
             "Give --config=configs/denoise.py:compact (or another), or --sweep=FILE, and "

@@ -1,10 +1,10 @@
-"""Parameters, arithmetic and time of denoising networks beside ours, untrained, in one run.
+"""Compares parameters, arithmetic and time of our and other untrained denoising networks.
 
     python benchmarks/architectures.py [--height 320] [--width 480]
 
-DnCNN (20 layers, colour), FFDNet (colour) and DRUNet (colour) are built here from their papers'
-descriptions, as plain convolutions of XLA like ours, so that times compare architectures and
-not libraries. Last line: JSON with `ratio_to_ffdnet`, the shipped network's time over FFDNet's.
+DnCNN (20 layers, colour), FFDNet (colour) and DRUNet (colour) are built here from their papers
+with plain XLA convolutions like ours, so that times compare architectures, not libraries.
+Last line: JSON with `ratio_to_ffdnet`, the shipped network's time over FFDNet's.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class Weights:
-    """Random kernels, made in the order in which a network asks for them."""
+    """Random kernels, created in the order in which a network requests them."""
 
     def __init__(self):
         self._rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def conv(x: jax.Array, kernel: jax.Array, bias: jax.Array | float = 0.0, stride:
 
 
 def enlarge(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A transposed 2x2 convolution of stride 2."""
+    """A transposed 2x2 convolution with stride 2."""
     y = lax.dot_general(x, kernel, (((3,), (0,)), ((), ())))
     return pixel_shuffle(y, 2)
 

@@ -1,11 +1,11 @@
-"""Thousands of damaged files: each is restored or refused with a sentence, and nothing else.
+"""Tests thousands of damaged files: each must be restored, or refused with a sentence.
 
     python benchmarks/damaged_files.py --count 2000
 
-Files of every format and depth are made from a real photograph, then cut short,
-overwritten in places or given flipped bits. A traceback of another kind, an output
-that is not whole, a file left beside it, or a file that takes longer than the limit
-ends the run with status 1. The last line is one line of JSON.
+Files of every format and bit depth are made from a real photograph, then truncated,
+overwritten in places or given flipped bits. The run exits with status 1 after another
+exception, an incomplete output, a file left behind, or a file that takes longer than
+the limit. Last line: JSON.
 """
 
 import argparse
@@ -31,25 +31,25 @@ __all__ = ["damaged", "intact_files", "try_file"]
 
 
 def intact_files(size: tuple[int, int] = (48, 37)) -> dict[str, bytes]:
-    """Real files by name: every format, mode and depth that is read."""
+    """Real files by name, in every readable format, mode and bit depth."""
     photograph = Image.fromarray(skimage.data.coffee()).resize(size)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "A camera"
     exif.get_ifd(0x8769)[0x829A] = 0.01
-    told = {"icc_profile": profile, "exif": exif.tobytes()}
+    carried = {"icc_profile": profile, "exif": exif.tobytes()}
     files = {}
     for name, mode, form, options in (
-        ("rgb.png", "RGB", "PNG", told),
+        ("rgb.png", "RGB", "PNG", carried),
         ("palette.png", "P", "PNG", {"transparency": 3}),
         ("alpha.png", "RGBA", "PNG", {}),
         ("grey.jpg", "L", "JPEG", {"quality": 70}),
-        ("rgb.jpg", "RGB", "JPEG", told | {"quality": 80}),
+        ("rgb.jpg", "RGB", "JPEG", carried | {"quality": 80}),
         ("progressive.jpg", "RGB", "JPEG", {"progressive": True}),
         ("cmyk.jpg", "CMYK", "JPEG", {}),
-        ("rgb.webp", "RGB", "WEBP", told),
+        ("rgb.webp", "RGB", "WEBP", carried),
         ("alpha.webp", "RGBA", "WEBP", {"lossless": True}),
-        ("rgb.avif", "RGB", "AVIF", told),
+        ("rgb.avif", "RGB", "AVIF", carried),
         ("rgb.tif", "RGB", "TIFF", {"compression": "tiff_lzw"}),
         ("jpeg.tif", "RGB", "TIFF", {"compression": "jpeg"}),
         ("rgb.bmp", "RGB", "BMP", {}),
@@ -79,11 +79,11 @@ def intact_files(size: tuple[int, int] = (48, 37)) -> dict[str, bytes]:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """The content cut short, with flipped bits, with noise or zeros in it, or a part twice."""
+    """The content truncated, with flipped bits, random or zero bytes, or a duplicated part."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         kind = rng.integers(5)
-        # Headers are short, and the place for the strangest mistakes.
+        # Half of the damage is near the start: headers are short, but errors there matter most.
         near = min(len(data), 400) if rng.random() < 0.5 else len(data)
         at = int(rng.integers(max(near, 1)))
         if kind == 0:
@@ -103,7 +103,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def try_file(restorer: Restorer, content: bytes, name: str, folder: Path) -> str:
-    """What became of one file: "restored" or "refused"; raises on anything else."""
+    """Tries one file; returns "restored" or "refused", and raises on anything else."""
     source, output = folder / name, folder / "out.png"
     source.write_bytes(content)
     output.unlink(missing_ok=True)
@@ -127,11 +127,11 @@ def try_file(restorer: Restorer, content: bytes, name: str, folder: Path) -> str
 
 
 def main() -> int:
-    """Damages and tries; prints what became of the files of each kind."""
+    """Damages and tries files; prints the outcomes for each kind."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=10.0, help="that one file may take")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time limit per file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     restorer = Restorer.from_pretrained("denoise")
@@ -146,7 +146,7 @@ def main() -> int:
             start = time.perf_counter()
             try:
                 outcomes[name][try_file(restorer, broken, name, Path(folder))] += 1
-            # Whatever it is, it is what this looks for.
+            # Any other exception is a failure.
             except Exception as error:
                 failures += 1
                 print(f"{name}, file {index}: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Units of residual blocks that are never positive on photographs, in percent of each block's.
+"""Prints the percentage of units in each residual block that are never positive on photographs.
 
     python benchmarks/dead_units.py FOLDER --weights denoise [--levels 5,15,50]
 
-Plain units (ReLU) that are negative everywhere pass nothing on and learn no more.
+ReLU units that are negative everywhere output zero and stop learning.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _SIDE, _COUNT = 128, 6
 
 
 def crops(folder: str) -> np.ndarray:
-    """The middles of some photographs, (N, 128, 128, 3) in [0, 1]."""
+    """Centre crops of some photographs, (N, 128, 128, 3) in [0, 1]."""
     found = []
     for path in find_images(folder):
         image = read_image(path)
@@ -30,7 +30,7 @@ def crops(folder: str) -> np.ndarray:
 
 
 def dead_units(name: str, level, images: np.ndarray) -> dict[str, float]:
-    """Percent of each block's units that are never positive, by the block's name."""
+    """Percentage of units that are never positive, by name of block."""
     model, theta = load_weights(name)
     params = model.generate(theta, jnp.asarray(model.task.space.parse(level).array))
     _, state = model.network.apply(
@@ -49,8 +49,8 @@ def dead_units(name: str, level, images: np.ndarray) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="photographs")
-    parser.add_argument("--weights", default="denoise", help="a task's, or a file")
-    parser.add_argument("--levels", help="as the task takes them; its own if left out")
+    parser.add_argument("--weights", default="denoise", help="a task, or a file")
+    parser.add_argument("--levels", help="levels of the task; default: the task's own")
     args = parser.parse_args()
     with exit_with_sentence():
         task = load_weights(args.weights)[0].task

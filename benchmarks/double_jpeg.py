@@ -1,12 +1,12 @@
-"""What dejpeg gives for images that were compressed twice, and what a lower level gives.
+"""Restores images that were compressed twice, at the last quality and at lower levels.
 
     python benchmarks/double_jpeg.py FOLDER [--pairs 10:90 50:75] [--factors 0.75 0.5] [--images 29]
 
-Each image of the folder is saved at quality q1 and then at q2: with its corner where it was
-(shift 0), and after cropping 4 rows and columns between the two (shift 4), so that the blocks of
-the first are not those of the second. Restored with q2, which is what the file's tables say; with
-the lower of q1 and q2; and with levels below that, as one would choose by hand. PSNR in dB, mean
-over images: RGB or, with --grey, the BT.601 Y plane compressed as a grey image. Last line: JSON.
+Each image of the folder is saved at quality q1 and then at q2: without a crop in between (shift
+0), and with 4 rows and columns cropped in between (shift 4), so that the block grids differ. It
+is restored at q2, the quality in the file's tables; at the lower of q1 and q2; and at levels
+below that, as chosen by hand. PSNR in dB, mean over images, in RGB or, with --grey, of the BT.601
+Y plane compressed as a grey image. Last line: JSON.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.metrics import psnr
 
-# The lower quality first, then last; far apart and close together.
+# Lower quality first or last, far apart or close together.
 PAIRS = ("10:90", "30:90", "50:75", "75:75", "90:30", "40:20")
 
 
 def compressed_twice(
     clean: np.ndarray, first: float, second: float, shift: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The image after both compressions, and the part of the clean one that it shows."""
+    """The image after both compressions, and the matching part of the clean image."""
     once = jpeg(None, clean, first)[shift:, shift:]
     return jpeg(None, once, second), clean[shift:, shift:]
 
@@ -42,7 +42,7 @@ def main() -> None:
         "--factors", nargs="+", type=float, default=(0.75, 0.5), help="of the lower quality"
     )
     parser.add_argument("--shifts", nargs="+", type=int, default=(0, 4))
-    parser.add_argument("--images", type=int, default=29, help="spread over the folder")
+    parser.add_argument("--images", type=int, default=29, help="number, spread over the folder")
     parser.add_argument("--grey", action="store_true", help="the protocol `grey` of dejpeg")
     args = parser.parse_args()
     restorer = Restorer.from_pretrained(args.weights)

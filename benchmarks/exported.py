@@ -1,10 +1,10 @@
-"""Exported models beside the live one: file size, and time per image, in one run.
+"""Compares exported models with the live one: file size, and time per image.
 
     python benchmarks/exported.py [--height 320] [--width 480] [--rounds 5]
 
-Rows: the shipped denoiser and a network of the published size (fresh weights: neither size nor
-time hangs on them), each as it is and with one level baked in. `ratio` is the time by that of
-the live model. Last line: JSON. Needs the extra `onnx`, and onnxruntime.
+Rows: the shipped denoiser and a network of the published size (untrained, because neither size
+nor time depends on the weights), each for every level and with one level baked in. `ratio` is
+the time over that of the live model. Last line: JSON. Needs the extra `onnx`, and onnxruntime.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LEVEL = 25.0
 
 
 def published() -> tuple[Any, Any, dict[str, Any]]:
-    """A network of the published size with fresh weights."""
+    """An untrained network of the published size."""
     training = recipe("published")
     training.task = "denoise"
     config = model_config(training)
@@ -38,13 +38,13 @@ def published() -> tuple[Any, Any, dict[str, Any]]:
 
 
 def safetensors_size(theta) -> int:
-    """Bytes of the weights in a safetensors file, without what its metadata adds."""
+    """Bytes of the weights in a safetensors file, without metadata."""
     leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(theta))}
     return len(save(leaves))
 
 
 def contenders(model, theta, image: np.ndarray, *, baked: bool) -> dict[str, tuple[int, Any]]:
-    """By name: bytes of the file and a function that restores the image."""
+    """For each form: bytes of the file, and a function that restores the image."""
     live = jax.jit(lambda level, image: model.apply(model.generate(theta, level), image))
     level = jnp.float32(LEVEL)
 
@@ -87,7 +87,7 @@ def main() -> None:
                 model = make_model(config)
             for artefact, (size, run) in contenders(model, theta, image, baked=baked).items():
                 runs[form, artefact], sizes[form, artefact] = run, size
-        # All of a network's forms take turns, so that one busy moment slows all alike.
+        # All forms of a network take turns, so that a busy machine slows all of them equally.
         seconds = interleave(runs, rounds=args.rounds)
         base = seconds["every level", "live (safetensors)"]
         for (form, artefact), time in seconds.items():

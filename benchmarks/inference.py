@@ -1,11 +1,11 @@
-"""The published network on one image: this package beside PyTorch and ONNX Runtime.
+"""Times the published network on one image: this package, PyTorch and ONNX Runtime.
 
     python benchmarks/inference.py [--height 320] [--width 480] [--rounds 5]
 
 All contenders have the same parameters, generated at sigma 25, and their outputs are
-compared. PyTorch runs as the reference code does (NCHW, eager) and also in channels_last
+compared. PyTorch runs as in the reference code (NCHW, eager) and also in channels_last
 memory; ONNX Runtime runs the same network exported by PyTorch. Either is left out
-where it is not installed (`pip install torch onnxruntime onnx`).
+if it is not installed (`pip install torch onnxruntime onnx`).
 Last line: JSON with `ratio_to_torch` and `ratio_to_onnxruntime` (below 1: faster).
 """
 
@@ -23,7 +23,7 @@ from hypernet_jax.networks import ResidualNetwork, apply_network, init_network
 
 
 def torch_network(params: dict, blocks: int):
-    """The published network as its own code writes it, with our parameters."""
+    """The published network as in its reference code, with our parameters."""
     import torch
     from torch import nn
 
@@ -123,7 +123,7 @@ def main() -> None:
             raise SystemExit(f"{name} disagrees by {error:.2g} of the largest value.")
 
     count = macs(forward, params, jnp.asarray(image))
-    # Bytes that must move at least: every feature map written once and read once.
+    # Lower bound on bytes moved: every feature map is written once and read once.
     floats = (2 * args.blocks + 2) * 16 + 16 + 64 + 64 + 3
     moved = 2 * 4 * floats * args.height * args.width
     ceiling, bandwidth = matmul_gflops(), bandwidth_gbs()

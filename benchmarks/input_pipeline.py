@@ -1,12 +1,12 @@
-"""How fast batches come, beside how fast a training step takes them.
+"""Measures whether the input pipeline keeps up with the training step.
 
     python benchmarks/input_pipeline.py [--config configs/denoise.py:compact] [--batches 40]
         [--dataset DATASET] [--threads 2]
 
-The pipeline alone and the step alone are timed in turn, then both together, as
-training runs them. Training does not wait if the pipeline alone is at least 1.5
-times as fast. Last line: JSON with `ratio_to_step` (batches per step) and
-`data_wait`, the fraction of the time of training that was spent waiting.
+The pipeline and the step are timed separately, then together, as in training.
+Training does not wait if the pipeline alone is at least 1.5 times as fast. Last
+line: JSON with `ratio_to_step` (batches per step) and `data_wait`, the fraction of
+the training time spent waiting.
 """
 
 import argparse
@@ -31,8 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", nargs="*", default=[])
     parser.add_argument("--batches", type=int, default=40)
-    parser.add_argument("--dataset", default="", help="default: the small one of scikit-image")
-    parser.add_argument("--threads", type=int, default=0, help="default: as the config says")
+    parser.add_argument("--dataset", default="", help="default: the small default dataset")
+    parser.add_argument("--threads", type=int, default=0, help="default: as in the config")
     args = parser.parse_args()
     tasks = ("denoise", "dejpeg", "super_resolution")
     names = args.config or [f"configs/{task}.py:compact" for task in tasks]

@@ -1,10 +1,10 @@
-"""Peak memory and speed of `hypernet-jax restore` on a very large photograph.
+"""Measures peak memory and speed of `hypernet-jax restore` on a very large photograph.
 
     python benchmarks/large_image.py                 # 100 megapixels, 8 bits, denoising
     python benchmarks/large_image.py --megapixels 25 --task sr --level 2 --memory 256
 
-Prints one line of JSON: megapixels of the result per second of the whole command
-(reading, restoring, writing), and the most memory that the process ever held.
+Prints one line of JSON: megapixels of the result per second for the whole command
+(reading, restoring, writing), and the peak memory of the process.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from hypernet_jax.tasks import TASKS, get_task
 
 
 def make_photograph(path: Path, side: int) -> None:
-    """A real photograph, mirrored over and over; noisy, so that it is no easy thing to encode."""
+    """A real photograph, tiled with mirroring; noisy, so that it does not compress easily."""
     import jax
 
     degradation = get_task("denoise").degradation
@@ -39,9 +39,9 @@ def make_photograph(path: Path, side: int) -> None:
 
 
 def main() -> None:
-    """Makes the photograph, runs the command, prints the figures."""
+    """Makes the photograph, runs the command and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megapixels", type=float, default=100.0, help="of the input")
+    parser.add_argument("--megapixels", type=float, default=100.0, help="size of the input")
     parser.add_argument("--task", default="denoise", choices=list(TASKS))
     parser.add_argument("--level", default="25")
     parser.add_argument("--memory", default="512", help="passed on to the command")
@@ -60,7 +60,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
         with Image.open(output) as picture:
             pixels = picture.width * picture.height
-    # Linux counts in kibibytes.
+    # In kibibytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     figures = {
         "task": args.task,
@@ -76,6 +76,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The bomb check is the command's business; this only reads a size.
+    # Pillow's size limit does not matter here, because only a header is read.
     Image.MAX_IMAGE_PIXELS = None
     main()

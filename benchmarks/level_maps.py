@@ -1,10 +1,10 @@
-"""What a level for every pixel costs, beside one level for all, in one run.
+"""Times restoration with a level for every pixel, compared with one level for all.
 
     python benchmarks/level_maps.py --size 480 320 --rounds 5
     python benchmarks/level_maps.py --size 4000 3000 --rounds 1
 
-Ratios are to one level on the same backend. "smooth" has another level at every pixel; of
-"a spot" only a disc of a tenth of the area has one. "seen" is the window of a page of 300x300.
+Ratios are to one level on the same backend. "smooth" has a different level at every pixel; "a
+spot" is neutral except on a disc of a tenth of the area. "seen" is the page's 300x300 window.
 """
 
 import argparse

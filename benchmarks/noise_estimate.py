@@ -1,11 +1,11 @@
-"""How far the estimate of sigma is off, and the table that corrects it for clipping.
+"""Measures the error of the sigma estimate, and makes the table that corrects it for clipping.
 
     python benchmarks/noise_estimate.py FOLDER [--images 24]
 
-Adds 8-bit noise of many sigmas to photographs of a folder (the table of
-hypernet_jax/blind/noise.py is made from training photographs) and prints what the
-patches show, what the estimate makes of it, and for comparison the median absolute
-deviation of the finest Haar wavelet coefficients. Last line: JSON with the table.
+Adds 8-bit noise of many sigmas to photographs of a folder (the table in
+hypernet_jax/blind/noise.py is from training photographs). Prints the sigma of the
+patches, the corrected estimate, and for comparison the estimate from the median
+absolute deviation of the finest Haar wavelet coefficients. Last line: JSON with the table.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def wavelet_sigma(pixels: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--images", type=int, default=24, help="spread over the folder")
+    parser.add_argument("--images", type=int, default=24, help="number, spread over the folder")
     args = parser.parse_args()
     paths = find_images(Path(args.folder))
     paths = paths[:: max(1, len(paths) // args.images)][: args.images]

@@ -1,10 +1,10 @@
-"""Pictures of the page for the docs, and how soon it answers the slider in a real browser.
+"""Takes pictures of the page for the docs, and times the slider in a real browser.
 
     python benchmarks/page.py --output docs/images
 
 Starts `hypernet-jax serve`, opens it in headless Chromium (Debian's chromium and
-chromium-driver, with selenium), takes the example, turns the slider, and prints the
-seconds from the slider's event to the new picture, loaded, in one line of JSON.
+chromium-driver, with selenium), opens the example, moves the slider, and prints one
+line of JSON with the seconds from the slider's event until the new picture is loaded.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-# The time is taken in the page itself, from the event to the new picture's load.
+# Measures the time in the page itself, from the event until the new picture is loaded.
 _TURN = """
 const [value, done] = arguments;
 const image = document.querySelectorAll('#divider img')[1];
@@ -52,13 +52,13 @@ def _wait(condition, seconds: float = 60.0):
 
 
 def _save(driver, path: Path) -> None:
-    # A palette is enough for a picture in a text, and a quarter of the size.
+    # A palette is enough for the docs, and a quarter of the size.
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     picture.quantize(128).save(path, optimize=True)
 
 
 def main() -> None:
-    """Serves, drives, measures."""
+    """Starts the server, drives the browser and measures."""
     from tests.browser import start_chromium
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

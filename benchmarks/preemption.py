@@ -1,9 +1,9 @@
-"""Kills a training run at random moments and compares its end with an uninterrupted run.
+"""Kills a training run at random moments and compares its result with an uninterrupted run.
 
     python benchmarks/preemption.py [--kills 20] [--terms 3] [--steps 300] [--seed 0]
 
-Trains a small network by the real command, once undisturbed and once killed by
-SIGKILL and SIGTERM and started again each time. Last line: JSON with
+Trains a small network with the real command, once uninterrupted, and once killed
+by SIGKILL and SIGTERM and restarted each time. Last line: JSON with
 `bit_identical`, the comparison of all final parameters.
 """
 
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parent.parent
 def train_command(
     workdir: Path, *, steps: int, dataset: str = "", log_every: int = 10
 ) -> list[str]:
-    """The real command on a network small enough that its steps take milliseconds."""
+    """The real command for a network so small that its steps take milliseconds."""
     return [
         sys.executable,
         str(REPOSITORY / "train.py"),
@@ -47,11 +47,11 @@ def train_command(
 def run_with_kills(
     command: list[str], workdir: Path, *, signals: list[int], rng: random.Random
 ) -> int:
-    """Starts the command again and again, ending it by the next signal at a random moment.
+    """Starts the command repeatedly, and ends it with the next signal at a random moment.
 
-    The moment is drawn after the first step that this start saved or, at the latest, after
-    the time that a start takes; with no signal left the run may finish. Returns how many
-    signals hit a living process.
+    The signal is sent shortly after this start has saved its first step, or after 60 seconds
+    at the latest. After the last signal the run may finish. Returns the number of signals that
+    hit a running process.
     """
     hits, startup = 0, 60.0
     for number in signals:
@@ -79,7 +79,7 @@ def _newest(workdir: Path) -> int:
 
 
 def identical(one: Path, other: Path) -> bool:
-    """Whether two runs ended at the same averaged parameters, bit for bit."""
+    """Whether two runs ended with the same averaged parameters, bit for bit."""
     import jax
 
     left, right = (jax.tree.leaves(load_ema(workdir)[1]) for workdir in (one, other))

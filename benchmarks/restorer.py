@@ -1,11 +1,11 @@
-"""The restorer beside PyTorch and ONNX Runtime, and what the page's slider waits for.
+"""Times the restorer, PyTorch and ONNX Runtime, and the latency of the page's slider.
 
     python benchmarks/restorer.py --size 480 320 --rounds 5
 
-All compute the network that the shipped weights generate for one level, from the
-same 8-bit image to the same 8-bit result, in turns. The slider's line is a window of
-300x300 pixels, at a level that changes every time, PNG file included.
-Needs torch, onnx and onnxruntime beside the package; those that are missing are left out.
+All take turns to compute the network that the shipped weights generate for one level,
+from the same 8-bit image to the same 8-bit result. The slider's row is a window of
+300x300 pixels at a new level each time, PNG file included.
+Needs torch, onnx and onnxruntime; those that are missing are left out.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def _torch_contender(network, params, image):
 
 
 def _onnx_contender(restorer, level, image):
-    """The whole image through one session, without tiles."""
+    """The whole image in one session, without tiles."""
     network = restorer.backend.prepare(restorer.space.parse(level))
     size = np.array([image.shape[:2]])
 
@@ -73,7 +73,7 @@ def _slider(restorer, photograph):
 
     def run():
         after = restorer.restore(photograph, level=next(levels), window=part, margin=16)
-        # What was there before is written once.
+        # The picture before restoration is written only once, so it is not timed.
         Image.fromarray(after).save(io.BytesIO(), "PNG", compress_level=1)
 
     return run
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     model, theta = load_weights(args.weights)
-    restorer = Restorer(model, theta)  # with the faster backend that there is
+    restorer = Restorer(model, theta)  # with the fastest available backend
     network = restorer.model.network
     params = restorer.params(args.level)
     photograph = skimage.data.coffee()

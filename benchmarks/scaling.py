@@ -1,13 +1,12 @@
-"""One training step on 1, 2, 4 and 8 CPU devices, and in 1 and 2 processes.
+"""Times a training step on 1, 2, 4 and 8 CPU devices, and in 1 and 2 processes.
 
     python benchmarks/scaling.py [--rounds 5]
 
-The work is the same in every row. Virtual devices of one machine share its cores, so
-that more of them cannot be faster than the machine: what is measured is what the
-split costs. Each row runs in processes of its own, since the number of devices is
-fixed at the first use of JAX. On a machine with several accelerators
-`--platform gpu` measures those that there are instead. Last line: JSON with
-`ratio_to_one` per row.
+The work is the same in every row. Virtual devices of a machine share its cores, so
+more of them cannot be faster: the figures show the overhead of splitting. Each row
+runs in its own processes, because the number of devices is fixed at the first use of
+JAX. On a machine with accelerators `--platform gpu` uses these instead. Last line:
+JSON with `ratio_to_one` for each row.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from timing import print_table
 
-# (devices of a process, along the level axis, processes)
+# (devices per process, devices along the level axis, processes)
 LAYOUTS = ((1, 1, 1), (2, 1, 1), (2, 2, 1), (4, 2, 1), (8, 1, 1), (8, 2, 1), (8, 4, 1), (1, 1, 2))
 
 
@@ -105,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--platform", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--shard-state", action="store_true", help="split the state, too")
+    parser.add_argument("--shard-state", action="store_true", help="also split the state")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--devices", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--level-devices", type=int, default=1, help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Timing side by side: contenders take turns, so that a busy machine slows all alike."""
+"""Timing in turns, so that a busy machine slows all contenders equally."""
 
 import json
 import platform
@@ -34,7 +34,7 @@ def interleave(contenders: dict[str, Callable[[], Any]], *, rounds: int) -> dict
 
 
 def matmul_gflops(*, size: int = 2048, dtype: str = "float32") -> float:
-    """The measured ceiling: GFLOP/s of a large matrix product."""
+    """The measured peak: GFLOP/s of a large matrix product."""
     matrix = jnp.ones((size, size), dtype)
     product = jax.jit(jnp.dot)
     seconds = interleave({"matmul": lambda: product(matrix, matrix)}, rounds=5)["matmul"]
@@ -42,7 +42,7 @@ def matmul_gflops(*, size: int = 2048, dtype: str = "float32") -> float:
 
 
 def bandwidth_gbs(*, megabytes: int = 256) -> float:
-    """The measured ceiling: GB/s of reading one large array and writing another."""
+    """The measured peak: GB/s of reading one large array and writing another."""
     array = jnp.ones(megabytes * 2**18, jnp.float32)
     add = jax.jit(lambda x: x + 1.0)
     seconds = interleave({"add": lambda: add(array)}, rounds=5)["add"]
@@ -65,7 +65,7 @@ def environment() -> dict[str, str]:
 
 
 def print_table(header: list[str], rows: list[list[Any]], summary: dict[str, Any]) -> None:
-    """A Markdown table, and as the last line one line of JSON."""
+    """Prints a Markdown table, and as the last line the summary as JSON."""
     print("| " + " | ".join(header) + " |")
     print("|" + " ---: |" * len(header))
     for row in rows:

@@ -1,14 +1,14 @@
-"""What K networks at once cost beside one plain network on the same images.
+"""Times a training step with K networks at once, compared with one plain network.
 
     python benchmarks/train_step.py [--crops 16] [--crop-size 64] [--rounds 10]
 
 The number of images is the same in every row: K levels restore crops / K crops
 each. A step is forward, backward and an Adam update. "plain" is the network
-without a hypernetwork; "unrolled" a network per level, what training uses; "conv"
-one network under vmap whose convolutions are unrolled by level; "wide" one with the
-whole kernel bank in each convolution, a level per image; "vmap" the plain meaning,
-with lax's own convolution. With `--dtype bfloat16` the unrolled float32 step is timed
-as well. Last line: JSON with `ratio_to_plain` of the default form at K = 4.
+without a hypernetwork; "unrolled" a network per level, as in training; "conv" one
+network under vmap whose convolutions are unrolled by level; "wide" one with the
+whole kernel bank in each convolution and a level per image; "vmap" an ordinary vmap
+with lax's own convolution. With `--dtype bfloat16` the unrolled float32 step is also
+timed. Last line: JSON with `ratio_to_plain` of the default form at K = 4.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def adaptive(model: Model, images, count: int):
 
 
 def feature_maps(model: Model, params, images) -> int:
-    """Numbers that the convolutions of a plain network make."""
+    """Number of values in the feature maps of a plain network's convolutions."""
 
     def made(params, images):
         applied = {"capture_intermediates": lambda module, _: isinstance(module, nn.Conv)}
@@ -64,7 +64,7 @@ def feature_maps(model: Model, params, images) -> int:
 
 
 def with_lax_convolution(make):
-    """Runs `make` and what it returns while networks use lax's own convolution."""
+    """Wraps `make` so that networks use lax's own convolution while it runs."""
 
     def traced(*args):
         ours = residual.Conv3x3.keywords["conv_general_dilated"]
@@ -109,7 +109,7 @@ def main() -> None:
     images = jax.random.uniform(jax.random.key(2), (args.crops, args.crop_size, args.crop_size, 3))
     forward_macs = macs(jax.jit(full.apply), params, images)
     ceiling, bandwidth = matmul_gflops(dtype=args.dtype), bandwidth_gbs()
-    # Each feature map is written and read forward, and twice each backward.
+    # Each feature map is written and read once forward, and twice backward.
     width = 2 if args.dtype == "bfloat16" else 4
     moved = 6 * width * feature_maps(unrolled, params, images)
 

@@ -1,12 +1,12 @@
-"""Warm start from a plain network against training from scratch: PSNR over training steps.
+"""Compares a warm start from a plain network with training from scratch: PSNR over steps.
 
     python benchmarks/warm_start.py --output FOLDER [--dataset DATASET] [--steps 500]
 
-Trains, by the real loop, a plain network at sigma 25 and then adaptive networks of the same
-shape: from scratch, for the same and for twice the steps (as many as the plain network and a
-warm start take together), and warm-started with z = 0 at sigma 25, everything or the slopes
-alone; and the slopes alone with z = 0 at sigma 0, where the base cannot be left. Writes
-warm_start.png and warm_start.json; last line: JSON of the final PSNR.
+Trains, with the real loop, a plain network at sigma 25, and then adaptive networks of the same
+shape: from scratch, for the same number of steps and for twice as many (the total of plain
+network and warm start); warm-started with z = 0 at sigma 25, everything or only the slopes; and
+only the slopes with z = 0 at sigma 0, where the frozen base does not fit. Writes warm_start.png
+and warm_start.json; last line: JSON with the final PSNR.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PLAIN_LEVEL = 25.0
 
 
 def run_config(steps: int, dataset: str):
-    """The compact network at half its depth, trained by Adam, all levels on the same crops."""
+    """The compact network at half its depth, trained with Adam, all levels on the same crops."""
     config = recipe("compact")
     config.task = "denoise"
     config.steps = steps
@@ -44,7 +44,7 @@ def run_config(steps: int, dataset: str):
 
 
 def plain_config(steps: int, dataset: str):
-    """The plain network: one level, as many images per step."""
+    """The plain network: one level, and the same number of images per step."""
     config = run_config(steps, dataset)
     config.features.name = "constant"
     config.levels.fixed = (PLAIN_LEVEL,)
@@ -114,7 +114,7 @@ def main() -> None:
             return curve(run, work / name)
 
         warm = {"initial_weights": str(weights)}
-        # At its own level the plain network stays what it is.
+        # With z = 0 at its own level, the plain network is unchanged there.
         centred = {"levels": {"origin": PLAIN_LEVEL}}
         curves = {
             "from scratch": adaptive("scratch"),

@@ -1,25 +1,26 @@
-"""What one network for all levels is measured against, at one common budget.
+"""Baselines for one network for all levels, at a common training budget.
 
     python train.py --config=configs/comparison.py:denoise-dedicated --workdir=runs/dedicated
 
 The variant is TASK-METHOD. Tasks: those of `TASKS` below. Methods:
 
-- hypernetwork: ours, levels drawn from the whole range at each step
-- whole: the same, but seven of ten of the levels drawn are rounded to whole numbers
-- equal: the first, but all levels weigh alike in the loss, whatever its size, as in all that follow
+- hypernetwork: ours, with levels drawn from the whole range at each step
+- whole: as hypernetwork, but seven of ten drawn levels are rounded to whole numbers
+- equal: as hypernetwork, but with equal weights of levels in the loss, as in all that follow
+  except continued
 - polynomial: kernels quadratic in the level instead of affine
-- published: the published levels, fixed, instead of drawn ones
+- published: the fixed published levels instead of drawn ones
 - dedicated: one plain network per level, trained side by side
-- level_plane: a plain network with the level as an extra input plane, as FFDNet is
+- level_plane: a plain network with the level as an extra input plane, as in FFDNet
 - ends: two plain networks at the ends, for deep network interpolation (DNI); start it from
   one plain network (--config.initial_weights), since only related networks interpolate
-- specialised: one plain network per level, each begun as what the shipped weights generate there
-- continued: the shipped weights, trained on as one hypernetwork, beside the specialised networks
+- specialised: one plain network per level, starting from the one that the shipped weights generate
+- continued: the shipped weights, trained further as one hypernetwork, to compare with specialised
 
-Budget: 600 steps, in each step 6 crops of 32x32 per level, each level its own; every method
-sees as many crops as there are dedicated levels (published: four of its levels, ends: two).
-The network is that of the compact recipe, or of the shipped weights where these are trained
-on. One to six minutes each on two CPU cores.
+Budget: 600 steps, with 6 crops of 32x32 per level in each step, different crops for each level;
+every method sees as many crops as there are dedicated levels (published: four of its levels,
+ends: two). The network is that of the compact recipe, or that of the shipped weights if they
+are trained further. One to six minutes each on two CPU cores.
 """
 
 from typing import NamedTuple
@@ -30,13 +31,13 @@ from hypernet_jax.weights import load_weights_and_config
 
 
 class Compared(NamedTuple):
-    """What one task is compared at.
+    """The levels of a task's comparison.
 
     Attributes:
-      levels: of the dedicated networks, and of validation.
-      ends: of interpolation between two networks.
+      levels: levels of the dedicated networks, and of validation.
+      ends: levels of the two networks for interpolation.
       published: the fixed levels of the published recipe.
-      drawn: the range that levels are drawn from.
+      drawn: the range of drawn levels.
     """
 
     levels: tuple[float, ...]
@@ -92,7 +93,7 @@ def get_config(variant="denoise-hypernetwork"):
     use_task(config, task, compared.drawn)
     config.steps = 600
     config.data.crop_size, config.data.crops = 32, 6
-    config.data.grey = 0.0  # measured on images in colour
+    config.data.grey = 0.0  # evaluated on colour images
     config.optimizer.warmup_steps = 100
     config.levels.count = len(compared.levels)
     config.validation.levels = compared.levels
@@ -104,7 +105,7 @@ def get_config(variant="denoise-hypernetwork"):
         config.features.update(shipped["features"])
         config.levels.normalisation = shipped["normalisation"]
         config.levels.origin, config.levels.far = shipped.get("origin"), shipped.get("far")
-        config.optimizer.learning_rate = 5e-4  # of weights that have come far
+        config.optimizer.learning_rate = 5e-4  # lower, because these weights are already trained
     if method not in ("hypernetwork", "whole", "continued"):
         config.levels.weighting = "equal"
     if method == "whole":

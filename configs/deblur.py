@@ -3,7 +3,7 @@
     python train.py --config=configs/deblur.py:compact --workdir=runs/deblur
 
 Variants: base (the published width and depth, for a GPU), compact (two CPU cores: 4,000
-steps in about 30 minutes), published (HyperRes' recipe; its authors did not deblur).
+steps in about 30 minutes), published (HyperRes' recipe; the paper has no deblurring).
 """
 
 from hypernet_jax.training.recipes import task_recipe

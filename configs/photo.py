@@ -1,9 +1,9 @@
-"""Photographs as they are: camera noise, JPEG and blur, in one network for all of them.
+"""Ordinary photographs: camera noise, JPEG and blur, in one network for all of them.
 
     python train.py --config=configs/photo.py:unet --workdir=runs/photo
 
 Variants: base (the published width and depth, for a GPU), compact and unet (two CPU cores),
-published (HyperRes' recipe; its authors had levels of one number).
+published (HyperRes' recipe; the paper has only levels of one number).
 """
 
 from hypernet_jax.training.recipes import task_recipe
@@ -28,11 +28,11 @@ def get_config(variant="base"):
         compact_steps=20_000,
     )
     if variant != "published":
-        # Weak noise and weak blur are what most photographs have; many have but one of the three.
+        # Most photographs have weak noise and weak blur, and many have only one of the three.
         config.levels.power = (2.0, 1.0, 1.5)
         config.levels.absent = (0.1, 0.5, 0.6)
-        # The neutral level restores exactly.
+        # At the neutral level restoration is exact, where this loss is smooth.
         config.loss = "charbonnier"
-        # Photographs come at a camera's own resolution, or reduced.
+        # Some photographs have a camera's native resolution, others are downscaled.
         config.data.softened = 0.5
     return config

@@ -1,11 +1,10 @@
-"""Two levels in one photograph: each region beside the same region restored alone at its level.
+"""Restores two levels in one photograph, and compares each region with a uniform restoration.
 
     python experiments/composites.py CBSD68 --weights denoise --levels 10 40
 
-The left half of each image has noise of the first sigma and the right half of the second, with a
-hard edge and with a soft one of 64 pixels. PSNR over the pixels of each region that lie farther
-from the border than the network sees, and over those within 8 pixels of the hard edge; 8 bits,
-seed 0.
+The left half of each image has noise of the first sigma, the right half of the second, with a
+hard edge or a soft one of 64 pixels. PSNR is over the pixels of each region outside the network's
+reach from the border, and over those within 8 pixels of the hard edge; 8 bits, seed 0.
 """
 
 import argparse

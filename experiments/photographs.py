@@ -1,9 +1,9 @@
-"""The figures of docs/results/photographs.md that have no command of their own.
+"""Measures the figures of docs/results/photographs.md that no other command gives.
 
-    python experiments/photographs.py clean FOLDER        # what `auto` does to clean photographs
-    python experiments/photographs.py estimates FOLDER    # errors of the estimate, synthetic damage
-    python experiments/photographs.py pictures FOLDER...  # before and after, one sheet
-    python experiments/photographs.py light FOLDER        # a level that follows the light, or one
+    python experiments/photographs.py clean FOLDER        # effect of `auto` on clean photographs
+    python experiments/photographs.py estimates FOLDER    # estimation errors, synthetic damage
+    python experiments/photographs.py pictures FOLDER...  # before and after, on one sheet
+    python experiments/photographs.py light FOLDER        # noise by brightness, or one level
 
 FOLDER holds clean photographs (clean, estimates), such as Kodak24, noisy ones (pictures), or pairs,
 noisy/NAME and clean/NAME (light).
@@ -31,7 +31,7 @@ _SIDE = 320
 
 
 def clean(weights: str, folder: Path) -> None:
-    """PSNR of the restored to the clean photographs, at the level that is found by itself."""
+    """PSNR of clean photographs restored at their estimated level."""
     restorer = Restorer.from_pretrained(weights)
     figures, levels = [], []
     for path in find_images(folder):
@@ -50,7 +50,7 @@ def clean(weights: str, folder: Path) -> None:
 
 
 def estimates(folder: Path) -> None:
-    """Mean errors of each part, one part at a time and all together."""
+    """Mean estimation error of each part, for single parts and for all together."""
     cases = [{"noise": value} for value in NOISE]
     cases += [{"jpeg": value} for value in QUALITY] + [{"blur": value} for value in BLUR]
     cases += [{"noise": n, "jpeg": q, "blur": b} for n, q, b in ((5, 80, 0.5), (15, 60, 1.0))]
@@ -62,7 +62,7 @@ def estimates(folder: Path) -> None:
         for index, path in enumerate(find_images(folder)):
             key = jax.random.fold_in(noise_key(0, path.stem), index)
             degraded = np.asarray(TASK.degradation(key, read_image(path), level.named))
-            # From the pixels alone: the file that they are from knows nothing of this.
+            # From the pixels alone: the file does not have this degradation.
             made, _ = resolve_level(TASK, "auto", degraded.astype(np.uint8), None)
             found.append(made.values)
         errors = np.abs(np.asarray(found) - level.values).mean(axis=0)
@@ -75,7 +75,7 @@ def estimates(folder: Path) -> None:
 
 
 def pictures(weights: str, folders: list[Path], output: Path) -> None:
-    """The middle of each photograph before and after, pixel by pixel."""
+    """The middle of each photograph before and after, at full resolution."""
     restorer = Restorer.from_pretrained(weights)
     rows = []
     for path in (path for folder in folders for path in find_images(folder)):
@@ -98,9 +98,10 @@ def pictures(weights: str, folders: list[Path], output: Path) -> None:
 
 
 def noise_over_light(pixels: np.ndarray) -> np.ndarray:
-    """The noise at each pixel over the noise of all, (H, W), by its brightness.
+    """The noise at each pixel relative to the mean noise, (H, W), from its brightness.
 
-    In six ranges of brightness: the lower quartile of the Laplacian's energy in blocks of 8x8.
+    Estimated in six ranges of brightness, as the lower quartile of the Laplacian energy of 8x8
+    blocks.
     """
     image = pixels.astype(np.float32)
     planes = np.moveaxis(image, -1, 0)
@@ -115,7 +116,7 @@ def noise_over_light(pixels: np.ndarray) -> np.ndarray:
 
 
 def light(weights: str, folder: Path) -> None:
-    """PSNR with the level that is found, and with maps of its noise by brightness."""
+    """PSNR at the estimated level, and with maps that scale its noise by brightness."""
     restorer = Restorer.from_pretrained(weights)
     found: dict[str, list[float]] = {}
     for path in find_images(folder / "noisy"):

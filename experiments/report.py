@@ -1,14 +1,14 @@
-"""Writes the figures into the pages of docs/results, the cards and the README.
+"""Writes figures to the pages of docs/results, to model cards and README.
 
     python experiments/report.py denoise
     python experiments/report.py denoise --measure figures,requested,blind --datasets DIR
     python experiments/report.py denoise --measure comparison --datasets DIR --runs RUNS
 
-The first form needs nothing but the repository: it draws docs/images/ and fills the blocks of the
-page and of the weights' model card (between `<!-- NAME -->` and `<!-- end -->`; in the README
-`<!-- TASK NAME -->`) from experiments/results/. `--measure` makes experiments/results/ anew. DIR
-holds CBSD68, Kodak24, LIVE1, Set5 and Set14 as folders of images; RUNS holds, as TASK-METHOD, the
-workdirs of configs/comparison.py. Results of runs that are not in RUNS stay as they are stored.
+The first form needs only the repository: from experiments/results/ it draws docs/images/ and
+fills the blocks of the page and the model card (between `<!-- NAME -->` and `<!-- end -->`; in
+the README `<!-- TASK NAME -->`). `--measure` updates experiments/results/. DIR contains the test
+sets CBSD68, Kodak24, LIVE1, Set5 and Set14 as folders; RUNS contains the workdirs of
+configs/comparison.py as TASK-METHOD. Stored results of runs that are not in RUNS are kept.
 """
 
 import argparse
@@ -31,7 +31,7 @@ RESULTS = EXPERIMENTS / "results"
 
 
 def load(task: str) -> Report:
-    """All that is stored of a task."""
+    """Loads all stored results of a task."""
     paths = sorted(RESULTS.glob(f"{task}-*.json"))
     results = {path.stem.removeprefix(f"{task}-"): json.loads(path.read_text()) for path in paths}
     published = json.loads((RESULTS / "published.json").read_text())
@@ -39,20 +39,20 @@ def load(task: str) -> Report:
 
 
 def filled(page: str, blocks: dict[str, str]) -> str:
-    """The page with the text of every block between its marks."""
+    """Fills the blocks of a page between their marks."""
     for name, text in blocks.items():
         head, mark, rest = page.partition(f"<!-- {name} -->\n")
         if not mark:
             continue
         _, end, tail = rest.partition("<!-- end -->")
         if not end:
-            raise UserError(f"The block {name} has no <!-- end -->.")
+            raise UserError(f"The block {name} has no <!-- end -->; add it.")
         page = f"{head}{mark}\n{text}\n{end}{tail}"
     return page
 
 
 def made(report: Report, makers: dict[str, tuple[tuple[str, ...], Make]]) -> dict[str, Any]:
-    """What the results of a task suffice for, by name."""
+    """Everything that can be made from a task's results, by name."""
     return {
         name: make(report)
         for name, (needs, make) in makers.items()
@@ -61,7 +61,7 @@ def made(report: Report, makers: dict[str, tuple[tuple[str, ...], Make]]) -> dic
 
 
 def pages(report: Report) -> dict[Path, str]:
-    """The texts that hold a task's results, as they are to be."""
+    """The updated texts of all files with a task's results."""
     blocks = made(report, BLOCKS)
     card = REPOSITORY / "hypernet_jax" / "pretrained" / f"{report.task}.md"
     readme = REPOSITORY / "README.md"

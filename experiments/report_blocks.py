@@ -1,4 +1,4 @@
-"""The text blocks and pictures of the reports, from results alone."""
+"""Makes the text blocks and pictures of the reports from results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["BLOCKS", "PICTURES", "Make", "Report"]
 
 
 class Report(NamedTuple):
-    """A task's name, its results by study, and what the literature has of it."""
+    """A task's name, its results by study, and results from the literature."""
 
     task: str
     results: dict[str, Any]
@@ -23,7 +23,7 @@ class Report(NamedTuple):
 
 
 def named_rows(header: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column is text."""
+    """A table with text in the first column."""
     return table(header, rows, text_columns=1).rstrip()
 
 
@@ -59,7 +59,7 @@ def summary(report: Report) -> str:
 
 
 def beside_published(report: Report) -> str:
-    """Published networks, and ours as the last rows."""
+    """Published networks, with ours in the last rows."""
     published = report.published
     ours = next(
         one
@@ -82,7 +82,7 @@ def beside_published(report: Report) -> str:
 
 
 def distances(comparison: dict[str, Any], dedicated: str, methods: dict[str, str]) -> str:
-    """PSNR of the networks of one level each (a row's name), and of the others less that."""
+    """PSNR of dedicated networks (the row `dedicated`), and differences of the others to it."""
     psnr = comparison["rows"][dedicated]["psnr"]
     trained = f"{comparison['rows'][dedicated]['trainable']:,}"
     rows = [[f"{dedicated} networks, PSNR", trained, *(decibels(value) for value in psnr)]]
@@ -100,12 +100,12 @@ def distances(comparison: dict[str, Any], dedicated: str, methods: dict[str, str
 
 
 def distance(report: Report) -> str:
-    """What one network for all levels gives away to dedicated ones, all trained from the start."""
+    """The loss of one network for all levels against dedicated ones, all trained from scratch."""
     return distances(report.results["comparison"], "dedicated", METHODS)
 
 
 def specialised(report: Report) -> str:
-    """The same of networks that begin as the shipped weights."""
+    """As `distance`, for networks that start from the shipped weights."""
     return distances(report.results["specialised"], "specialised", BEGUN_FROM_SHIPPED)
 
 
@@ -117,7 +117,7 @@ def requested(report: Report) -> str:
     level = get_task(report.task).space.single.quantity
     best = asked[int(np.argmax(around))]
     cost = around.max() - around
-    # Where the level is nearly right.
+    # Levels that are nearly right.
     near = asked[cost <= 0.05]
     inside = steps[(asked[:-1] >= near[0]) & (asked[1:] <= near[-1])]
     psnr = np.asarray(study["psnr"])
@@ -142,7 +142,7 @@ def requested(report: Report) -> str:
 
 
 def blind(report: Report) -> str:
-    """Known against estimated levels."""
+    """Compares known and estimated levels."""
     study = report.results["blind"]
     rows = [
         [
@@ -157,8 +157,8 @@ def blind(report: Report) -> str:
     ]
     header = ["level", "mean estimate", "mean error", "PSNR, known", "PSNR, estimated", "lost"]
     quantity = get_task(report.task).space.single.quantity
-    told = f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
-    return f"{told}{study['seed']}; level: {quantity}.\n\n{named_rows(header, rows)}"
+    caption = f"{study['images']} images of {study['dataset']}, {study['protocol']} protocol, seed "
+    return f"{caption}{study['seed']}; level: {quantity}.\n\n{named_rows(header, rows)}"
 
 
 def weights(report: Report) -> str:
@@ -185,7 +185,7 @@ def weights(report: Report) -> str:
 
 
 def choices(report: Report) -> str:
-    """What each part of the recipe buys."""
+    """The gain of each part of the recipe."""
     runs = report.results["choices"]
     levels = list(runs["equal"]["levels"])
     rows = []
@@ -194,9 +194,9 @@ def choices(report: Report) -> str:
             continue
         run = runs[name]
         difference = run["psnr"] - runs["equal"]["psnr"]
-        told = "" if name == "equal" else f"{difference:+.2f}"
+        mean = "" if name == "equal" else f"{difference:+.2f}"
         values = (decibels(run["levels"][level]) for level in levels)
-        rows.append([title, f"`{override}`" if override else "", *values, told])
+        rows.append([title, f"`{override}`" if override else "", *values, mean])
     return named_rows(["replaced", "by", *levels, "mean"], rows)
 
 
@@ -232,7 +232,7 @@ def picture_weights(report: Report) -> bytes:
 
 Make = Callable[[Report], Any]
 
-# By name: the results that are needed, and what makes the block or picture of them.
+# For each block or picture: the studies that it needs, and the function that makes it.
 BLOCKS: dict[str, tuple[tuple[str, ...], Make]] = {
     "figures": (("figures",), figures),
     "summary": (("figures",), summary),

@@ -1,4 +1,4 @@
-"""What the reports measure: test sets, levels and methods of each task."""
+"""The studies of the reports: test sets, levels and methods of each task."""
 
 import dataclasses
 import itertools
@@ -25,9 +25,9 @@ __all__ = [
     "with_stored",
 ]
 
-# Studies of the runs of configs/comparison.py; all others are of the shipped weights.
+# Studies of runs of configs/comparison.py; all others use the shipped weights.
 OF_RUNS = ("comparison", "specialised", "weights", "choices")
-# The variants of configs/comparison.py beside the dedicated networks, and their names.
+# The variants of configs/comparison.py besides the dedicated networks, and their names.
 METHODS = {
     "hypernetwork": "one hypernetwork, levels drawn",
     "whole": "the same, seven of ten levels whole numbers",
@@ -37,14 +37,14 @@ METHODS = {
     "level_plane": "equal weights, level as an input plane",
     "ends": "two networks, interpolated (DNI)",
 }
-# The same of networks that begin as the shipped weights: what specialising to one level gains.
+# As METHODS, for networks that start from the shipped weights: the gain of specialising.
 BEGUN_FROM_SHIPPED = {
     "continued": "the shipped hypernetwork, trained on",
     "shipped": "the shipped hypernetwork as it is",
 }
 
-# What the recipe consists of, each part replaced alone: run's name, what is replaced, override.
-# The weights of levels came into the recipe last: all other parts are judged without them.
+# Parts of the recipe, replaced one at a time: name of the run, replacement, override. All are
+# compared with "equal", the recipe with equal weights of levels.
 CHOICES = {
     "equal": ("the recipe, but levels weigh alike", ""),
     "relative": ("relative weights: the recipe", "--config.levels.weighting=relative"),
@@ -69,13 +69,13 @@ class Study:
     """One task's report.
 
     Attributes:
-      page: the page, below docs/, that it fills.
+      page: the page to fill, below docs/.
       figures: (test set, protocol, levels) of the tables.
-      summary: levels of the first test set that the README tells of.
-      ensemble: levels of the first test set and protocol at which self-ensemble is measured.
+      summary: levels of the first test set for the README.
+      ensemble: levels, with the first test set and protocol, for self-ensemble.
       compared: test set, protocol and levels of the comparison with dedicated networks.
       requested: test set, protocol, number of images and levels of the table of wrong levels.
-      fine: (true level, requested levels around it): how smooth the PSNR is.
+      fine: (true level, requested levels around it), to measure the smoothness of PSNR.
       blind: test set, protocol, number of images and levels of the table of estimated levels;
         None: no estimate.
     """
@@ -134,7 +134,7 @@ STUDIES = {
 
 
 class _Trained(NamedTuple):
-    """Weights that are compared: their method, the config of their model, and steps of training."""
+    """Weights to compare: their method, the config of their model, and training steps."""
 
     method: str
     model: dict[str, Any]
@@ -143,7 +143,7 @@ class _Trained(NamedTuple):
 
 
 def _trained(runs: Path, task: str, methods: Iterable[str]) -> Iterator[_Trained]:
-    """The averaged weights of those runs that are there."""
+    """Yields the averaged weights of the existing runs."""
     from hypernet_jax.checkpoints import load_ema
 
     for method in methods:
@@ -153,7 +153,7 @@ def _trained(runs: Path, task: str, methods: Iterable[str]) -> Iterator[_Trained
 
 
 def _shipped(task: str) -> _Trained:
-    """The shipped weights; no steps are added to them."""
+    """The shipped weights, with 0 further steps."""
     theta, config = load_weights_and_config(task)[1:]
     return _Trained("shipped", config, 0, theta)
 
@@ -166,11 +166,11 @@ def _comparison(
     *,
     images: int = 0,
 ) -> dict[str, Any]:
-    """PSNR of runs at the levels that the task is compared at; images: how many, 0: all."""
+    """PSNR of runs at the task's compared levels; `images`: number of images, 0: all."""
     name, protocol, levels = STUDIES[task].compared
     rows, study = {}, {}
     for method, model, steps, theta in trained:
-        if method == "ends":  # trained side by side, applied interpolated
+        if method == "ends":  # trained side by side, but evaluated by interpolation
             model = {**model, "features": {**model["features"], "name": "interpolated"}}
         restorer = Restorer(make_model(model), theta)
         psnr = []
@@ -192,12 +192,12 @@ def _comparison(
         print(method, psnr, flush=True)
     if not rows:
         raise UserError(f"{runs} holds no run of configs/comparison.py called {task}-METHOD.")
-    told = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
-    return {**told, "levels": list(levels), "rows": rows}
+    conditions = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
+    return {**conditions, "levels": list(levels), "rows": rows}
 
 
 def _spaces(task: str, runs: Path) -> dict[str, Any]:
-    """The space of weights of the methods that generate them."""
+    """The weight spaces of the methods that generate weights."""
     plan, spaces = STUDIES[task], {}
     methods = ("hypernetwork", "equal", "published", "polynomial", "dedicated")
     for method, model, _, theta in _trained(runs, task, methods):
@@ -207,7 +207,7 @@ def _spaces(task: str, runs: Path) -> dict[str, Any]:
 
 
 def _choices(task: str, runs: Path) -> dict[str, Any]:
-    """Validation PSNR at the end of each run of `CHOICES` that is there."""
+    """Final validation PSNR of each existing run of `CHOICES`."""
     rows = {}
     for name in CHOICES:
         path = runs / f"{task}-{name}" / "metrics.jsonl"
@@ -229,15 +229,15 @@ def _choices(task: str, runs: Path) -> dict[str, Any]:
 
 
 def with_stored(study: str, stored: Any, result: Any) -> Any:
-    """The results of runs, with those that are stored of runs that are not at hand now."""
+    """Adds stored results for runs that are not available."""
     if stored is None or study not in OF_RUNS:
         return result
     if study in ("comparison", "specialised"):
         about = [{**one, "rows": None} for one in (stored, result)]
         if about[0] != about[1]:
             raise UserError(
-                "The stored rows were measured otherwise (another test set, levels or images); "
-                "remove them, or give all runs."
+                "The stored rows have another test set, levels or images; remove them, or give "
+                "all runs."
             )
         return {**result, "rows": {**stored["rows"], **result["rows"]}}
     return {**stored, **result}
@@ -266,7 +266,7 @@ def measure_study(
         both = [*_trained(runs, task, ("specialised", "continued"))]
         if len(both) < 2:
             raise UserError(f"{runs} lacks the runs {task}-specialised and {task}-continued.")
-        # Differences between networks so near each other hardly hang on the images.
+        # Differences between such similar networks hardly depend on the images.
         trained = itertools.chain(both, [_shipped(task)])
         return _comparison(task, datasets, runs, trained, images=24)
     restorer = Restorer.from_pretrained(weights or task, self_ensemble=study == "ensemble")

@@ -1,10 +1,15 @@
-"""Checkpoints of a training run. The only home of Orbax."""
+"""Checkpoints of a training run. The only home of Orbax.
+
+Orbax writes to this machine alone: it knows gs:// but not s3://, and only with packages that
+nothing else here needs. Where the workdir is in a store, it writes to a temporary folder, and a
+`CheckpointMirror` takes each checkpoint from there to the store.
+"""
 
 import contextlib
 import itertools
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +19,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import first_free, local_path
+from hypernet_jax.files import first_free, temporary_folder
+from hypernet_jax.mirror import CheckpointMirror
 from hypernet_jax.model import make_model, model_config
+from hypernet_jax.storage import storage_path
 
 __all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
 
@@ -24,7 +31,10 @@ T = TypeVar("T")
 
 def has_checkpoint(workdir: str | Path) -> bool:
     """Whether a training run has left a checkpoint, readable or not."""
-    folder = local_path(workdir) / "checkpoints"
+    workdir = storage_path(workdir)
+    if not isinstance(workdir, Path):
+        return bool(CheckpointMirror(workdir, keep=1).steps())
+    folder = workdir / "checkpoints"
     return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
@@ -33,10 +43,31 @@ class Checkpoints:
 
     Saves are asynchronous and atomic: a checkpoint appears under its final name
     only when it is whole. Use as a context manager; leaving it waits for saves.
+
+    Raises:
+      UserError: where several processes would train with a workdir in a store.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 3):
-        self._folder = local_path(workdir).absolute() / "checkpoints"
+        self._workdir = storage_path(workdir)
+        self._mirror: CheckpointMirror | None = None
+        self._temporary = contextlib.ExitStack()
+        if isinstance(self._workdir, Path):
+            self._workdir = self._workdir.absolute()
+            self._folder = self._workdir / "checkpoints"
+        else:
+            if jax.process_count() > 1:
+                raise UserError(
+                    f"Several processes cannot write their checkpoint to {workdir} together; give "
+                    "a --workdir that all of them see as a folder, such as a mounted bucket."
+                )
+            self._mirror = CheckpointMirror(self._workdir, keep=keep)
+            self._folder = self._temporary.enter_context(temporary_folder()) / "checkpoints"
+            try:
+                self._mirror.fetch_newest(self._folder)
+            except BaseException:
+                self._temporary.close()
+                raise
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
@@ -51,15 +82,22 @@ class Checkpoints:
     def __exit__(self, *exception) -> None:
         try:
             with self._failures_as_sentences():
+                if self._mirror is not None:
+                    self._mirror.wait()
                 self._manager.wait_until_finished()
         finally:
+            if self._mirror is not None:
+                self._mirror.close()
             self._manager.close()
+            self._temporary.close()
 
     @contextlib.contextmanager
     def _failures_as_sentences(self):
         """Turns a failed save, this one or an earlier one that ended meanwhile, into a sentence."""
         try:
             yield
+        except UserError:
+            raise
         # TensorStore reports a full disk as ValueError or RuntimeError, Python as OSError.
         except Exception as error:
             complete = self._manager.all_steps(read=True)
@@ -76,12 +114,29 @@ class Checkpoints:
         """
         return self._manager.reached_preemption(step)
 
-    def save(self, state: dict[str, Any], data_iterator, config_json: str) -> None:
-        """Saves at the state's own step; does nothing if that step is saved already."""
+    def save(
+        self,
+        state: dict[str, Any],
+        data_iterator,
+        config_json: str,
+        *,
+        beside: Callable[[int], Mapping[str, bytes]] = lambda step: {},
+    ) -> None:
+        """Saves at the state's own step; does nothing if that step is saved already.
+
+        Args:
+          state: of the training.
+          data_iterator: whose position is saved.
+          config_json: what `restore` gives to its `check`.
+          beside: tells, given the step, the files of a workdir in a store that are to be there
+            before the checkpoint is whole, by their paths; not called for a local workdir.
+        """
         step = int(state["step"])
         if step in self._manager.all_steps():
             return
         with self._failures_as_sentences():
+            if self._mirror is not None:
+                self._mirror.wait()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -89,6 +144,13 @@ class Checkpoints:
                     data=grain.checkpoint.CheckpointSave(data_iterator),
                     config=ocp.args.JsonSave(json.loads(config_json)),
                 ),
+            )
+        if self._mirror is not None:
+            self._mirror.send(
+                step,
+                self._folder / str(step),
+                beside(step),
+                ready=self._manager.wait_until_finished,
             )
 
     def restore(
@@ -175,7 +237,7 @@ class Checkpoints:
         written = {int(file.stem.rpartition("-")[2]) for file in files}
         if written and written != {jax.process_count()}:
             raise UserError(
-                f"The run in {self._folder.parent} was trained by {max(written)} processes, each "
+                f"The run in {self._workdir} was trained by {max(written)} processes, each "
                 f"with its own part of the data, and not by {jax.process_count()}; go on with "
                 f"--processes={max(written)}, or start again in another workdir."
             )

@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that the next run starts without compiling."""
+"""A cache of compiled programs on disk, so that the next run starts without compiling."""
 
 import os
 import tempfile
@@ -8,15 +8,14 @@ import jax
 
 __all__ = ["keep_compiled_programs"]
 
-# The oldest programs go first; a tile's takes a quarter of a megabyte.
+# Beyond this the oldest programs are removed; one tile size takes a quarter of a megabyte.
 _MOST_BYTES = 256 * 2**20
 
 
 def keep_compiled_programs() -> Path | None:
-    """Makes JAX keep what it compiles in the user's cache folder (XDG_CACHE_HOME).
+    """Makes JAX cache compiled programs in the user's cache folder (XDG_CACHE_HOME).
 
-    Leaves everything as it is where JAX_COMPILATION_CACHE_DIR says otherwise,
-    or where the folder cannot be written: then programs are compiled afresh.
+    Does nothing if JAX_COMPILATION_CACHE_DIR is set or the folder is not writable.
 
     Returns:
       The folder, or None.
@@ -29,7 +28,7 @@ def keep_compiled_programs() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    # RuntimeError: there is no home.
+    # RuntimeError: no home folder.
     except (OSError, RuntimeError):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,4 +1,4 @@
-"""The one exception type that means "the user can put this right"."""
+"""`UserError`, the exception for mistakes that the user can correct."""
 
 import math
 import reprlib
@@ -7,13 +7,13 @@ __all__ = ["UserError", "is_device_full", "missing_extra", "real_number"]
 
 # What only the extra `train` installs.
 _TRAINING = {
-    *("array_record", "etils", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
+    *("array_record", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
     *("tensorboardX", "tensorflow_datasets"),
 }
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for, explained in one sentence.
+    """A mistake in the user's input, explained in one sentence.
 
     The message says what was wrong and what to do. Commands print it to
     standard error and exit with status 2; library users see a `ValueError`.
@@ -21,7 +21,7 @@ class UserError(ValueError):
 
 
 def is_device_full(error: Exception) -> bool:
-    """Whether XLA says that a device has no memory left: by its text, without importing jax."""
+    """Whether XLA reports that a device is out of memory, by its text: jax is not imported."""
     return str(error).startswith("RESOURCE_EXHAUSTED")
 
 
@@ -36,7 +36,7 @@ def missing_extra(error: ModuleNotFoundError) -> UserError | None:
 
 
 def real_number(value, name: str) -> float:
-    """The value as a finite float, or `UserError` with the name of what it was given for."""
+    """The value as a finite float; the `UserError` otherwise calls it `name`."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,8 +1,8 @@
-"""Features of the normalised level: z -> phi(z), the coordinates of a kernel bank.
+"""Features of the normalised level: z -> phi(z), the weights of a kernel bank.
 
-A feature map is a frozen (hashable) object with two pure methods: `init(key)` makes its own
-trainable parameters (an empty dict for the fixed maps) and `__call__(params, z)` returns phi,
-(..., D), of z, (..., A), one number for each axis of the level.
+A feature map is a frozen (hashable) object with two pure methods: `init(key)` returns its
+trainable parameters (an empty dict for fixed maps) and `__call__(params, z)` maps z (..., A),
+with one number for each axis of the level, to phi (..., D).
 """
 
 import collections
@@ -48,7 +48,7 @@ def _part(z: jax.Array, axis: int) -> jax.Array:
 
 
 class _Fixed:
-    """A map with no parameters of its own."""
+    """A map without trainable parameters."""
 
     def init(self, key: jax.Array) -> dict:
         del key
@@ -57,7 +57,7 @@ class _Fixed:
 
 @dataclasses.dataclass(frozen=True)
 class Constant(_Fixed):
-    """phi = (1): a plain network, the same at every level."""
+    """phi = (1): a plain network, identical at every level."""
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
@@ -66,9 +66,9 @@ class Constant(_Fixed):
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial(_Fixed):
-    """phi = all monomials of z up to `degree`: (1, z, z^2, ...) of one axis.
+    """phi = all monomials of z up to `degree`: (1, z, z^2, ...) for one axis.
 
-    Of two axes and degree 2: (1, z_1, z_2, z_1^2, z_1 z_2, z_2^2).
+    For two axes and degree 2: (1, z_1, z_2, z_1^2, z_1 z_2, z_2^2).
     """
 
     degree: int = 2
@@ -99,7 +99,7 @@ class Affine(Polynomial):
 
 @dataclasses.dataclass(frozen=True)
 class Proportional(_Fixed):
-    """phi = z: the theory taken at its word, theta_i / theta_j = i / j."""
+    """phi = z: the theory taken literally, theta_i / theta_j = i / j."""
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
         del params
@@ -108,14 +108,14 @@ class Proportional(_Fixed):
 
 @dataclasses.dataclass(frozen=True)
 class Mlp:
-    """phi = (1, tanh MLP of z): a learned surface in the space of parameters.
+    """phi = (1, tanh MLP of z): a learned surface in parameter space.
 
-    The constant feature stays, so that the network can start well scaled.
+    The constant feature is kept, so that the network can start well scaled.
 
     Attributes:
-      hidden: units of its layer.
-      outputs: features beside the constant.
-      axes: numbers in z.
+      hidden: number of hidden units.
+      outputs: number of features besides the constant.
+      axes: dimension of z.
     """
 
     hidden: int = 16
@@ -130,7 +130,7 @@ class Mlp:
         hidden_key, output_key = jax.random.split(key)
         directions = jax.random.normal(hidden_key, (self.axes, self.hidden))
         return {
-            # Biases spread the tanh knees over the normalised range instead of all at z = 0.
+            # The biases spread the tanh knees over the normalised range, not all at z = 0.
             "hidden": {
                 "kernel": 3.0 * directions / jnp.sqrt(self.axes),
                 "bias": jnp.linspace(-2.0, 2.0, self.hidden),
@@ -153,13 +153,13 @@ Centre = tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Independent(_Fixed):
-    """phi = one-hot of the nearest centre: a dedicated network per level, none shared.
+    """phi = one-hot of the nearest centre: an independent network per level.
 
-    With every parameter generated, the bank is a stack of plain networks that are trained
-    side by side: what one network for all levels is measured against.
+    With every parameter generated, the bank is a stack of plain networks trained
+    side by side: the baseline for one network for all levels.
 
     Attributes:
-      centres: z of the level of each network.
+      centres: z of each network's level.
     """
 
     centres: tuple[Centre, ...] = ()
@@ -167,8 +167,8 @@ class Independent(_Fixed):
     def __post_init__(self):
         if len(set(self.centres)) != len(self.centres) or not self.centres:
             raise UserError(
-                "Independent or interpolated networks need config.features.levels, "
-                "one different level for each."
+                "Independent and interpolated networks need config.features.levels; "
+                "give a different level for each network."
             )
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
@@ -178,12 +178,12 @@ class Independent(_Fixed):
         return jnp.concatenate(near, axis=-1)
 
     def _nearest(self, centre: Centre, z: jax.Array, one: jax.Array) -> jax.Array:
-        """1 where no other centre is nearer, (..., 1); of two as near, the smaller one's."""
+        """1 where no other centre is nearer, (..., 1); the smaller centre wins ties."""
         found = one
         for other in self.centres:
             if other == centre:
                 continue
-            # Beyond the plane in the middle between the two the other one is nearer.
+            # Beyond the plane midway between the two, the other one is nearer.
             way = np.subtract(other, centre)
             way = way / np.linalg.norm(way)
             middle = np.add(other, centre) / 2
@@ -200,10 +200,10 @@ class Independent(_Fixed):
 
 @dataclasses.dataclass(frozen=True)
 class Interpolated(Independent):
-    """phi = linear interpolation between neighbouring centres, held beyond the ends.
+    """phi = linear interpolation between neighbouring centres, constant beyond the ends.
 
-    Of several axes, the product of that along each: the centres must be all points of a grid.
-    Applied to networks that were trained as `Independent` this is deep network interpolation
+    For several axes it is multilinear, and the centres must be all points of a grid.
+    For networks trained as `Independent` this is deep network interpolation
     (DNI; Wang et al., CVPR 2019).
     """
 
@@ -212,8 +212,8 @@ class Interpolated(Independent):
         knots = [set(column) for column in zip(*self.centres, strict=True)]
         if set(itertools.product(*knots)) != set(self.centres):
             raise UserError(
-                "Interpolated networks need config.features.levels at all points of a grid: each "
-                "value of one part with each value of the others."
+                "Interpolated networks need config.features.levels at all points of a grid; give "
+                "each value of one part with each value of the others."
             )
 
     def __call__(self, params: dict, z: jax.Array) -> jax.Array:
@@ -224,21 +224,22 @@ class Interpolated(Independent):
 
 
 def _shares(values: tuple[float, ...], z: jax.Array) -> jax.Array:
-    """The share of each value in the linear interpolation along one axis.
+    """The linear interpolation weight of each value along one axis.
 
     Args:
-      values: of the n centres along it, in any order; several may have the same.
+      values: of the n centres along the axis, in any order, possibly repeated.
       z: (..., 1).
 
     Returns:
-      (..., n); 1 for all centres of the value z, and 0 from the next value on.
+      (..., n); 1 at a centre's own value, falling to 0 at the neighbouring values.
     """
     knots = [-np.inf, *sorted(set(values)), np.inf]
     places = [knots.index(value) for value in values]
     below, above = (np.asarray([knots[place + step] for place in places]) for step in (-1, 1))
     centres = np.asarray(values)
-    # How far z has come from the centre below to this one, and from this one to the next.
-    # Nothing is below the first: it is reached from the start. Nothing is above the last.
+    # `rise` goes from 0 to 1 between the centre below and this one, `fall` between this one and
+    # the next. The first centre has none below it, so its rise is always 1; the last one's fall
+    # is always 0.
     first, last = np.isinf(below), np.isinf(above)
     start, end = (
         ends.astype(z.dtype) for ends in (np.where(first, 0.0, below), np.where(last, 0.0, centres))
@@ -254,8 +255,8 @@ def make_features(name: str, **options) -> FeatureMap:
     Args:
       name: affine, proportional, polynomial, mlp, constant, independent or interpolated.
       **options: `degree` (polynomial), `hidden`, `outputs` and `axes` (mlp), `centres`
-        (independent, interpolated; tuples of z); those of the other kinds are passed over, so
-        that a config can hold them all.
+        (independent, interpolated; tuples of z). Options of other kinds are ignored, so that a
+        config can hold them all.
     """
     kinds: dict[str, type] = {
         "affine": Affine,
@@ -271,6 +272,6 @@ def make_features(name: str, **options) -> FeatureMap:
     known = {kind: [f.name for f in dataclasses.fields(kind) if f.init] for kind in kinds.values()}
     for option in options:
         if not any(option in names for names in known.values()):
-            raise UserError(f"No features take an option {option!r}.")
+            raise UserError(f"No feature map has an option {option!r}; leave it out.")
     kind = kinds[name]
     return kind(**{key: value for key, value in options.items() if key in known[kind]})

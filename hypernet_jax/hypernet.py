@@ -1,4 +1,4 @@
-"""The hypernetwork: a level is turned into a parameter pytree.
+"""The hypernetwork: maps a level to a parameter pytree.
 
     level --LevelSpace--> z --features--> phi --kernel bank--> params
 
@@ -28,7 +28,7 @@ __all__ = ["HyperNetwork", "count_parameters", "path_matches"]
 Params = Any
 Theta = dict[str, Any]
 
-# How many values across the range of each axis the fit of the bank looks at, by the number of axes.
+# Sample points per axis in the fit of the bank, by the number of axes.
 _FIT_POINTS = {1: 33, 2: 9, 3: 5}
 _FEWEST_FIT_POINTS = 3
 
@@ -56,10 +56,10 @@ class HyperNetwork:
     """A pure map from a level to the parameters of any restoration network.
 
     Attributes:
-      space: the meaning of the level; normalises it.
+      space: defines and normalises the level.
       features: z -> phi, see `hypernet_jax.features`.
       generated: predicate on the "/"-joined path of a parameter: whether it
-        depends on the level. The network itself knows nothing of it.
+        depends on the level. The network itself is unaware of this.
 
     Theta, the trainable pytree, is a dict of three trees: "generated" (banks,
     leading axis = features), "shared" (plain leaves), "features" (the feature
@@ -71,20 +71,20 @@ class HyperNetwork:
     generated: Callable[[str], Any] = _everything
 
     def init(self, key: jax.Array, template: Params) -> Theta:
-        """Makes theta such that the network generated at every level is scaled as `template`.
+        """Initialises theta so that the network at every level is scaled like `template`.
 
         Args:
           key: PRNG key, for the feature map's own parameters.
-          template: parameters of a plain, well initialised network.
+          template: parameters of a plain, well-initialised network.
 
-        The bank is template times the weights w that make sum_d phi_d w_d as
-        near to 1 over the level range as least squares can: (1, 0, ..., 0)
-        wherever there is a constant feature, so that the slopes start at zero.
+        The bank is the template times weights w, the least-squares fit of
+        sum_d phi_d w_d = 1 over the level range. With a constant feature w is
+        (1, 0, ..., 0), so that the slopes start at zero.
         """
         feature_params = self.features.init(key)
         if isinstance(self.features, Independent):
-            # They add up to 1 at every level. Some may be zero at all levels of the fit, which
-            # would leave their networks zero.
+            # These features sum to 1 at every level. One that is zero at all levels of a fit
+            # would leave its network at zero.
             weights = jnp.ones((len(self.features.centres), 1))
         else:
             weights = self.fit(feature_params, self.levels_of_fit(), lambda _: jnp.ones(1))
@@ -104,7 +104,7 @@ class HyperNetwork:
         return {"generated": banks, "shared": shared, "features": feature_params}
 
     def levels_of_fit(self) -> jax.Array:
-        """Levels over the whole range, a grid where there are several axes; (n, A)."""
+        """Levels over the whole range, on a grid if there are several axes; (n, A)."""
         count = _FIT_POINTS.get(len(self.space), _FEWEST_FIT_POINTS)
         lines = [jnp.linspace(axis.low, axis.high, count) for axis in self.space.axes]
         grid = jnp.meshgrid(*lines, indexing="ij")
@@ -113,11 +113,11 @@ class HyperNetwork:
     def fit(
         self, feature_params: dict, levels: ArrayLike, wanted: Callable[[jax.Array], jax.Array]
     ) -> jax.Array:
-        """Weights w that make phi(level) @ w as near to wanted(level) as least squares can.
+        """The least-squares solution w of phi(level) @ w = wanted(level).
 
         Args:
-          feature_params: of these features.
-          levels: where, in native units, (n, A).
+          feature_params: the feature map's parameters.
+          levels: sample points in native units, (n, A).
           wanted: level -> (m,).
 
         Returns:
@@ -126,12 +126,12 @@ class HyperNetwork:
         levels = jnp.asarray(levels)
         phis = self.phi(feature_params, levels)
         weights, *_ = jnp.linalg.lstsq(phis, jax.vmap(wanted)(levels))
-        # Least squares misses 0 and 1 by a rounding error, and a start from weights is to be exact.
+        # Removes the rounding error of least squares around integers: a warm start must be exact.
         whole = jnp.round(weights)
         return jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
     def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
-        """Features of levels in native units, (..., A), or of a scalar for one axis; (..., D)."""
+        """Features (..., D) of levels (..., A) in native units; or of a scalar for one axis."""
         parts = jnp.asarray(level, jnp.float32)
         if parts.ndim == 0:
             parts = parts[None]
@@ -141,9 +141,9 @@ class HyperNetwork:
         """Returns the parameters of the restoration network for one level.
 
         Args:
-          theta: what `init` returned, trained or not.
-          level: (A,) in native units, or a scalar for a space of one axis. Not checked, since it
-            may be traced: `LevelSpace.parse` does that at the public boundary.
+          theta: as returned by `init`, trained or not.
+          level: (A,) in native units, or a scalar for a space of one axis. It may be traced, so
+            it is not checked here: `LevelSpace.parse` does that at the public boundary.
 
         Pure and differentiable; the result has exactly the template's tree
         structure. `jax.vmap` over `level` gives the parameters of many networks.

@@ -1,13 +1,13 @@
-"""A convolution that stays dense when it is vmapped over its kernels.
+"""A convolution that stays dense when vmapped over its kernels.
 
 `vmap` of an ordinary convolution over both images and kernels lowers to a
 grouped convolution, which on CPUs costs 8 to 14 times as much as the same
 arithmetic in dense form. Here the forward product and both of its gradients
-carry their own batching rule: where only images are batched they join the
-batch, and where kernels differ too, one dense convolution per level is
-unrolled. `vmap`, `grad(vmap)`, `vmap(grad)`, `jit` and `remat` all work; the
-meaning is that of `jax.lax.conv_general_dilated`. Forward-mode differentiation
-is not available.
+have their own batching rule: if only images are batched, they join the batch;
+if kernels differ too, the rule unrolls one dense convolution per level.
+`vmap`, `grad(vmap)`, `vmap(grad)`, `jit` and `remat` all work, with the
+semantics of `jax.lax.conv_general_dilated`. Forward-mode differentiation is
+not available.
 """
 
 import functools
@@ -29,19 +29,19 @@ def _dense(x, kernel, strides, padding):
     )
 
 
-# NHWC, HWIO, NHWC as lax spells them: (batch, feature, *spatial) and (out, in, *spatial).
+# NHWC, HWIO, NHWC in lax's notation: (batch, feature, *spatial) and (out, in, *spatial).
 _SPEC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
 
 def _dense_image_gradient(g, kernel, image_shape, strides, padding):
-    """Gradient of the convolution with respect to its image, given d/d(output)."""
+    """Gradient of the convolution with respect to its image; `g` is that of the output."""
     x = jax.ShapeDtypeStruct((g.shape[0], *image_shape), g.dtype)
     (gradient,) = jax.linear_transpose(lambda x: _dense(x, kernel, strides, padding), x)(g)
     return gradient
 
 
 def _dense_kernel_gradient(x, g, kernel_shape, strides, padding):
-    """Gradient of the convolution with respect to its kernel, given d/d(output)."""
+    """Gradient of the convolution with respect to its kernel; `g` is that of the output."""
     kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
     (gradient,) = jax.linear_transpose(lambda k: _dense(x, k, strides, padding), kernel)(g)
     return gradient
@@ -65,7 +65,7 @@ def _level_parallel(function: Callable, *, foldable: bool) -> Callable:
     @batched.def_vmap
     def rule(axis_size, in_batched, a, b):
         a_batched, b_batched = in_batched
-        # Calling `batched` again, not `function`, serves nested vmaps.
+        # Calls `batched`, not `function`, to support nested vmaps.
         if foldable and not b_batched:
             return _fold(batched, axis_size, a, b), True
         outputs = [
@@ -127,12 +127,12 @@ def conv_general_dilated(
       rhs: kernel, (height, width, channels in, channels out).
       window_strides: two integers.
       padding: pairs (low, high) of zeros, one per spatial axis.
-      others: accepted only in the form that an undilated, ungrouped `nn.Conv` gives them.
+      others: accepted only as an undilated, ungrouped `nn.Conv` passes them.
     """
     if feature_group_count != 1 or any(
         d != 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()))
     ):
-        raise NotImplementedError("Level-parallel convolutions are neither grouped nor dilated.")
+        raise NotImplementedError("Level-parallel convolutions cannot be grouped or dilated.")
     if dimension_numbers is not None:
         numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
         if tuple(numbers) != _SPEC:
@@ -140,6 +140,6 @@ def conv_general_dilated(
     if precision is not None:
         raise NotImplementedError("Set jax_default_matmul_precision instead of `precision`.")
     if isinstance(padding, str):
-        raise NotImplementedError("Give the padding as pairs of integers.")
+        raise NotImplementedError("The padding must be given as pairs of integers.")
     pads = tuple((int(low), int(high)) for low, high in padding)
     return _product(tuple(window_strides), pads)(lhs, rhs)

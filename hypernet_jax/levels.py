@@ -1,11 +1,11 @@
-"""What a degradation level is: its axes, their ranges and units, and how a level is read.
+"""Degradation levels: their axes, ranges and units, and how they are parsed.
 
 A level has one part for each axis of a `LevelSpace`: noise alone, or noise, JPEG and blur.
 Levels are in native units (sigma in 8-bit grey levels, JPEG quality, scale factor) everywhere;
-only `LevelSpace.normalise` turns them into z, which the hypernetwork's features are made of.
+only `LevelSpace.normalise` maps them to z, the input of the hypernetwork's feature map.
 
-Arrays of levels always end in the axis of parts: (A,) for one level, (K, A) for the levels of a
-step, (K, N, A) for one of every crop, (N, H, W, A) for one of every pixel.
+The last axis of an array of levels always holds the parts: (A,) for one level, (K, A) for the
+levels of a training step, (K, N, A) for one level per crop, (N, H, W, A) for one per pixel.
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ __all__ = [
     "checked_strength",
 ]
 
-# A part of a level that is to be estimated from the image.
+# Stands for a part of a level that is to be estimated from the image.
 AUTO = "auto"
-# How many times a level may be taken.
+# The largest factor by which a level may be strengthened.
 STRONGEST = 2.0
 
 
@@ -49,19 +49,19 @@ class LevelAxis:
     """One quantity that a level is made of.
 
     Attributes:
-      name: what the part is called in "noise=15,jpeg=40".
-      quantity: what it measures, as it stands in messages and on the axes of plots.
-      unit: its unit, may be empty.
-      low: the smallest value that makes sense (inclusive).
-      high: the largest value that is accepted (inclusive).
-      neutral: the value of what is not degraded; of a part that is not given.
+      name: the name of the part in "noise=15,jpeg=40".
+      quantity: what it measures, for messages and the axes of plots.
+      unit: its unit; may be empty.
+      low: the smallest accepted value (inclusive).
+      high: the largest accepted value (inclusive).
+      neutral: the value for an undegraded image, and the default for a part that is not given.
       normalisation: key of `NORMALISATIONS`, value -> z.
       higher_is_worse: whether a higher value means a stronger degradation.
-      origin: the value at which z is to be 0; None where the normalisation has its zero.
-      far: the value at which z is to be 1; None where the normalisation has its one. Where |z|
-        gets much larger than 1, a step of the slopes outweighs one of the base, and both learn
+      origin: the value mapped to z = 0; None keeps the zero of the normalisation.
+      far: the value mapped to z = 1; None keeps the scale of the normalisation. Where |z| is
+        much larger than 1, updates of the slopes outweigh those of the base, and both learn
         slowly.
-      step: between neighbouring positions of a slider.
+      step: the increment of a slider.
     """
 
     name: str
@@ -86,12 +86,16 @@ class LevelAxis:
     def counted(
         self, normalisation: str, *, origin: float | None = None, far: float | None = None
     ) -> "LevelAxis":
-        """The same axis, turned into z in this way; `UserError` for an end outside the range."""
+        """The same axis with another mapping to z.
+
+        Raises:
+          UserError: if `origin` or `far` is outside the range.
+        """
         origin, far = (None if end is None else self.valid(end) for end in (origin, far))
         return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
 
     def normalise(self, value: ArrayLike) -> jax.Array:
-        """Maps values in native units to z, elementwise; any shape, float32."""
+        """Maps values in native units to z, elementwise; any shape; returns float32."""
         to_z = NORMALISATIONS[self.normalisation]
 
         def from_origin(value):
@@ -102,8 +106,8 @@ class LevelAxis:
         return z if self.far is None else z / from_origin(self.far)
 
     def values_at(self, z: ArrayLike) -> np.ndarray:
-        """The values whose z these are; the nearest of the range. Good to 1e-3 in z."""
-        # Closer together at both ends, where z may be steep.
+        """The inverse of `normalise`, limited to the range; accurate to 1e-3 in z."""
+        # Denser at both ends, where z may be steep.
         shares = np.linspace(0.0, 1.0, 2001)
         shares = np.unique(np.concatenate([shares, shares**2, 1.0 - shares**2]))
         values = self.low + (self.high - self.low) * shares
@@ -112,12 +116,12 @@ class LevelAxis:
         return np.interp(np.asarray(z), found[order], values[order])
 
     def value_at(self, z: float) -> float:
-        """As `values_at`, of one."""
+        """As `values_at`, for one number."""
         return float(self.values_at(z))
 
     def scaled(self, value: float, strengths: ArrayLike) -> np.ndarray:
-        """Values whose z is `strengths` times that of `value`, counted from the neutral one's."""
-        # From the neutral value, where z need not be zero.
+        """Values `strengths` times as far from the neutral value, in z, as `value` is."""
+        # z is not always zero at the neutral value.
         zero, z = (float(self.normalise(each)) for each in (self.neutral, value))
         return self.values_at(zero + np.asarray(strengths) * (z - zero))
 
@@ -125,7 +129,7 @@ class LevelAxis:
         """Returns `value` as a number.
 
         Raises:
-          UserError: if it is no number, or outside the range, which is compared in float32.
+          UserError: if it is not a number, or is outside the range when compared in float32.
         """
         try:
             number = float(value)
@@ -141,12 +145,12 @@ class LevelAxis:
 
     @property
     def only(self) -> float | None:
-        """The one value that a plain network serves; None where there is a range."""
+        """The single value that a plain network serves; None if there is a range."""
         return self.low if self.low == self.high else None
 
     @property
     def default(self) -> float:
-        """The value of a part that is not given."""
+        """The value for a part that is not given."""
         return self.neutral if self.only is None else self.only
 
     def describe(self) -> str:
@@ -159,10 +163,10 @@ class LevelAxis:
 
 @dataclasses.dataclass(frozen=True)
 class LevelSpace:
-    """The levels of a task: one axis or several.
+    """The level space of a task: one axis or several.
 
     Attributes:
-      axes: in the order of the parts of every array of levels.
+      axes: in the order of the parts in every array of levels.
     """
 
     axes: tuple[LevelAxis, ...]
@@ -173,7 +177,7 @@ class LevelSpace:
 
     @classmethod
     def of(cls, *axes: LevelAxis) -> "LevelSpace":
-        """The space of these axes."""
+        """The space with these axes."""
         return cls(axes)
 
     def __len__(self) -> int:
@@ -181,7 +185,7 @@ class LevelSpace:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the axes."""
+        """Names of the axes."""
         return tuple(axis.name for axis in self.axes)
 
     @property
@@ -193,7 +197,7 @@ class LevelSpace:
         """
         if len(self.axes) > 1:
             raise UserError(
-                f"This is for levels of one number, and those of this task have {len(self.axes)} "
+                f"This needs a level with one part, but levels of this task have {len(self.axes)} "
                 f"parts: {', '.join(self.names)}."
             )
         return self.axes[0]
@@ -205,7 +209,7 @@ class LevelSpace:
 
     @property
     def default(self) -> "Level":
-        """The level no part of which is given: the neutral one, or the only one."""
+        """The level when no part is given: the neutral one, or the only one."""
         return Level(self, tuple(axis.default for axis in self.axes))
 
     @property
@@ -220,22 +224,22 @@ class LevelSpace:
 
     @property
     def only(self) -> "Level | None":
-        """The one level that a plain network serves; None where there is a range."""
+        """The single level that a plain network serves; None if there is a range."""
         return None if any(axis.only is None for axis in self.axes) else self.low
 
     def parse(self, level: Any) -> "Level":
-        """Reads and checks a level: done once, where it enters.
+        """Parses and checks a level, once, at the public boundary.
 
         Args:
           level: a number or its text, for a space of one axis; {"noise": 15, "jpeg": 40};
-            "noise=15,jpeg=40"; a number for each axis, in order; or a `Level`. A part that is not
-            named has its neutral value.
+            "noise=15,jpeg=40"; a sequence with a number for each axis; or a `Level`. Parts that
+            are not named take their neutral value.
 
         Returns:
-          A hashable `Level` of this space, of as many digits as were given.
+          A hashable `Level` of this space, at the precision that was given.
 
         Raises:
-          UserError: for what is no level, or outside the range.
+          UserError: if it is not a level, or is outside the range.
         """
         if isinstance(level, Level):
             if level.space == self:
@@ -247,7 +251,7 @@ class LevelSpace:
         )
 
     def parse_map(self, levels: Any, size: tuple[int, int]) -> np.ndarray:
-        """Reads and checks a level for every pixel.
+        """Checks an array that gives each pixel a level.
 
         Args:
           levels: (H, W, A) in native units; (H, W) for a space of one axis.
@@ -257,28 +261,28 @@ class LevelSpace:
           float32 (H, W, A).
 
         Raises:
-          UserError: for another shape, or values outside the range.
+          UserError: if the shape does not fit, or values are outside the range.
         """
         levels = np.asarray(levels)
         if levels.ndim == 2 and len(self) == 1:
             levels = levels[..., None]
         if levels.shape != (*size, len(self)) or levels.dtype.kind not in "uif":
             raise UserError(
-                f"The levels of all pixels of an image of {size[1]}x{size[0]} must be numbers of "
-                f"shape {(*size, len(self))}, not {levels.dtype} of {levels.shape}."
+                f"The level map of an image of {size[1]}x{size[0]} pixels must be an array of "
+                f"numbers of shape {(*size, len(self))}, not {levels.dtype} of {levels.shape}."
             )
         levels = levels.astype(np.float32)
         for index, axis in enumerate(self.axes):
             part = levels[..., index]
             low, high = np.float32(axis.low), np.float32(axis.high)
-            if not (part.min() >= low and part.max() <= high):  # or not a number
+            if not (part.min() >= low and part.max() <= high):  # also catches NaN
                 raise UserError(
-                    f"Some levels for single pixels are out of range; give a {axis.describe()}."
+                    f"Some levels in the map are out of range; give a {axis.describe()}."
                 )
         return levels
 
     def parse_list(self, text: str) -> list["Level"]:
-        """Reads several levels: "5,15,25" of one axis, "noise=5,jpeg=40; noise=15" of several.
+        """Parses several levels: "5,15,25" for one axis, "noise=5,jpeg=40; noise=15" for several.
 
         Raises:
           UserError: as `parse`.
@@ -286,17 +290,17 @@ class LevelSpace:
         return [self.parse(level) for level in self._separated(text)]
 
     def request_list(self, text: str) -> list["LevelRequest"]:
-        """As `parse_list`, of levels some parts of which may be "auto", or all."""
+        """As `parse_list`, but some or all parts of a level may be "auto"."""
         return [self.request(level) for level in self._separated(text)]
 
     def _separated(self, text: str) -> list[str]:
         return text.split("," if len(self) == 1 and ";" not in text else ";")
 
     def request(self, level: Any) -> "LevelRequest":
-        """As `parse`, of a level some parts of which may be "auto", or all.
+        """As `parse`, but some or all parts may be "auto".
 
         Raises:
-          UserError: for what is neither.
+          UserError: as `parse`.
         """
         if _is_auto(level):
             return LevelRequest(self, (None,) * len(self))
@@ -310,18 +314,18 @@ class LevelSpace:
         return LevelRequest(self, tuple(values))
 
     def _parts(self, level: Any) -> Mapping[str, Any]:
-        """What is given for each axis; nothing is checked yet but the names."""
+        """The value given for each axis; checks only the names."""
         if isinstance(level, str) and "=" in level:
             pairs = [part.partition("=") for part in level.split(",")]
             level = [(name.strip(), value.strip()) for name, _, value in pairs]
             if len({name for name, _ in level}) < len(level):
-                raise UserError(f"A part is given twice; give each once: {self.describe()}.")
+                raise UserError(f"A part is given twice; give each part once: {self.describe()}.")
             level = dict(level)
         if isinstance(level, Mapping):
             unknown = [name for name in level if name not in self.names]
             if unknown:
                 raise UserError(
-                    f"A level has no part {unknown[0]!r} here; give a {self.describe()}."
+                    f"Levels of this task have no part {unknown[0]!r}; give a {self.describe()}."
                 )
             return level
         if _is_sequence(level) and len(level) == len(self):
@@ -329,12 +333,12 @@ class LevelSpace:
         if len(self) == 1:
             return {self.names[0]: level}
         raise UserError(
-            f"The level {reprlib.repr(level)} does not say its parts, as {self._example()} does; "
-            f"they are {self.describe()}."
+            f"The level {reprlib.repr(level)} does not name its parts; write it like "
+            f"{self._example()}, with parts from {self.describe()}."
         )
 
     def _example(self) -> str:
-        """A level as it is written: an eighth of each range from what changes nothing."""
+        """A level in text form: an eighth of each range away from neutral."""
         values = (
             axis.neutral + ((axis.low + axis.high) / 2 - axis.neutral) / 4 for axis in self.axes
         )
@@ -342,16 +346,16 @@ class LevelSpace:
         return ",".join(f"{name}={value:.2g}" for name, value in pairs)
 
     def array(self, levels: Iterable[Any]) -> np.ndarray:
-        """Several levels, each as `parse` takes it, as float32 (n, A)."""
+        """Parses several levels, each as `parse` does, to float32 (n, A)."""
         values = [self.parse(level).values for level in levels]
         return np.asarray(values, np.float32).reshape((-1, len(self)))
 
     def named(self, levels: ArrayLike) -> dict[str, Any]:
-        """Arrays (..., A) by the names of their parts, (...) each."""
+        """Splits an array (..., A) into its parts by name, (...) each."""
         return {name: levels[..., index] for index, name in enumerate(self.names)}  # type: ignore[index]
 
     def normalise(self, levels: ArrayLike) -> jax.Array:
-        """Maps levels (..., A) in native units to z, (..., A), float32."""
+        """Maps levels (..., A) in native units to z, float32 (..., A)."""
         levels = jnp.asarray(levels, jnp.float32)
         if len(self) == 1:
             return self.axes[0].normalise(levels)
@@ -360,7 +364,7 @@ class LevelSpace:
         return jnp.concatenate(z, axis=-1)
 
     def scaled(self, level: Any, strength: float) -> "Level":
-        """The level with z of every part times `strength`; 0: the neutral one, 1: itself.
+        """Scales the distance of every part from neutral, in z; 0: neutral, 1: unchanged.
 
         Raises:
           UserError: as `parse`.
@@ -378,12 +382,12 @@ class LevelSpace:
         origins: Sequence[float | None],
         fars: Sequence[float | None],
     ) -> "LevelSpace":
-        """The same space, each axis turned into z in its own way; see `LevelAxis.counted`."""
+        """The same space with another mapping to z for each axis; see `LevelAxis.counted`."""
         ways = zip(self.axes, normalisations, origins, fars, strict=True)
         return LevelSpace(tuple(axis.counted(n, origin=o, far=f) for axis, n, o, f in ways))
 
     def at(self, level: Any) -> "LevelSpace":
-        """The space of a plain network, which serves this one level and no other."""
+        """The space of a plain network, which serves only this level."""
         values = self.parse(level).values
         return LevelSpace(
             tuple(
@@ -393,7 +397,7 @@ class LevelSpace:
         )
 
     def describe(self) -> str:
-        """The axes' descriptions, each with its name where there are several."""
+        """The descriptions of the axes, each with its name if there are several."""
         if len(self) == 1:
             return self.axes[0].describe()
         return "; ".join(f"{axis.name}: {axis.describe()}" for axis in self.axes)
@@ -401,10 +405,10 @@ class LevelSpace:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """A level that was checked: what `LevelSpace.parse` returns. Hashable.
+    """A checked level, as `LevelSpace.parse` returns it. Hashable.
 
     Attributes:
-      space: that it belongs to.
+      space: the space that it belongs to.
       values: one for each axis, in native units.
     """
 
@@ -413,7 +417,7 @@ class Level:
 
     @property
     def named(self) -> dict[str, float]:
-        """The values by the names of their axes."""
+        """The values by name of axis."""
         return dict(zip(self.space.names, self.values, strict=True))
 
     @property
@@ -431,7 +435,7 @@ class Level:
         return self[self.space.single.name]
 
     def __str__(self) -> str:
-        """ "25", or "noise=15,jpeg=40"; what `LevelSpace.parse` reads again."""
+        """ "25", or "noise=15,jpeg=40"; `LevelSpace.parse` accepts it."""
         if len(self.values) == 1:
             return f"{self.values[0]:g}"
         return ",".join(f"{name}={value:g}" for name, value in self.named.items())
@@ -442,16 +446,16 @@ class Level:
         return ", ".join(f"{axis.quantity} {value:.{digits}g}" for axis, value in parts)
 
     def plain(self) -> Any:
-        """As JSON: the number of a level of one axis, and else the values by name."""
+        """For JSON: a number if there is one axis, otherwise the values by name."""
         return self.values[0] if len(self.values) == 1 else self.named
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelRequest:
-    """A level some parts of which are to be estimated. Hashable.
+    """A level with parts that may still have to be estimated. Hashable.
 
     Attributes:
-      space: that it belongs to.
+      space: the space that it belongs to.
       values: one for each axis; None where it is to be estimated.
     """
 
@@ -460,17 +464,17 @@ class LevelRequest:
 
     @property
     def estimated(self) -> tuple[str, ...]:
-        """Names of the parts that are to be estimated."""
+        """Names of the parts to estimate."""
         return tuple(name for name, value in self.named.items() if value == AUTO)
 
     @property
     def named(self) -> dict[str, float | str]:
-        """The values by the names of their axes; "auto" for those to be estimated."""
+        """The values by name of axis; "auto" for those to estimate."""
         values = [AUTO if value is None else value for value in self.values]
         return dict(zip(self.space.names, values, strict=True))
 
     def level(self, estimates: Mapping[str, float] | None = None) -> Level:
-        """The level, completed by estimates, by name, of the parts that are not given."""
+        """The level, with estimates (by name) filled in for the parts to estimate."""
         found = estimates or {}
         pairs = zip(self.space.axes, self.values, strict=True)
         values = (axis.valid(found[axis.name]) if v is None else v for axis, v in pairs)
@@ -478,7 +482,7 @@ class LevelRequest:
 
 
 def checked_strength(value: Any, called: str) -> float:
-    """How many times a level is taken, as a number; `UserError` outside 0 to `STRONGEST`."""
+    """The strength as a number; `UserError` outside 0 to `STRONGEST`."""
     strength = real_number(value, called)
     if not 0.0 <= strength <= STRONGEST:
         raise UserError(f"The {called}, {strength:g}, is out of range; give 0 to {STRONGEST:g}.")
@@ -516,5 +520,5 @@ CAMERA_NOISE = LevelAxis(
 )
 BLUR_SIGMA = LevelAxis("blur", "blur sigma", "pixels", 0.0, 4.0, 0.0, "blur_loss", step=0.1)
 
-# What may be wrong with a photograph as it is.
+# The degradations of an ordinary photograph.
 PHOTO = LevelSpace.of(CAMERA_NOISE, JPEG_QUALITY, BLUR_SIGMA)

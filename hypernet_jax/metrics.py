@@ -1,7 +1,7 @@
-"""PSNR, SSIM, PSNR-B and the Y channel: the measuring protocol, in one place.
+"""Image quality metrics: PSNR, SSIM, PSNR-B, and the Y channel.
 
 Images are (H, W, C) in 8-bit range, 0 to 255, C = 1 or 3. An image and its reference must
-have one shape; otherwise the metrics raise `UserError`.
+have the same shape; otherwise the metrics raise `UserError`.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ __all__ = ["psnr", "psnr_b", "rgb_to_y", "ssim"]
 def rgb_to_y(image) -> np.ndarray:
     """Studio-range BT.601 luma, 16 to 235, rounded: (..., 3) -> (..., 1), float64.
 
-    Rounded to 8 bits, as MATLAB's `rgb2ycbcr` does for 8-bit images and hence
-    the literature; unrounded luma reads up to 0.04 dB higher.
+    Rounded to 8 bits, like MATLAB's `rgb2ycbcr` for 8-bit images and hence
+    the literature; unrounded luma gives up to 0.04 dB more.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255.0
     return np.round(np.asarray(image, np.float64) @ weights[:, None] + 16.0)
@@ -49,7 +49,7 @@ def ssim(image, reference) -> float:
 
 
 def psnr_b(image, reference) -> float:
-    """PSNR with a penalty for 8x8 blocking (Yim and Bovik, TIP 2011), mean error over channels."""
+    """PSNR with a penalty for 8x8 blocking (Yim and Bovik, TIP 2011); mean error over channels."""
     image, reference = _pair(image, reference)
     error = _mse(image, reference) + np.mean(
         [_blocking_effect(image[..., channel]) for channel in range(image.shape[-1])]
@@ -60,7 +60,7 @@ def psnr_b(image, reference) -> float:
 def _pair(image, reference) -> tuple[np.ndarray, np.ndarray]:
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     if image.shape != reference.shape:
-        # NumPy would compare every row with every other where one lacks an axis.
+        # NumPy would broadcast an array that lacks an axis.
         raise UserError(
             f"An image of shape {image.shape} cannot be compared with a reference of shape "
             f"{reference.shape}; give both as (height, width, channels)."
@@ -78,10 +78,10 @@ def _decibels(mse: float) -> float:
 
 
 def _blocking_effect(plane: np.ndarray, block: int = 8) -> float:
-    """Excess of squared steps across block borders over those elsewhere, weighted."""
+    """Weighted excess of squared steps across block borders over those elsewhere."""
     height, width = plane.shape
     if max(height, width) <= block or min(height, width) < 2:
-        return 0.0  # no block border, or no second dimension to weigh it by
+        return 0.0  # no block border, or no second dimension for the weight
     across, down = np.diff(plane, axis=1) ** 2, np.diff(plane, axis=0) ** 2
     border_columns = np.arange(block - 1, width - 1, block)
     border_rows = np.arange(block - 1, height - 1, block)

@@ -1,7 +1,7 @@
 """A model: network, hypernetwork and task, built from one plain dict.
 
-The same dict stands in a training config, in a checkpoint and in the metadata
-of shipped weights, so that each of them can be turned back into functions.
+Training configs, checkpoints and the metadata of weights all hold this dict,
+so a model can be rebuilt from any of them.
 """
 
 import dataclasses
@@ -34,16 +34,16 @@ LEVEL_FORMS = ("unrolled", "vmap", "wide")
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Everything about a model but its trained numbers. All methods are pure.
+    """A model without its trained parameters. All methods are pure.
 
-    `level_form` says how several levels are computed at once: "unrolled", one network
+    `level_form` sets how several levels are computed at once: "unrolled", one network
     per level, each with its own dense convolutions, the fastest on CPUs
-    (benchmarks/train_step.py); "vmap", one network whose convolutions alone are unrolled
+    (benchmarks/train_step.py); "vmap", one network in which only the convolutions are unrolled
     (`level_conv`); or "wide", one network whose convolutions take the whole bank
-    (`networks.apply_bank`). All mean `jax.vmap` over the levels.
+    (`networks.apply_bank`). All are equivalent to `jax.vmap` over the levels.
 
-    `remat`: the backward pass of unrolled levels computes the activations of one network at a
-    time again, so that those of all levels need never be kept at once.
+    `remat`: the backward pass of unrolled levels recomputes the activations of one network at a
+    time, so that those of all levels are never held at once.
     """
 
     task: Task
@@ -53,7 +53,7 @@ class Model:
     remat: bool = False
 
     def init(self, key: jax.Array) -> Theta:
-        """Fresh theta."""
+        """Initialises theta."""
         template_key, hypernet_key = jax.random.split(key)
         template = init_network(template_key, self.network)
         return self.hypernet.init(hypernet_key, template)
@@ -89,11 +89,11 @@ class Model:
             return jax.vmap(restore)(levels, images)
         if self.remat:
             restore = jax.checkpoint(restore)
-        # No feature map of several levels is ever put together: that would copy all of them.
+        # Feature maps of different levels are never stacked, which would copy all of them.
         return jnp.stack([restore(levels[k], images[k]) for k in range(images.shape[0])])
 
     def restore_each(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
-        """Restores images each of which has a level of its own.
+        """Restores images, each at its own level.
 
         Args:
           theta: the hypernetwork's parameters.
@@ -114,16 +114,16 @@ class Model:
         *,
         valid: jax.Array | None = None,
     ) -> jax.Array:
-        """Restores images each pixel of which has a level of its own.
+        """Restores images with a level for each pixel.
 
         Args:
           theta: the hypernetwork's parameters.
           levels: (N, H, W, A) in native units.
           images: (N, H, W, C) in [0, 1].
-          valid: (N, 2), rows and columns of each image that count; all of them if None.
+          valid: (N, 2), the numbers of valid rows and columns of each image; None: all.
 
         Returns:
-          (N, H, W, C). Where all pixels of an image have one level, what that level gives.
+          (N, H, W, C). An image with a single level comes out as `apply` would restore it.
         """
         phi = self.hypernet.phi(theta["features"], levels)
         return apply_bank(
@@ -150,10 +150,10 @@ class Model:
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a training config that defines the model, as plain JSON-able values.
+    """The part of a training config that defines the model, as JSON-compatible values.
 
-    A network that does not depend on the level and is trained at a single one
-    is a plain network: its entry "level" names the level that it serves.
+    A network that does not depend on the level and is trained at a single level
+    is a plain network: its entry "level" is the level that it serves.
     """
     levels = config["levels"]
     fixed = {get_task(config["task"]).space.parse(level) for level in levels["fixed"]}
@@ -174,14 +174,14 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    """A number, a text, or a list of them for levels of several parts."""
+    """A number or string, or a list of them if levels have several parts."""
     if isinstance(value, (tuple, list)):
         return [_jsonable(part) for part in value]
     return value if isinstance(value, str) or value is None else float(value)
 
 
 def _of_each_axis(value: Any, axes: int) -> tuple:
-    """An option of the level's axes: one value for each, or the same for all."""
+    """An option's value for each axis, from one per axis or one for all."""
     if isinstance(value, (tuple, list)):
         if len(value) != axes:
             raise UserError(
@@ -203,7 +203,7 @@ def make_model(
 
     Args:
       config: what `model_config` returns.
-      compute_dtype: what the network computes in; its parameters stay float32.
+      compute_dtype: dtype of the network's computation; its parameters stay float32.
       level_form, remat: how several levels are computed at once, see `Model`.
     """
     start_jax()

@@ -1,8 +1,8 @@
-"""How levels become z, the dimensionless number that the kernels are affine in.
+"""Maps levels to z, the dimensionless number in which the kernels are affine.
 
-Each function maps levels in native units, elementwise, to numbers of the size of 1. One in which
-the strength of restoration grows about linearly, and which is 0 where there is nothing to restore,
-serves a kernel that is affine in it best.
+Each function maps levels in native units, elementwise, to numbers of order 1. For kernels affine
+in z the best choice is roughly linear in the strength of restoration, and 0 where there is
+nothing to restore.
 """
 
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ __all__ = ["NORMALISATIONS"]
 
 
 def _published(level):
-    """level / 255 for every task, as the published code does."""
+    """level / 255 for every task, as in the published code."""
     return level / 255.0
 
 
@@ -20,9 +20,9 @@ def _per_hundred(level):
 
 
 def _noise_share(level):
-    """The share of the noise in what is seen, where detail has a contrast of 25 grey levels.
+    """The share of noise in the signal, for detail with a contrast of 25 grey levels.
 
-    0 at sigma 0, 1/2 at 25, 4/5 at 100: steep where a little more noise changes most.
+    0 at sigma 0, 1/2 at 25, 4/5 at 100: steepest at low noise, where a little more matters most.
     """
     return level / (level + 25.0)
 
@@ -31,12 +31,12 @@ def _jpeg_error(level):
     """Square root of libjpeg's quantiser scale, 1 at quality 50.
 
     The standard tables are multiplied by 50/q below quality 50 and by
-    (100 - q)/50 above it, and the error of a decoded image grows about as the
-    square root of that factor: so restoration strength is close to linear in
-    this z where it is far from linear in the quality. 0 at quality 100.
+    (100 - q)/50 above it, and the error of a decoded image grows roughly as the
+    square root of that factor. Restoration strength is therefore close to linear
+    in this z, but far from linear in the quality. 0 at quality 100.
 
-    Held at its value for quality 5 below that: there the tables reach their largest entry
-    and change little more, but z would soon double, far outside what is trained.
+    Constant below quality 5: there the tables saturate at their largest entry and hardly
+    change, while z would soon double, far outside the trained range.
     """
     quality = jnp.clip(level, 5.0, 100.0)
     factor = jnp.where(quality < 50.0, 50.0 / quality, (100.0 - quality) / 50.0)
@@ -44,14 +44,14 @@ def _jpeg_error(level):
 
 
 def _scale_loss(level):
-    """1 - 1/scale: the fraction of each axis' bandwidth that was lost; 0 at scale 1."""
+    """1 - 1/scale: the fraction of bandwidth lost along each axis; 0 at scale 1."""
     return 1.0 - 1.0 / level
 
 
 def _blur_loss(level):
-    """The fraction of its contrast that a detail of one pixel (a Gaussian spot of sigma 1) loses.
+    """The fraction of contrast lost by one-pixel detail (a Gaussian spot of sigma 1).
 
-    0 at sigma 0, and like the error of a blurred image it grows as sigma squared there.
+    0 at sigma 0, and near 0 it grows as sigma squared, like the error of a blurred image.
     """
     return level * level / (1.0 + level * level)
 

@@ -1,4 +1,4 @@
-"""Starting JAX: what keeps it from working is said in a sentence, before the work."""
+"""Starts JAX, and reports problems with its devices in one sentence before any work."""
 
 import contextlib
 import importlib.metadata
@@ -11,7 +11,7 @@ from hypernet_jax.errors import UserError
 
 __all__ = ["ordinary_arithmetic", "start_jax"]
 
-# Bytes of addresses that JAX takes for its code, threads and heap before any image.
+# Bytes of address space that JAX takes for its code, threads and heap, without any image.
 _LEAST_ADDRESSES = 2_000_000_000
 
 _started = False
@@ -32,8 +32,8 @@ def start_jax() -> None:
     """Makes sure that JAX has its devices.
 
     Raises:
-      UserError: if the devices that the environment asks for are not there, the process may
-        not have the memory that JAX needs, or it was forked from one in which JAX had started.
+      UserError: if the devices requested by the environment are missing, if the process is
+        limited to too little memory, or if it was forked after JAX had started.
     """
     global _started
     if _forked:
@@ -46,7 +46,7 @@ def start_jax() -> None:
     _check_addresses()
     try:
         jax.devices()
-    # An assertion of its own, where the platform is known but has no device.
+    # JAX raises an AssertionError if it knows the platform but finds no device.
     except (RuntimeError, AssertionError) as error:
         raise UserError(_without_devices(error)) from None
     _started = True
@@ -60,8 +60,8 @@ def _check_addresses() -> None:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
         raise UserError(
-            f"This process is limited to {limit / 1e6:.0f} MB of addresses (ulimit -v), and JAX "
-            f"needs {_LEAST_ADDRESSES / 1e6:.0f} MB or more; raise the limit."
+            f"This process is limited to {limit / 1e6:.0f} MB of address space (ulimit -v), but "
+            f"JAX needs at least {_LEAST_ADDRESSES / 1e6:.0f} MB; raise the limit."
         )
 
 
@@ -70,7 +70,7 @@ def _without_devices(error: Exception) -> str:
     reason = reason.rstrip(".")
     names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
     given = [name for name in names if os.environ.get(name)]
-    # The one whose value the error is about, if it says.
+    # The variable whose value the error mentions, if any.
     asked = next((name for name in given if os.environ[name] in reason), next(iter(given), None))
     found = importlib.metadata.entry_points(group="jax_plugins")
     there = ", ".join(["cpu", *sorted({plugin.name for plugin in found})])
@@ -78,15 +78,15 @@ def _without_devices(error: Exception) -> str:
         return f"JAX cannot use its devices ({reason}); set JAX_PLATFORMS=cpu to do without them."
     return (
         f"JAX finds no device for {asked}={os.environ[asked]} ({reason}); unset it, or choose "
-        f"from what is installed here: {there}."
+        f"an installed platform: {there}."
     )
 
 
 @contextlib.contextmanager
 def ordinary_arithmetic() -> Iterator[None]:
-    """Sets aside, in this thread, the checks of JAX that refuse ordinary arithmetic.
+    """Turns off, in this thread, JAX's strict checks of promotion and transfers.
 
-    A program may have them on for code of its own: JAX_NUMPY_RANK_PROMOTION=raise,
+    A program may turn them on for its own code: JAX_NUMPY_RANK_PROMOTION=raise,
     JAX_NUMPY_DTYPE_PROMOTION=strict, JAX_TRANSFER_GUARD=disallow.
     """
     with (

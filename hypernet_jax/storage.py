@@ -7,23 +7,40 @@ without local files takes `files.local_path`, which refuses addresses.
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hypernet_jax.buckets import SCHEMES, patiently, prepare_scheme, remove_file, send_file
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import is_address, local_path, temporary_folder, write_atomically
+from hypernet_jax.files import (
+    check_output,
+    ensure_folder,
+    is_address,
+    local_path,
+    temporary_folder,
+    write_atomically,
+)
 
-__all__ = ["local_copy", "register_storage", "storage_path", "write_whole"]
+__all__ = [
+    "check_target",
+    "ensure_place",
+    "local_copy",
+    "names_in",
+    "register_storage",
+    "storage_path",
+    "write_whole",
+]
 
 _schemes: set[str] = set()
 
 
 def register_storage(scheme: str, path_class: type) -> None:
-    """Makes `scheme://...` an address that can be read and written.
+    """Makes `scheme://...` an address that can be read and written; gs and s3 are already.
 
     Args:
-      scheme: such as "gs".
+      scheme: such as "az".
       path_class: of such paths, with the methods of `pathlib.Path`; made from the whole address.
         Its `write_bytes` makes a file appear whole or not at all, as object stores do.
     """
@@ -37,13 +54,20 @@ def storage_path(path: str | Path) -> Any:
     """The path, of this machine or of a store.
 
     Raises:
-      UserError: for what is no path, or an address of a scheme that is not registered.
+      UserError: for what is no path, an address of a scheme that is not registered, or one whose
+        package is not installed.
     """
-    if not is_address(path) or os.fspath(path).partition(":")[0] not in _schemes:
+    scheme = os.fspath(path).partition(":")[0] if is_address(path) else ""
+    if scheme in SCHEMES:
+        prepare_scheme(scheme)
+    elif scheme not in _schemes:
         return local_path(path)
     from etils import epath
 
-    return epath.Path(path)
+    place = epath.Path(path)
+    if scheme in SCHEMES and not str(place).removeprefix(f"{scheme}://").strip("/"):
+        raise UserError(f"The address {path} names no bucket; give {scheme}://BUCKET/NAME.")
+    return place
 
 
 @contextlib.contextmanager
@@ -54,8 +78,44 @@ def local_copy(path: Any) -> Iterator[Path]:
         return
     with temporary_folder() as folder:
         copy = folder / path.name
-        copy.write_bytes(path.read_bytes())
+        copy.write_bytes(patiently(path.read_bytes, path))
         yield copy
+
+
+def names_in(folder: Any) -> list[str]:
+    """Names of what is in a folder of a store, sorted; none if there is no such folder."""
+
+    def listed() -> list[str]:
+        try:
+            return sorted(path.name for path in folder.iterdir() if path.name)
+        except FileNotFoundError:
+            return []
+
+    return patiently(listed, folder)
+
+
+def ensure_place(folder: str | Path) -> Any:
+    """The folder as a `storage_path`; made, or in a store tried, since buckets have no folders.
+
+    Raises:
+      UserError: if nothing can be written there: before hours of work, not after.
+    """
+    place = storage_path(folder)
+    if isinstance(place, Path):
+        return ensure_folder(place)
+    trial = place / f".trial-{uuid.uuid4().hex[:12]}"
+    send_file(trial, b"may be deleted\n")
+    remove_file(trial)
+    return place
+
+
+def check_target(path: str | Path, *, overwrite: bool) -> None:
+    """Raises `UserError` if there is such a file and `overwrite` is false, or it cannot be told."""
+    target = storage_path(path)
+    if isinstance(target, Path):
+        check_output(target, overwrite=overwrite)
+    elif not overwrite and patiently(target.exists, target):
+        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
 
 
 def write_whole(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:
@@ -68,9 +128,5 @@ def write_whole(path: str | Path, content: bytes, *, overwrite: bool = False) ->
     if isinstance(target, Path):
         write_atomically(target, content, overwrite=overwrite)
         return
-    try:
-        if target.exists() and not overwrite:
-            raise UserError(f"The output {path} already exists; choose another name.")
-        target.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"The output {path} cannot be written ({error}).") from None
+    check_target(path, overwrite=overwrite)
+    send_file(target, content)

@@ -1,7 +1,7 @@
-"""The restoration tasks: each a degradation, the space of its levels and how it is measured.
+"""The restoration tasks: for each its degradation, level space and evaluation protocols.
 
-All that tells one task from another stands here; the commands, the page and training
-take it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
+Everything specific to a task is defined here; the commands, the page and training
+read it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from hypernet_jax.metrics import rgb_to_y
 
 __all__ = ["DEFAULT_TASK", "TASKS", "Protocol", "Task", "get_task"]
 
-# What a photograph needs of which nothing is said.
+# The task when none is given.
 DEFAULT_TASK = "photo"
 
 
@@ -55,14 +55,14 @@ def _no_shave(level: Level) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a task's figures are made.
+    """An evaluation protocol of a task.
 
     Attributes:
       description: one line for the tables.
       degradation: reference -> degraded.
       reference: (clean uint8 HWC, level) -> reference uint8 HWC.
       luma: measure on the Y channel instead of RGB.
-      shave: level -> border pixels left out of the measurement.
+      shave: level -> width in pixels of the border that is not measured.
       blocking: report PSNR-B as well.
     """
 
@@ -81,15 +81,15 @@ class Task:
     Attributes:
       name: its name on the command line and in configs.
       title: its name in tables and figures.
-      space: the meaning of its level.
-      degradation: clean -> degraded, used in training. Where JAX cannot trace it, it runs in the
-        input pipeline, on the host.
-      protocols: ways to measure; the first is the default.
-      levels: levels that tables show if no others are asked for.
+      space: the space of its levels.
+      degradation: clean -> degraded, used in training. If JAX cannot trace it, it runs on the
+        host, in the input pipeline.
+      protocols: evaluation protocols by name; the first is the default.
+      levels: the default levels of tables.
       demo_levels: light, medium and strong, for the demo.
-      starting_level: where a slider starts, and what an example is degraded to.
-      estimate: (pixels, source) -> what `estimate_level` returns; None where it cannot be
-        found from the image.
+      starting_level: the initial position of a slider, and the level of an example.
+      estimate: (pixels, source) -> what `estimate_level` returns; None if the level cannot be
+        estimated from the image.
       enlarges_by: name of the part of the level by which the image is enlarged (bicubic) before
         the network sees it; None for a task that does not enlarge.
     """
@@ -106,7 +106,7 @@ class Task:
     enlarges_by: str | None = None
 
     def __reduce__(self):
-        # By name: functions that are compiled, or have no name, cannot be pickled.
+        # Pickled by name: compiled functions and lambdas cannot be pickled.
         known = TASKS.get(self.name)
         if known is None or dataclasses.replace(self, space=known.space) != known:
             return super().__reduce__()
@@ -118,7 +118,7 @@ class Task:
         return self.enlarges_by is not None
 
     def factor(self, level: Level) -> float | None:
-        """What the image is enlarged by; None for a task that does not enlarge."""
+        """The factor by which the image is enlarged; None for a task that does not enlarge."""
         return None if self.enlarges_by is None else level[self.enlarges_by]
 
     def estimate_level(self, pixels: np.ndarray, *, source: Path | None = None) -> Estimate:
@@ -126,14 +126,14 @@ class Task:
 
         Args:
           pixels: (H, W, C) in 0..255, C = 1 or 3.
-          source: the file that the pixels are from, if any: a JPEG file's own tables say its
-            quality exactly, provided that it was compressed once.
+          source: the file that the pixels were read from, if any: the quantisation tables of a
+            JPEG file give its quality exactly, if it was compressed only once.
 
         Returns:
           The parts of the level and how they were found.
 
         Raises:
-          UserError: if the task has no estimator, or the image does not show its level.
+          UserError: if the task has no estimator, or the level cannot be estimated from the image.
         """
         if self.estimate is None:
             raise UserError(
@@ -164,13 +164,13 @@ def _luma_plane(image: np.ndarray, level: Level) -> np.ndarray:
 
 
 def _grey(image: np.ndarray, level: Level) -> np.ndarray:
-    """The image as a grey one."""
+    """The image in greyscale."""
     del level
     return image if image.shape[-1] == 1 else luminance(image)
 
 
 def _crop_to_multiple(image: np.ndarray, level: Level) -> np.ndarray:
-    """Crops to a multiple of an integer scale, as the literature does; fractional: as it is."""
+    """Crops to a multiple of an integer scale, as in the literature; else returns it unchanged."""
     scale = level["scale"]
     if not scale.is_integer():
         return image
@@ -298,7 +298,7 @@ TASKS = {
 
 
 def get_task(name: str) -> Task:
-    """Returns the task called `name`, or raises `UserError` naming those there are."""
+    """Returns the task called `name`, or raises a `UserError` that lists the tasks."""
     if name not in TASKS:
         raise UserError(f"Unknown task {name!r}; choose one of {', '.join(TASKS)}.")
     return TASKS[name]

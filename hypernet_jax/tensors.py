@@ -1,4 +1,4 @@
-"""Reading the arrays and metadata of a safetensors file of one of our formats."""
+"""Reads the arrays and metadata of safetensors files in this package's formats."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ def read_tensors(
 
     Args:
       path: an existing file.
-      form: the entry "format" that its metadata must have.
-      called: what a sentence calls the file, e.g. "weights".
-      holds: what it should hold, e.g. "hypernet_jax weights".
+      form: the required value of "format" in its metadata.
+      called: what messages call the file, e.g. "weights".
+      holds: what it should contain, e.g. "hypernet_jax weights".
 
     Raises:
-      UserError: if it is damaged or of another format.
+      UserError: if it is damaged or in another format.
     """
     try:
         with safe_open(path, framework="np") as file:
@@ -35,5 +35,5 @@ def read_tensors(
             f"read ({error})."
         ) from None
     if metadata.get("format") != form:
-        raise UserError(f"{path} holds no {holds} ({form} expected).")
+        raise UserError(f"{path} contains no {holds} ({form} expected).")
     return flat, metadata

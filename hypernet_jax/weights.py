@@ -1,4 +1,4 @@
-"""Weights in one safetensors file: theta, and in the metadata what rebuilds its model."""
+"""Weights in one safetensors file: theta, with the config of its model in the metadata."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors.numpy import save
 
+from hypernet_jax.buckets import patiently
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model
@@ -31,12 +32,12 @@ _PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 def pretrained_names() -> list[str]:
-    """Names of the weights that the package carries."""
+    """Names of the shipped weights."""
     return sorted(path.stem for path in _PRETRAINED.glob("*.safetensors"))
 
 
 def shipped_tasks() -> list[str]:
-    """Names of the tasks that the package carries weights for, in the order of `TASKS`."""
+    """Names of the tasks with shipped weights, in the order of `TASKS`."""
     names = pretrained_names()
     return [task for task in TASKS if task in names]
 
@@ -52,25 +53,25 @@ def save_weights(
     """Writes weights; the file appears only when it is complete.
 
     Args:
-      path: a file name ending in .safetensors, or an address.
+      path: a file name ending in .safetensors, or a URL.
       theta: the hypernetwork's parameters.
       config: what `model_config` returns.
-      half: store 16-bit floats, half the size; they are read back as 32-bit ones.
+      half: store 16-bit floats, half the size; they are read back as 32-bit floats.
       overwrite: replace an existing file.
 
     Raises:
-      UserError: if a parameter is not finite, or too large for 16 bits, or the file cannot be
+      UserError: if a parameter is not finite or too large for 16 bits, or the file cannot be
         written.
     """
-    # Paths inside "generated" and "shared" hold slashes already; "|" parts the levels of theta.
+    # Paths in "generated" and "shared" already contain slashes, so "|" joins the nested keys.
     flat = traverse_util.flatten_dict(jax.tree.map(np.asarray, theta), sep="|")
     if not all(np.isfinite(leaf).all() for leaf in flat.values()):
         raise UserError(
-            "A parameter is not finite: the training that made it went wrong; take an earlier "
+            "A parameter is not finite because its training diverged; take an earlier "
             "checkpoint, or train with a lower config.optimizer.learning_rate."
         )
     if half:
-        with np.errstate(over="ignore"):  # refused in a sentence
+        with np.errstate(over="ignore"):  # checked below
             flat = {name: leaf.astype(np.float16) for name, leaf in flat.items()}
         if not all(np.isfinite(leaf).all() for leaf in flat.values()):
             raise UserError("A parameter is not finite in 16 bits; store 32 bits, without --half.")
@@ -82,24 +83,24 @@ def load_weights(name: str | Path) -> tuple[Model, Theta]:
     """Reads weights.
 
     Args:
-      name: the name of weights that the package carries ("denoise"), a file or an address.
+      name: the name of shipped weights ("denoise"), a file or a URL.
 
     Returns:
       The model and its theta.
 
     Raises:
-      UserError: if there are no such weights or the file is not ours or damaged.
+      UserError: if there are no such weights, or the file is damaged or in another format.
     """
     return load_weights_and_config(name)[:2]
 
 
 @ordinary_arithmetic()
 def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, Any]]:
-    """As `load_weights`, and the config that `save_weights` was given."""
+    """As `load_weights`, but also returns the config that `save_weights` stored."""
     start_jax()
     named = str(name) in pretrained_names()
     path = _PRETRAINED / f"{name}.safetensors" if named else storage_path(name)
-    if not path.is_file():
+    if not (path.is_file() if isinstance(path, Path) else patiently(path.is_file, path)):
         raise UserError(
             f"There are no weights {str(name)!r}; give a .safetensors file or one of: "
             f"{', '.join(pretrained_names())}."
@@ -114,10 +115,10 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"The weights {path} do not tell their model ({error}).") from None
+        raise UserError(f"The weights {path} do not describe their model ({error}).") from None
     flat = {name: leaf.astype(jnp.float32) for name, leaf in flat.items()}
     expected = jax.eval_shape(model.init, jax.random.key(0))
     theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):
-        raise UserError(f"The weights {path} do not fit the model that they name.")
+        raise UserError(f"The weights {path} do not fit the model in their metadata.")
     return model, theta, config

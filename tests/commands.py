@@ -1,4 +1,4 @@
-"""Running commands in tests."""
+"""Runs commands in tests."""
 
 import pytest
 
@@ -10,6 +10,6 @@ def refuse(capsys, *arguments) -> str:
     with pytest.raises(SystemExit) as stop:
         main([str(argument) for argument in arguments])
     assert stop.value.code == 2
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("error: ") and "\n" not in told and told.endswith(".")
-    return told
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and "\n" not in message and message.endswith(".")
+    return message

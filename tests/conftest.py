@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-# Most of the suite's time is compilation, and many tests, some in processes of their
-# own, compile the same small programs: optimise them little and keep them.
+# Most of the suite's time is compilation, and many tests, some in separate processes,
+# compile the same small programs: these are optimised little and cached.
 _cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def test_sets() -> Path:
-    """The published test sets, where this machine has them."""
+    """The published test sets, if this machine has them."""
     folder = Path(
         os.environ.get("HYPERNET_JAX_TEST_SETS", REPOSITORY.parent / "shared" / "data" / "test")
     )
@@ -30,7 +30,7 @@ def test_sets() -> Path:
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
-    """A folder of real photographs that an installed package carries."""
+    """A folder of real photographs from an installed package."""
     import skimage
 
     return Path(skimage.__file__).parent / "data"
@@ -46,7 +46,7 @@ def photograph(photographs):
 
 @pytest.fixture(scope="session")
 def default_data(tmp_path_factory):
-    """The default dataset, in a cache of the test session's own."""
+    """The default dataset, in a cache for this test session."""
     from hypernet_jax.data.prepare import default_dataset
 
     previous = os.environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""What darktable does around a network."""
+"""Tiling as in darktable."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from hypernet_jax.interchange.darktable import OVERLAP
 
 
 def tiled(run, image, sigma, side):
-    """As darktable does it: tiles of a side, overlapping, mirrored beyond the borders."""
+    """Runs a network in overlapping tiles with mirrored borders, like darktable."""
     height, width = image.shape[:2]
     step = side - 2 * OVERLAP
     ends = [(OVERLAP, -length % step + OVERLAP) for length in (height, width)]

@@ -1,4 +1,4 @@
-"""Small models that tests share."""
+"""Small models shared by tests."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def tiny_config(task="denoise", colours=3):
 
 def tiny_theta(config):
     theta = make_model(config).init(jax.random.key(0))
-    # Away from the start, where all levels give the same network.
+    # Perturbed, because initially all levels give the same network.
     return jax.tree.map(
         lambda x: x + 0.05 * np.float32(np.cos(np.arange(x.size))).reshape(x.shape), theta
     )
@@ -52,7 +52,7 @@ def unet_config(**network):
 
 
 def photo_config():
-    """A small network for levels of several parts."""
+    """A small network for levels with several parts."""
     axes = get_task("photo").space.axes
     return unet_config() | {
         "task": "photo",
@@ -62,7 +62,7 @@ def photo_config():
 
 
 def random_theta(model):
-    """Random everywhere, slopes and branch ends too, but of moderate size."""
+    """Random theta of moderate size, including slopes and branch exits."""
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     rng = np.random.default_rng(1)
 

@@ -5,10 +5,10 @@ import tifffile
 
 
 def dng(path, photograph, *, profile=None, neutral=(1, 1, 1)):
-    """A raw file as a camera without a curve would write it.
+    """Writes a raw file like a camera without a tone curve.
 
-    With a profile (slope, offset) the sensor has that noise, and the file says so; `neutral` is
-    what it sees of white.
+    A profile (slope, offset) adds that noise and is stored in the file; `neutral` is the sensor's
+    response to white.
     """
     shares = photograph / 255.0
     linear = np.where(shares < 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
@@ -24,7 +24,7 @@ def dng(path, photograph, *, profile=None, neutral=(1, 1, 1)):
     mosaic[::2, 1::2] = scale * linear[:height:2, 1:width:2, 1]
     mosaic[1::2, ::2] = scale * linear[1:height:2, :width:2, 1]
     mosaic[1::2, 1::2] = scale * linear[1:height:2, 1:width:2, 2]
-    # XYZ to the camera's colours: those of sRGB.
+    # From XYZ to camera colours, which are those of sRGB.
     matrix = np.round(1e4 * np.linalg.inv([
         [0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505],
     ])).astype(int).ravel()  # fmt: skip

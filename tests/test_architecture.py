@@ -1,4 +1,4 @@
-"""Imports point one way: the order of docs/architecture.md."""
+"""Imports follow the layers of docs/architecture.md."""
 
 import ast
 import re
@@ -12,14 +12,14 @@ PACKAGE = Path(hypernet_jax.__file__).parent
 
 
 def order() -> list[list[str]]:
-    """The rooms and modules of each storey, lowest first, as the page draws them."""
+    """The packages and modules of each layer, lowest first, from the page's drawing."""
     page = (REPOSITORY / "docs/architecture.md").read_text()
     drawn = page.split("```storeys\n")[1].split("```")[0]
     return [re.findall(r"\w+", line.partition("#")[0]) for line in drawn.splitlines()][::-1]
 
 
 def imports() -> dict[str, set[str]]:
-    """Modules of the package by name, and those that each imports, at whatever time."""
+    """All modules of the package, and the modules that each imports at any time."""
     found = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -40,7 +40,7 @@ def test_no_import_points_upwards():
     storeys = order()
     rank = {room: index for index, rooms in enumerate(storeys) for room in rooms}
     for name, used in imports().items():
-        if not name:  # the package itself: the public names
+        if not name:  # the package itself, for its public names
             continue
         room = name.partition(".")[0]
         assert room in rank, f"{room} stands on no storey of docs/architecture.md"

@@ -1,4 +1,4 @@
-"""Mistakes in the Python interface are `UserError`s; what looks odd but is right works."""
+"""Mistakes in the Python interface are `UserError`s; unusual but valid arguments work."""
 
 import copy
 import pickle
@@ -33,9 +33,9 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
     ],
 )  # fmt: skip
 def test_wrong_arguments_of_restore(wrong):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         RESTORER.restore(**({"image": IMAGE, "level": 20} | wrong))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_wrong_options_of_files(tmp_path):
         lambda: Restorer(RESTORER.model, None),
         lambda: Restorer(RESTORER.model, tiny_theta(tiny_config()), self_ensemble=np.ones(2)),
     ):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as error:
             wrong()
-        assert len(str(told.value)) < 300
+        assert len(str(error.value)) < 300
 
 
 def test_a_level_just_out_of_range_is_told_with_its_digits():

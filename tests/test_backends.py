@@ -1,4 +1,4 @@
-"""A backend is an object: whatever computes the networks, the restorer's results are the same."""
+"""Backends: the restorer's results are the same whatever computes the networks."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from .models import tiny_config, tiny_theta
 
 
 class Interpreted:
-    """JAX without compiling: each tile alone, in its own size."""
+    """JAX without compilation; each tile alone, in its own size."""
 
     name = "interpreted"
     most_at_once = 2
@@ -69,7 +69,7 @@ def test_providers_of_onnx_runtime(photograph, tmp_path, monkeypatch, capsys):
         Restorer(*parts, backend="onnxruntime:openvino")
     with pytest.raises(UserError, match="Unknown provider 'abacus'; choose one of cpu, cuda"):
         Restorer(*parts, backend="onnxruntime:abacus")
-    # What the provider cannot do runs on the CPU.
+    # Operators that the provider lacks run on the CPU.
     asked = []
 
     def session(content, providers):

@@ -1,4 +1,4 @@
-"""Levels that find themselves: noise, and JPEG quality by file and by pixels."""
+"""Blind estimation of noise, and of JPEG quality from the file and from pixels."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ def noisy(image, sigma):
     return np.asarray(DENOISE.degradation(noise_key(0, "image"), image, {"noise": sigma}))
 
 
-# The single channels of these photographs hold grain of their own, of sigma 2 to 4.
+# Single channels of these photographs already have grain, of sigma 2 to 4.
 @pytest.mark.parametrize(
     ("name", "sigma"),
     [(name, sigma) for name in ("coffee", "chelsea") for sigma in (2, 10, 25, 50)]
@@ -45,10 +45,10 @@ def test_noise_of_a_grey_image_saved_in_colour():
     assert DENOISE.estimate_level(colour).parts["noise"] == pytest.approx(found, abs=1e-3)
     colour[0, 0, 0] += 1
     assert DENOISE.estimate_level(colour).parts["noise"] == pytest.approx(found, abs=0.1)
-    # Toned, and so darker by a tenth; what was saved and rounded once more.
+    # Toned, and so darker by a tenth; then rounded again.
     sepia = np.round(colour * np.array([1.0, 0.92, 0.78]))
     assert DENOISE.estimate_level(sepia).parts["noise"] == pytest.approx(0.9 * found, rel=0.1)
-    # Noise of its own in every channel is colour.
+    # Independent noise in each channel counts as colour.
     colourful = noisy(np.repeat(skimage.data.coffee()[..., 1:2], 3, axis=-1), 25)
     assert DENOISE.estimate_level(colourful).parts["noise"] == pytest.approx(25, abs=2)
 
@@ -69,7 +69,7 @@ def test_quality_in_the_tables_of_a_file(mode, photograph, tmp_path):
 
 def test_quality_in_the_tables_of_a_file_of_any_size(photograph, tmp_path, monkeypatch):
     Image.fromarray(photograph[:64, :64]).save(tmp_path / "image.jpg", quality=37)
-    # As if these were more pixels than Pillow opens.
+    # Simulates more pixels than Pillow opens.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert quality_of_file(tmp_path / "image.jpg") == (37, True)
 
@@ -77,8 +77,8 @@ def test_quality_in_the_tables_of_a_file_of_any_size(photograph, tmp_path, monke
 def has_imagemagick():
     if shutil.which("convert") is None:
         return False
-    told = subprocess.run(["convert", "-version"], capture_output=True, text=True, check=False)
-    return "Version: ImageMagick" in told.stdout
+    process = subprocess.run(["convert", "-version"], capture_output=True, text=True, check=False)
+    return "Version: ImageMagick" in process.stdout
 
 
 @pytest.mark.skipif(not has_imagemagick(), reason="ImageMagick is not installed")
@@ -127,13 +127,13 @@ def test_level_auto_tells_what_it_chose(photograph, tmp_path, capsys):
     source, output = tmp_path / "noisy.png", tmp_path / "restored.png"
     Image.fromarray(noisy(photograph[:120, :160], 25).astype(np.uint8)).save(source)
     main(["restore", str(source), "--task=denoise", "--level=auto", "-o", str(output)])
-    told = capsys.readouterr()
-    assert "estimated from the pixels" in told.out + told.err
+    out, err = capsys.readouterr()
+    assert "estimated from the pixels" in out + err
     assert output.exists()
 
 
 def test_quality_from_the_middle_of_a_large_image(photograph):
-    """The part that is looked at starts where blocks of subsampled chrominance do."""
+    """The analysed part starts at a block of subsampled chrominance."""
     large = np.tile(photograph, (6, 4, 1))[:2090, :2090]
     level, _ = resolve_level(DEJPEG, AUTO, jpeg(None, large, 12).astype(np.uint8), None)
     assert float(level) == 12

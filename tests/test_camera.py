@@ -1,4 +1,4 @@
-"""Camera noise: as strong as its level says, and like that of real cameras."""
+"""Camera noise has the strength of its level, and resembles that of real cameras."""
 
 import chex
 import jax
@@ -15,7 +15,7 @@ noisy = jax.jit(camera_noise)
 
 
 def lag(plane, distance):
-    """Autocorrelation of (N, H, W) along a row."""
+    """Autocorrelation of (N, H, W) along rows."""
     plane = plane - plane.mean(axis=(1, 2), keepdims=True)
     product = plane[:, :, distance:] * plane[:, :, :-distance]
     return product.mean() / np.square(plane).mean()
@@ -59,11 +59,11 @@ def test_it_is_like_that_of_real_cameras():
 
 
 def test_dark_areas_are_not_darkened():
-    """The mean stays, however dark: a restorer learns no correction that real photographs lack."""
+    """The mean is unchanged even in the dark, so restorers learn no spurious correction of it."""
     for value in (4.0, 16.0, 40.0, 220.0):
         noise = np.asarray(noisy(jax.random.key(3), jnp.full_like(FLAT, value), 12.0)) - value
         assert abs(noise.mean()) < 0.12
-        # Without a gamma it is weaker where it is dark; with one there is more of it.
+        # Without a gamma the noise is weaker in the dark; with one it is stronger there.
         each = noise.reshape(len(noise), -1).std(axis=1)
         assert each.min() < 0.7 * 12 or value > 100
     assert 6 < each.mean() < 20

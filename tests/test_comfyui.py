@@ -1,4 +1,4 @@
-"""ComfyUI's node, called by the contract of nodes."""
+"""The ComfyUI node, called according to the interface of nodes."""
 
 import importlib.util
 import sys
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 @pytest.fixture(scope="module")
 def nodes():
-    """As ComfyUI loads a folder of `custom_nodes`."""
+    """Loads the node like ComfyUI loads a folder of `custom_nodes`."""
     folder = REPOSITORY / "integrations/comfyui"
     spec = importlib.util.spec_from_file_location(
         "custom_nodes_hypernet", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -49,7 +49,7 @@ def test_a_batch_with_a_mask(node, photograph):
     mask[:, :, 30:] = 1
     partly, _ = node(image=torch.from_numpy(images), task="denoise", level="20", mask=mask)
     np.testing.assert_array_equal(partly[:, :, :55], images[:, :, :55])
-    # As ComfyUI's loader gives it for a picture without transparency: no mask.
+    # ComfyUI's mask for a picture without transparency; it counts as no mask.
     unmasked, _ = node(
         image=torch.from_numpy(images), task="denoise", level="20", mask=torch.zeros(1, 64, 64)
     )
@@ -66,5 +66,5 @@ def test_estimates_enlarges_and_refuses(node, photograph):
     assert larger.shape == (1, 150, 180, 3)
     with pytest.raises(UserError, match="from 0 to 100"):
         node(image=torch.from_numpy(noisy), task="denoise", level="500")
-    with pytest.raises(UserError, match="one factor"):
+    with pytest.raises(UserError, match="the same for the whole image"):
         node(image=torch.from_numpy(noisy), task="sr", level="2", mask=torch.ones(1, 10, 12))

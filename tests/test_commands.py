@@ -1,4 +1,4 @@
-"""The commands as people type them: what they print, write and refuse."""
+"""The command line: what commands print, write and refuse."""
 
 import dataclasses
 import itertools
@@ -81,7 +81,7 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
     taken = tmp_path / "taken.png"
     taken.write_text("precious")
 
-    def told(source=image, *options, output=output, level="25"):
+    def refusal(source=image, *options, output=output, level="25"):
         return refuse(
             capsys,
             "restore",
@@ -95,24 +95,24 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
             *options,
         )
 
-    assert "no file" in told(tmp_path / "missing.png")
-    assert "not an image" in told(text)
-    assert "damaged" in told(truncated)
-    assert "names a file" in told(tmp_path)
-    assert "from 0 to 100 (8-bit grey levels)" in told(level="101")
-    assert "from 0 to 100 (8-bit grey levels)" in told(level="-3")
-    assert "not a number" in told(level="strong")
-    assert "not a number" in told(level="")
-    assert "no known ending" in told(output=tmp_path / "out.xyz")
-    assert "cannot be written" in told(output=tmp_path / "nowhere" / "out.png")
-    assert "already exists" in told(output=taken)
+    assert "no file" in refusal(tmp_path / "missing.png")
+    assert "not an image" in refusal(text)
+    assert "damaged" in refusal(truncated)
+    assert "names a file" in refusal(tmp_path)
+    assert "from 0 to 100 (8-bit grey levels)" in refusal(level="101")
+    assert "from 0 to 100 (8-bit grey levels)" in refusal(level="-3")
+    assert "not a number" in refusal(level="strong")
+    assert "not a number" in refusal(level="")
+    assert "no known suffix" in refusal(output=tmp_path / "out.xyz")
+    assert "cannot be written" in refusal(output=tmp_path / "nowhere" / "out.png")
+    assert "already exists" in refusal(output=taken)
     assert taken.read_text() == "precious"
     assert "need a folder" in refuse(
         capsys, "restore", image, image, "--weights", weights, "--level", "5", "-o", output
     )
-    assert "File name too long" in told(output=tmp_path / ("x" * 300 + ".png"))
-    assert "takes --level" in told(image, "--scale", "2")
-    assert "are for denoise" in told(image, "--task", "sr")
+    assert "File name too long" in refusal(output=tmp_path / ("x" * 300 + ".png"))
+    assert "takes --level" in refusal(image, "--scale", "2")
+    assert "are for denoise" in refusal(image, "--task", "sr")
     assert not output.exists()
     assert "denoise, dejpeg, sr" in refuse(
         capsys, "restore", image, "--task", "dehaze", "--level", "5", "-o", output
@@ -256,7 +256,7 @@ def test_a_network_that_fails_on_an_image_is_reported(folder_of_images, monkeypa
         return degraded * (np.nan if next(calls) == 1 else 1.0)
 
     monkeypatch.setattr(measure, "restore_degraded", failing)
-    with pytest.raises(UserError, match=r"What the network makes of .* at the level 10 is not"):
+    with pytest.raises(UserError, match=r"The restored .* at the level 10 is not"):
         evaluate(RESTORER, folder_of_images, levels=[10], progress=False)
 
 
@@ -312,7 +312,11 @@ def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
 def test_names_that_cannot_be_printed_stop_nothing(weights, image, tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
-    names = [b"a.png", b"caf\xe9.png", b"z.png"]  # the second in Latin-1, as in old archives
+    names = [
+        b"a.png",
+        b"caf\xe9.png",
+        b"z.png",
+    ]  # the second in Latin-1, as in old archives
     for name in names:
         Image.open(image).save(os.fsdecode(os.fsencode(folder) + b"/" + name))
     command = ["restore", folder, "-o", tmp_path / "out", "--weights", weights, "--level", "9"]
@@ -380,17 +384,17 @@ def test_evaluate_script(weights, folder_of_images, tmp_path):
 
 def test_demo(tmp_path, capsys):
     main(["demo", "-o", str(tmp_path)])
-    told = capsys.readouterr().out
-    gains = [float(gain) for gain in re.findall(r" ([+-]\d+\.\d\d)$", told, re.MULTILINE)]
+    output = capsys.readouterr().out
+    gains = [float(gain) for gain in re.findall(r" ([+-]\d+\.\d\d)$", output, re.MULTILINE)]
     assert len(gains) == 3 * len(shipped_tasks()) and all(gain > 0 for gain in gains)
     for task in shipped_tasks():
         assert min(Image.open(tmp_path / f"{task}.png").size) > 800
-    # Pictures in a folder of the user's are not replaced unasked.
+    # Pictures in the user's own folder are replaced only on request.
     assert "--overwrite" in refuse(capsys, "demo", "-o", tmp_path)
 
 
 def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypatch, capsys):
-    """Commands and page take it from there; none of them names a task."""
+    """Commands and page read tasks from the registry; none of them names a task."""
     axis = dataclasses.replace(NOISE_SIGMA, quantity="toy level", high=7.0)
     toy = dataclasses.replace(
         TASKS["denoise"], name="toy", space=LevelSpace.of(axis), starting_level=3.0, estimate=None
@@ -411,8 +415,8 @@ def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypat
     example = studio.example(tmp_path / "examples", "toy")
     assert studio.starting_value(example, "toy") == (3.0, "")
     output = tmp_path / "out.png"
-    told = refuse(capsys, "restore", example, "--task", "toy", "--level", "auto", "-o", output)
-    assert "give a toy level from 0 to 7" in told
+    message = refuse(capsys, "restore", example, "--task", "toy", "--level", "auto", "-o", output)
+    assert "give a toy level from 0 to 7" in message
     main(["restore", str(example), "--task", "toy", "--level", "7", "-o", str(output)])
     assert output.exists()
 

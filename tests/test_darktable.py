@@ -1,4 +1,4 @@
-"""The export for darktable: its contract, and what its tiles come together to."""
+"""The export for darktable: its interface, and seamless tiles."""
 
 import json
 import sys
@@ -42,13 +42,13 @@ def test_tiles_come_together_without_a_seam(side, photograph, tmp_path, capsys):
     run = exported(folder)
     config = json.loads((folder / "config.json").read_text())
     assert config["id"].startswith("denoise-") and config["num_inputs"] == 2
-    # What `dtai validate` asks for.
+    # Required by `dtai validate`.
     assert {"id", "name", "description", "task", "backend", "version"} <= config.keys()
     noise = np.random.default_rng(0).normal(0, 25, (290, 310, 3))
     noisy = np.clip(np.round(photograph[:290, :310] + noise), 0, 255) / np.float32(255)
     expected = Restorer.from_pretrained("denoise").restore(noisy, level=25)
     got = tiled(run, noisy, 25, side)
-    # Beyond the borders darktable mirrors, where the network sees nothing.
+    # Near the borders results differ: darktable mirrors the image, and the network pads with zeros.
     near = np.s_[OVERLAP:-OVERLAP, OVERLAP:-OVERLAP]
     assert np.abs(got - expected)[near].max() < 1 / 255
     assert np.abs(got - expected).mean() < 0.5 / 255
@@ -78,24 +78,24 @@ def test_the_sdk_accepts_it(tmp_path):
 def test_refusals(tmp_path, capsys, monkeypatch):
     output = tmp_path / "out"
 
-    def told(*options):
+    def refusal(*options):
         return refuse(capsys, "export", *options, "--format", "darktable", "-o", output)
 
-    assert "level of noise" in told("--task", "sr")
-    assert "level of noise" in told("--task", "dejpeg")
-    assert "gives the level itself" in told("--task", "denoise", "--level", "25")
+    assert "noise level" in refusal("--task", "sr")
+    assert "noise level" in refusal("--task", "dejpeg")
+    assert "sets the level itself" in refusal("--task", "denoise", "--level", "25")
     grey = tiny_config(colours=1)
     save_weights(tmp_path / "grey.safetensors", tiny_theta(grey), grey)
-    assert "in colour" in told("--weights", tmp_path / "grey.safetensors")
+    assert "in colour" in refusal("--weights", tmp_path / "grey.safetensors")
     wide = photo_config()
     wide["network"] |= {"blocks": [4, 4, 4]}
     save_weights(tmp_path / "wide.safetensors", random_theta(make_model(wide)), wide)
-    assert "overlap by 64" in told("--weights", tmp_path / "wide.safetensors")
+    assert "overlap by only 64" in refusal("--weights", tmp_path / "wide.safetensors")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.darktable", raising=False)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
-    assert "hypernet-jax[onnx]" in told("--task", "denoise")
+    assert "hypernet-jax[onnx]" in refusal("--task", "denoise")
     assert not output.exists()
     monkeypatch.undo()
     output.mkdir()
-    assert "already exists" in told("--task", "denoise")
+    assert "already exists" in refusal("--task", "denoise")

@@ -1,4 +1,4 @@
-"""From a folder of photographs to training batches."""
+"""The input pipeline, from a folder of photographs to training batches."""
 
 import collections
 import dataclasses
@@ -113,13 +113,13 @@ def test_bad_images_are_named_and_skipped_or_refused(folder, tmp_path):
     (folder / "notes.png").write_text("not an image")
     (folder / "broken.jpg").write_bytes((folder / "more/rocket.jpg").read_bytes()[:20_000])
     Image.new("RGB", (400, 30)).save(folder / "small.png")
-    told = []
+    messages = []
     counts = prepare_dataset(
-        folder, tmp_path / "ds", held_out=0, report=told.append, progress=False
+        folder, tmp_path / "ds", held_out=0, report=messages.append, progress=False
     )
-    assert counts["train"] > 0 and len(told) == 3
+    assert counts["train"] > 0 and len(messages) == 3
     for name in ("notes.png", "broken.jpg", "small.png"):
-        assert sum(name in sentence for sentence in told) == 1
+        assert sum(name in sentence for sentence in messages) == 1
     with pytest.raises(UserError, match=r"--strict"):
         prepare_dataset(folder, tmp_path / "strict", strict=True, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
@@ -219,7 +219,7 @@ def test_other_colours(default_data, photograph):
     rng = np.random.default_rng(0)
     shown = [change_colours(rng, photograph[:64, :64]) for _ in range(40)]
     assert all(one.dtype == np.uint8 and one.shape == (64, 64, 3) for one in shown)
-    # Nothing is exposed beyond white, and what is bright stays brighter than what is dark.
+    # Nothing is clipped at white, and bright areas stay brighter than dark ones.
     assert np.mean([(one == 255).mean() for one in shown]) < 0.05
     green = photograph[:64, :64, 1].ravel()
     related = [abs(np.corrcoef(green, one.mean(-1).ravel())[0, 1]) for one in shown]
@@ -327,7 +327,7 @@ def test_a_share_of_the_crops_loses_its_colour(default_data):
 
 
 def test_cache_decodes_once(default_data):
-    """The cache changes nothing but how often an image is decoded, and keeps to its room."""
+    """The cache only reduces the number of decodings, and respects its capacity."""
     source = open_split(default_data, "train")
     decoded = collections.Counter()
 
@@ -379,7 +379,7 @@ def test_processes_share_without_overlap(default_data):
     ]
     seen = [batch["clean"][:, 0, 0, 0] for share in shares for batch in share]
     assert sorted(np.concatenate(seen)) == list(range(len(source)))
-    # Step by step the processes together see what one process would, at the same levels.
+    # In each step the processes together get the crops and levels of a single process.
     for one, *parts in zip(whole, *shares, strict=True):
         assert sorted(np.concatenate([part["ids"] for part in parts])) == sorted(one["ids"])
         for part in parts:
@@ -413,18 +413,18 @@ def test_each_part_of_a_level_is_stratified_and_may_be_absent(per):
     assert 0.2 < absent.mean() < 0.3
     present = quality[~absent]
     assert present.min() >= 10 and present.max() <= 50
-    # Drawn evenly in the square root of the range, and in no step in the order of the noise.
+    # Uniform in the square root of the range, and in no step in the same order as the noise.
     assert np.sqrt((present - 10) / 40).mean() == pytest.approx(0.5, abs=0.02)
     together = np.corrcoef(noise[~absent], present)[0, 1]
     assert abs(together) < 0.05
-    # One part draws what it draws alone.
+    # The first part draws the same as a single part.
     alone = LevelSampler(0.0, 80.0, 8, form=BatchForm(per=per))
     first, both = (each(np.random.default_rng(1), crops=3) for each in (alone, sampler))
     np.testing.assert_array_equal(first[..., 0], both[..., 0])
 
 
 def test_levels_per_crop(default_data):
-    """Each crop has levels of its own, the same ones however many processes there are."""
+    """Each crop has its own levels, whatever the number of processes."""
     source = open_split(default_data, "train")
     sampler = LevelSampler(5, 95, 3, form=BatchForm(per="crop"))
     options = {"sampler": sampler, "degradation": COMPRESSED}
@@ -444,7 +444,7 @@ def test_levels_per_crop(default_data):
 
 
 def test_own_crops(default_data):
-    """Every level has crops of its own, at the same levels however many processes there are."""
+    """Every level has its own crops, with the same levels for any number of processes."""
     source = open_split(default_data, "train")
     sampler = LevelSampler(5, 95, 3, form=BatchForm(own_crops=True))
     options = {"sampler": sampler, "degradation": COMPRESSED}

@@ -1,4 +1,4 @@
-"""Degradations and metrics reproduce the literature's figures and other libraries' results."""
+"""Degradations and metrics reproduce figures of the literature and of other libraries."""
 
 import io
 
@@ -26,7 +26,7 @@ from hypernet_jax.images.reading import read_image
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.tasks import TASKS
 
-# Input PSNR of the test sets under each protocol, as the literature has it.
+# Input PSNR of the test sets under each protocol, from the literature.
 CHECK_VALUES = {
     ("denoise", "8-bit", "CBSD68"): {
         5: 34.25, 15: 24.83, 25: 20.53, 35: 17.78, 50: 15.00, 75: 12.11, 90: 10.97,
@@ -96,7 +96,7 @@ def test_jpeg_between_integer_qualities(photograph):
 
 
 def test_what_is_compressed_is_quantised_first(photograph):
-    """Values between 8-bit ones are rounded, those beyond clipped; an encoder takes no others."""
+    """Values are rounded and clipped to 8 bits; the encoder refuses others."""
     shifted = photograph + np.where(photograph < 128, 0.4, -0.4)
     stretched = np.where(photograph == 255, 300.0, shifted)
     compressed = TASKS["dejpeg"].degradation(None, stretched, {"jpeg": 50})
@@ -135,7 +135,7 @@ def test_down_up_keeps_shape_and_constants(height, width, scale, channels):
 
 
 def test_down_up_against_pillow(photograph):
-    """Pillow's bicubic has a = -0.5 and antialiases too; it rounds between its passes, too."""
+    """Pillow's bicubic also has a = -0.5 and antialiasing, but rounds between its passes."""
     small = Image.fromarray(photograph).resize((300, 200), Image.Resampling.BICUBIC)
     large = np.asarray(small.resize((600, 400), Image.Resampling.BICUBIC))
     ours = TASKS["sr"].degradation(None, photograph, {"scale": 2})
@@ -147,7 +147,7 @@ def test_scale_one_is_the_identity(photograph):
 
 
 def test_blur_against_scipy(photograph):
-    """Several sigmas in one traced call; small and flat images, whose mirror repeats."""
+    """Several sigmas in one traced call; images so small that mirroring repeats."""
     sigmas = np.float32([0.3, 0.75, 1, 2.5, 4])
     for image in (photograph[:150, :200], photograph[:7, :9, :1], photograph[:1, :30]):
         blurred = jax.jit(jax.vmap(gaussian_blur, (None, None, 0)))(None, image, sigmas)

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean over an image's eight views is what it says, tile by tile."""
+"""Self-ensemble equals the mean over an image's eight views, tile by tile."""
 
 import itertools
 
@@ -28,7 +28,7 @@ ENSEMBLE = Restorer(*parts(), self_ensemble=True)
 
 
 def mean_over_views(model, params, image):
-    """The meaning of it: the whole image, completed to the stride, by jax's own rotations."""
+    """The reference: the whole image, padded to the stride, with rotations of JAX."""
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="symmetric")
     views = []
@@ -50,7 +50,7 @@ def test_the_mean_over_the_views_of_the_whole_image(size, backend, photograph):
     for one, restored in zip(images, got, strict=True):
         expected = mean_over_views(model, model.generate(theta, 33.5), one)
         np.testing.assert_allclose(restored, expected, atol=1e-5, rtol=0)
-    # It is another result than that of one view.
+    # It differs from the result of one view.
     assert np.abs(got - Restorer(model, theta).apply(images, level=33.5)).max() > 1e-3
 
 

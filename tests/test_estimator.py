@@ -1,4 +1,4 @@
-"""The estimator of all parts of a level, and what is done with its estimates."""
+"""The estimator of all parts of a level, and the use of its estimates."""
 
 import numpy as np
 import pytest
@@ -32,12 +32,12 @@ def test_statistics_see_each_damage(photograph):
         assert one.shape == clean.shape and np.abs(one - clean).max() > 0.3
     noisy, _, blurred = seen
     assert noisy[0] > clean[0] + 0.2 and blurred[6] < clean[6]
-    # Any size and kind has as many.
+    # The number of statistics does not depend on size and kind.
     for part in (photograph[:5, :7], photograph[:100, :64, :1], photograph[:64, :300]):
         found = statistics(part)
         assert found.shape == clean.shape and np.isfinite(found).all()
     white = statistics(np.random.default_rng(0).normal(128, 10, (256, 256, 1)))
-    np.testing.assert_allclose(np.exp(white[9]), 10, rtol=0.05)  # the median of Y's blocks
+    np.testing.assert_allclose(np.exp(white[9]), 10, rtol=0.05)  # the median of the blocks of Y
 
 
 def test_training_saving_and_loading(default_data, tmp_path, photograph):
@@ -56,7 +56,7 @@ def test_training_saving_and_loading(default_data, tmp_path, photograph):
     assert again.estimate(image, PHOTO) == made.estimate(image, PHOTO)
     found = again.estimate(image, PHOTO)
     assert list(found) == ["noise", "jpeg", "blur"] and 5 < found["noise"] < 60
-    with pytest.raises(UserError, match="for levels of noise, jpeg, blur"):
+    with pytest.raises(UserError, match="for levels with the parts noise, jpeg, blur"):
         again.estimate(image, TASKS["denoise"].space)
     with pytest.raises(UserError, match="no level estimator"):
         load_parts_estimator(tmp_path / "none.safetensors")

@@ -1,4 +1,4 @@
-"""Models out: what each exported file computes is what the live model computes."""
+"""Exports: every exported file computes the same as the live model."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ SIZES = ((1, 32, 48), (2, 27, 41), (1, 1, 5))
 
 
 def images(photograph):
-    """Batches of real crops of every size, odd ones among them."""
+    """Batches of real crops of various sizes, including odd ones."""
     for count, height, width in SIZES:
         starts = range(30, 30 + 50 * count, 50)
         crops = [photograph[s : s + height, s : s + width] for s in starts]
@@ -53,7 +53,7 @@ def run_onnx(file):
     return run
 
 
-# Runs an artefact with JAX and NumPy as the only packages that may be imported.
+# Runs an artefact while only JAX and NumPy can be imported.
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -100,10 +100,10 @@ def test_stablehlo_in_a_process_with_jax_alone(task, baked, photograph, tmp_path
             expected = live.apply(image, level=level)
             got = results[f"{name}/{level:g}"]
             np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
-    told = json.loads((tmp_path / "model.json").read_text())
-    assert told["task"] == task and told["colours"] == 3
-    assert told["level_is_input"] == (baked is None)
-    assert ("enlarged" in told["image"]) == (task == "sr")
+    description = json.loads((tmp_path / "model.json").read_text())
+    assert description["task"] == task and description["colours"] == 3
+    assert description["level_is_input"] == (baked is None)
+    assert ("enlarged" in description["image"]) == (task == "sr")
 
 
 @pytest.mark.parametrize("task", LEVELS)
@@ -115,18 +115,20 @@ def test_onnx_of_shipped_weights(task, photograph, tmp_path):
         for level, got in zip(LEVELS[task], restored, strict=True):
             np.testing.assert_allclose(got, live.apply(image, level=level), atol=1e-4, rtol=0)
         assert np.abs(restored[0] - restored[-1]).max() > 1e-3
-    told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    description = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     axis = live.space.single
-    assert told["task"] == task and told["colours"] == "3" and told["level_is_input"] == "true"
-    assert (float(told["level_low"]), float(told["level_high"])) == (axis.low, axis.high)
-    assert ("enlarged" in told["image"]) == (task == "sr")
+    assert description["task"] == task and description["colours"] == "3"
+    assert description["level_is_input"] == "true"
+    assert float(description["level_low"]) == axis.low
+    assert float(description["level_high"]) == axis.high
+    assert ("enlarged" in description["image"]) == (task == "sr")
 
 
 FEATURES = (
     *("affine", "proportional", "polynomial", "mlp", "constant"),
     *("independent", "interpolated"),
 )
-# Each normalisation with two features; the options of the network turn with them.
+# Each normalisation with two features, and with rotating options of the network.
 KINDS = [
     (normalisation, features)
     for i, normalisation in enumerate(NORMALISATIONS)
@@ -144,7 +146,7 @@ def test_onnx_of_every_kind_of_model(normalisation, features, photograph, tmp_pa
         "features": {"name": features, "levels": (60.0, 10.0, 95.0)},
         "generated": "block_" if index % 2 else "",
     }
-    # Every combination of the two comes up among the cases.
+    # The cases contain every combination of the two.
     config["network"] |= {"light_tail": index % 2 == 0, "residual_output": index % 4 < 2}
     save_weights(tmp_path / "w.safetensors", tiny_theta(config), config)
     live = Restorer.from_pretrained(tmp_path / "w.safetensors")
@@ -185,7 +187,7 @@ def test_every_network_is_exported_from_itself(name, photograph, tmp_path):
     (tmp_path / "model").unlink()
     artefact = export(tmp_path, *weights, "--format", "stablehlo").read_bytes()
     called = jax.jit(jax.export.deserialize(bytearray(artefact)).call)
-    # Sides of one, and such as leave every remainder of 8.
+    # Sides of 1, and sides with every remainder modulo 8.
     for height, width in ((32, 48), (27, 41), (1, 5), (50, 31)):
         image = photograph[None, :height, :width] / np.float32(255)
         for level in (0, 25, 77.5):
@@ -253,7 +255,7 @@ def test_a_network_without_a_translation_is_refused_in_a_sentence():
     image = jax.ShapeDtypeStruct((1, 4, 6, 3), jnp.float32)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     inputs = (Value(image.shape, lambda: "image", is_image=True), image)
-    with pytest.raises(UserError, match="uses sort, which has no translation to ONNX"):
+    with pytest.raises(UserError, match="uses sort, which cannot be translated to ONNX"):
         translate(Graph(), sorts, inputs, (Value((), lambda: "level"), scalar))
 
 
@@ -287,7 +289,7 @@ def test_one_level_baked_in(photograph, tmp_path):
         np.testing.assert_allclose(run(image), expected, atol=1e-4, rtol=0)
     with pytest.raises(UserError, match="only one"):
         restorer.apply(image, level=26)
-    # What is baked once is exported as it is, and at no other level.
+    # Weights with a baked-in level are exported unchanged, and at no other level.
     again = tmp_path / "again.onnx"
     main(["export", "--weights", str(plain), "--format", "onnx", "-o", str(again)])
     assert again.read_bytes() == file.read_bytes()
@@ -296,25 +298,26 @@ def test_one_level_baked_in(photograph, tmp_path):
 def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     output = tmp_path / "model.onnx"
 
-    def told(*options):
+    def refusal(*options):
         return refuse(capsys, "export", *options, "-o", output)
 
-    assert "stablehlo, onnx, safetensors, darktable" in told(
+    assert "stablehlo, onnx, safetensors, darktable" in refusal(
         "--task", "denoise", "--format", "tflite"
     )
-    assert "Unknown task" in told("--task", "dehaze", "--format", "onnx")
-    assert "no weights" in told("--weights", "nothing", "--format", "onnx")
-    assert "from 0 to 100" in told("--task", "denoise", "--format", "onnx", "--level", "101")
+    assert "Unknown task" in refusal("--task", "dehaze", "--format", "onnx")
+    assert "no weights" in refusal("--weights", "nothing", "--format", "onnx")
+    assert "from 0 to 100" in refusal("--task", "denoise", "--format", "onnx", "--level", "101")
     for format_ in ("onnx", "stablehlo"):
-        assert "one factor" in told("--task", "sr", "--format", format_, "--level-map")
-    assert "leave out" in told("--task", "denoise", "--format", "safetensors", "--level-map")
+        message = refusal("--task", "sr", "--format", format_, "--level-map")
+        assert "the same for the whole image" in message
+    assert "leave out" in refusal("--task", "denoise", "--format", "safetensors", "--level-map")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_model", raising=False)
     monkeypatch.delitem(sys.modules, "hypernet_jax.interchange.onnx_graph", raising=False)
-    assert "hypernet-jax[onnx]" in told("--task", "denoise", "--format", "onnx")
+    assert "hypernet-jax[onnx]" in refusal("--task", "denoise", "--format", "onnx")
     assert not list(tmp_path.iterdir())
     output.write_text("precious")
-    assert "already exists" in told("--task", "denoise", "--format", "safetensors")
+    assert "already exists" in refusal("--task", "denoise", "--format", "safetensors")
     assert output.read_text() == "precious"
     side = tmp_path / "m.json"
     side.write_text("precious")

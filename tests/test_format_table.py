@@ -1,4 +1,4 @@
-"""Every format that is read, into every one that is written: the table in docs/howto/formats.md."""
+"""Every readable format to every writable one: the table in docs/howto/formats.md."""
 
 import re
 
@@ -19,7 +19,7 @@ from .raw_files import dng
 heif = pytest.importorskip("pillow_heif", reason="the extra `heif` is not installed")
 
 OUTPUTS = ("png", "jpg", "webp", "tif", "bmp", "avif", "pfm", "jxl")
-# How far a lossy writer may be off, in grey levels, the mean over the picture.
+# Largest mean error of lossy writers, in grey levels.
 LOSSY = {"jpg": 4.0, "avif": 4.0}
 
 
@@ -40,7 +40,7 @@ def heic(pixels, path, bits):
     heif.from_bytes(mode="RGB;16", size=size, data=deep(pixels).tobytes()).save(path, quality=95)
 
 
-# Title, ending, and what writes it.
+# Title, suffix, and function that writes it.
 INPUTS = {
     "PNG, 8 bits": ("png", saved),
     "PNG, 16 bits": (
@@ -78,8 +78,8 @@ def depth_of(path):
 
 
 def cells():
-    """The table of the page: depth of each output, by input."""
-    text = (REPOSITORY / "docs" / "howto" / "formats.md").read_text()
+    """The table of the page: bit depth of each output, by input."""
+    text = (REPOSITORY / "docs" / "restoring.md").read_text()
     rows = re.findall(r"^\| ([^|]+) \|((?: (?:8|16|float) \|){8})$", text, re.MULTILINE)
     return {name: cells.strip(" |").split(" | ") for name, cells in rows}
 

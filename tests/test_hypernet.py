@@ -1,4 +1,4 @@
-"""The core: a level becomes a parameter pytree, for any network and any features."""
+"""The hypernetwork maps levels to parameter pytrees, for any network and features."""
 
 import dataclasses
 import functools
@@ -42,7 +42,7 @@ FEATURES = {
 
 
 class UNet(nn.Module):
-    """A network that knows nothing of this package: plain convolutions, norm, a skip."""
+    """A network independent of this package: plain convolutions, norm and a skip."""
 
     @nn.compact
     def __call__(self, image):
@@ -59,7 +59,7 @@ def make(network=NETWORK, features=None, pattern=""):
 
 
 def perturbed(theta):
-    """Theta with every number moved: slopes start at zero, and zeros would hide mistakes."""
+    """Theta with all values perturbed: slopes start at zero, which would hide mistakes."""
     leaves, tree = jax.tree.flatten(theta)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     moved = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
@@ -78,7 +78,7 @@ class HyperNetworkTest(chex.TestCase):
     def test_starts_as_the_template_in_scale(self, name):
         hypernet, theta, template = make(features=FEATURES[name])
         if name == "proportional":
-            # Without a constant it cannot hold at every level; over the range it does.
+            # Without a constant feature this holds on average over the range, not at every level.
             scales = [
                 params["head"]["kernel"].std() / template["head"]["kernel"].std()
                 for params in (hypernet.generate(theta, level) for level in range(101))
@@ -90,7 +90,7 @@ class HyperNetworkTest(chex.TestCase):
                 chex.assert_trees_all_close(params, template, rtol=1e-5, atol=1e-7)
 
     def test_independent_networks_all_start_as_the_template(self):
-        # So close that no level of a fit over the whole range is nearest to the one between.
+        # So close that no sample point of a fit is nearest to the middle one.
         centres = (0.01, 0.02, 0.03)
         hypernet, theta, template = make(features=Independent(tuple((z,) for z in centres)))
         for centre in centres:
@@ -112,7 +112,7 @@ class HyperNetworkTest(chex.TestCase):
             np.testing.assert_array_equal(independent(z[None]), nearest)
             between = [np.interp(z, np.sort(centres), np.eye(3)[i][order]) for i in range(3)]
             np.testing.assert_allclose(interpolated(z[None]), between, atol=1e-6)
-        # One centre alone is where all levels go.
+        # With a single centre all levels map to it.
         for name in ("independent", "interpolated"):
             np.testing.assert_array_equal(
                 make_features(name, centres=((0.5,),))({}, jnp.float32([0.2])), [1.0]
@@ -235,7 +235,7 @@ def test_z_is_zero_at_the_origin_and_one_at_the_far_end(scale, i, j):
     apart = abs(float(plain.normalise(origin)) - float(plain.normalise(far)))
     assume(apart > 1e-2)
     scale = dataclasses.replace(scale, origin=origin, far=far)
-    # The nearer the ends, the fewer digits their difference has in float32.
+    # The closer the ends, the fewer digits their difference has in float32.
     z = scale.normalise(np.array([origin, far]))
     np.testing.assert_allclose(z, [0, 1], atol=1e-6 / min(apart, 1.0))
 
@@ -250,7 +250,7 @@ def test_features_of_several_levels_at_once():
 def test_unknown_features_are_refused():
     with pytest.raises(UserError, match="affine, proportional, polynomial, mlp"):
         make_features("fourier")
-    with pytest.raises(UserError, match="No features take an option 'width'"):
+    with pytest.raises(UserError, match="No feature map has an option 'width'"):
         make_features("affine", width=3)
     with pytest.raises(UserError, match="give 1 or more"):
         make_features("polynomial", degree=0)

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints in: the same outputs as PyTorch's, and files that must be refused."""
+"""Imports of PyTorch checkpoints: equal outputs, and files that must be refused."""
 
 import pickle
 import zipfile
@@ -65,7 +65,7 @@ def test_published_network(published, task, photograph, tmp_path, capsys):
             got = restorer.apply(images, level=level)
             np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
             outputs.append(got)
-        # The levels do differ, or the comparison would say nothing of them.
+        # The levels differ, or the comparison would prove nothing.
         assert np.abs(outputs[0] - outputs[-1]).max() > 2e-2
 
 
@@ -90,7 +90,7 @@ def test_plain_network_serves_its_level(photograph, tmp_path, capsys):
     file, output = tmp_path / "plain.pth", tmp_path / "plain.safetensors"
     torch.save(network.state_dict(), file)
     command = ["import-torch", str(file), "--task", "denoise", "-o", str(output)]
-    assert "give --level" in refuse(capsys, *command)
+    assert "give the --level" in refuse(capsys, *command)
     assert "out of range" in refuse(capsys, *command, "--level", "250")
     main([*command, "--level", "25"])
     _, theta = load_weights(output)
@@ -102,7 +102,7 @@ def test_plain_network_serves_its_level(photograph, tmp_path, capsys):
     np.testing.assert_allclose(restorer.apply(images, level=25), expected, atol=1e-4, rtol=0)
     with pytest.raises(UserError, match=r"noise sigma of 25 .*the only one"):
         restorer.apply(images, level=30)
-    # Nobody need say what the file says; another level is refused.
+    # The level in the file need not be given; another level is refused.
     picture = str(tmp_path / "in.png")
     Image.fromarray(photograph[:33, :40]).save(picture)
     restore = ["restore", picture, "--weights", str(output), "-o", str(tmp_path / "restored.png")]
@@ -135,7 +135,7 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     got = np.asarray(estimator.network.apply({"params": estimator.params}, images))
     np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
     assert np.ptp(got) > 1e-3
-    # One crop: the estimate is the network's own answer. Other sizes and grey are accepted.
+    # For one crop the estimate equals the network's output. Other sizes and grey are accepted.
     assert estimator.estimate(images[0]) == pytest.approx(expected[0], abs=1e-4)
     assert estimator.estimate(photograph) == pytest.approx(31, abs=5)
     assert estimator.estimate(photograph[:20, :300, 0]) == pytest.approx(31, abs=5)
@@ -153,8 +153,8 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     assert "for denoise, not for dejpeg" in refuse(
         capsys, *restore, "--task", "dejpeg", "--level", "auto"
     )
-    assert "holds no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
-    with pytest.raises(UserError, match="holds no level estimator"):
+    assert "contains no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
+    with pytest.raises(UserError, match="contains no level estimator"):
         load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
     state = network.state_dict()
     del state["conv_seq.4.conv2.bias"]
@@ -163,7 +163,7 @@ def test_noise_level_network(photograph, tmp_path, capsys):
 
 
 class Malicious:
-    """Unpickled, it would create a file."""
+    """Creates a file when unpickled."""
 
     def __init__(self, victim):
         self.victim = victim
@@ -179,18 +179,18 @@ def test_nothing_in_a_file_is_run(published, tmp_path, capsys):
         (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
     torch.save({"state_dict": {}, "extra": Malicious(str(victim))}, tmp_path / "zipped.pth")
     for name in (*pickles, "zipped.pth"):
-        told = refuse(
+        message = refuse(
             capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", tmp_path / "out"
         )
-        assert "were not loaded" in told
+        assert "were not loaded" in message
         assert not victim.exists() and not (tmp_path / "out").exists()
-    # The same file does what it is feared for where it is unpickled plainly.
+    # Plain unpickling of the same file does run its code.
     with pickle.loads((tmp_path / "bare.pth").read_bytes()):
         assert victim.exists()
 
 
 def damaged_files(folder, checkpoint):
-    """Name -> what must be told."""
+    """Damaged files: name -> expected message."""
     whole = checkpoint.read_bytes()
     (folder / "truncated.pth").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.pth").write_bytes(b"")
@@ -215,7 +215,7 @@ def damaged_files(folder, checkpoint):
         "zip.pth": "damaged",
         "noise.pth": "not a PyTorch checkpoint",
         "truncated.safetensors": "damaged",
-        "list.pth": "holds a list and no state dict",
+        "list.pth": "holds a list, not a state dict",
         "number.pth": "'lr'",
         "nothing.pth": "no tensors",
         "script.pth": "TorchScript",
@@ -226,15 +226,15 @@ def damaged_files(folder, checkpoint):
 def test_damaged_files_are_told_in_a_sentence(published, tmp_path, capsys):
     output = tmp_path / "out.safetensors"
     for name, message in damaged_files(tmp_path, published[1]).items():
-        told = refuse(capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", output)
-        assert "weights_only" not in told
-        assert message in told, (name, told)
+        refusal = refuse(capsys, "import-torch", tmp_path / name, "--task", "denoise", "-o", output)
+        assert "weights_only" not in refusal
+        assert message in refusal, (name, refusal)
         assert not output.exists()
 
 
 @pytest.mark.parametrize("byte", range(40, 4000, 371))
 def test_a_flipped_byte_never_ends_in_a_traceback(byte, tmp_path):
-    """Damage in the archive's head: refused in a sentence, or read as other numbers."""
+    """Damage at the start of the archive: refused in a sentence, or read as other numbers."""
     network = torch_twins.seeded(torch_twins.Published, channels=4, blocks=1)
     file = tmp_path / "flipped.pth"
     torch.save(network.state_dict(), file)
@@ -250,7 +250,7 @@ def test_a_flipped_byte_never_ends_in_a_traceback(byte, tmp_path):
 def test_another_architecture_is_told_by_its_first_unfit_entry(tmp_path, capsys):
     network = torch_twins.seeded(torch_twins.Published, channels=8, blocks=2)
 
-    def told(change):
+    def refusal(change):
         state = dict(network.state_dict())
         change(state)
         torch.save(state, tmp_path / "changed.pth")
@@ -264,11 +264,11 @@ def test_another_architecture_is_told_by_its_first_unfit_entry(tmp_path, capsys)
         return lambda state: state.update({name: torch.ones(shape)})
 
     slope = "res_blocks_meta.2.hy_conv1.fc.weight"
-    assert f"no entry '{slope}'" in told(lambda state: state.pop(slope))
-    assert "(16, 8, 3, 3) where (8, 8, 3, 3)" in told(put("conv2.module.weight", 16, 8, 3, 3))
-    assert "images of 4 channels" in told(put("conv1.module.weight", 8, 4, 3, 3))
-    assert "'attention.weight' that" in told(put("attention.weight", 2))
-    assert "no entry 'conv1.weight'" in told(lambda state: state.pop("conv1.module.weight"))
+    assert f"no entry '{slope}'" in refusal(lambda state: state.pop(slope))
+    assert "(16, 8, 3, 3), not (8, 8, 3, 3)" in refusal(put("conv2.module.weight", 16, 8, 3, 3))
+    assert "images with 4 channels" in refusal(put("conv1.module.weight", 8, 4, 3, 3))
+    assert "unexpected entry 'attention.weight'" in refusal(put("attention.weight", 2))
+    assert "no entry 'conv1.weight'" in refusal(lambda state: state.pop("conv1.module.weight"))
     torch.save(network.state_dict(), tmp_path / "whole.pth")
     assert "leave out --level" in refuse(
         capsys,

@@ -1,4 +1,4 @@
-"""Ways to the command: completions of shells, the image for containers."""
+"""Shell completions and the container image."""
 
 import json
 import shutil

@@ -43,7 +43,7 @@ def samples_of(kind: str, channels: int) -> np.ndarray:
 
 
 def write(path, kind: str, samples: np.ndarray, *, profile, carries: bool) -> None:
-    """One input; `carries`: EXIF data, turned, and a resolution, where the format has a place."""
+    """Writes one input; `carries`: with EXIF orientation and resolution if the format has them."""
     plain = samples[..., 0] if samples.shape[-1] == 1 else samples
     options: dict = {"icc_profile": profile}
     if carries:
@@ -80,7 +80,7 @@ def cases():
         no_place = (channels == 4 and kind in ("jpg", "bmp", "pfm")) or (
             (profiled or carries) and kind in ("bmp", "pfm")
         )
-        no_place |= channels == 1 and kind == "webp"  # which has no grey
+        no_place |= channels == 1 and kind == "webp"  # it has no grey pictures
         if not no_place:
             kept += [(kind, channels, profiled, carries, target) for target in OUTPUTS]
     rng = np.random.default_rng(0)
@@ -102,10 +102,10 @@ def test_two_hundred_outputs(tmp_path):
         if channels == 4 and target == "jpg":
             output = output.with_suffix(".png")
         restored = restore_file(RESTORER, source, output, Options(9.0, blend=0.0))
-        told = " ".join(restored.notes)
+        notes = " ".join(restored.notes)
         check_pixels(output, samples, carries, kind, what)
         if output.suffix == ".tif" and (kind in ("float.tif", "pfm") or channels == 1):
-            # Pillow knows no floats in colour, nor 16 bits of grey in all byte orders.
+            # Pillow supports neither colour floats nor 16-bit grey in all byte orders.
             continue
         with Image.open(output) as out:
             out.load()
@@ -115,10 +115,10 @@ def test_two_hundred_outputs(tmp_path):
             elif out.mode not in ("I;16", "I;16B", "F"):
                 assert out.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels], what
             kept = out.info.get("icc_profile")
-            assert kept == profile or (kept is None and "profile" in told), what
+            assert kept == profile or (kept is None and "profile" in notes), what
             found = out.getexif()
             assert found.get(0x112, 1) == 1, what
-            if carries and kind != "avif":  # which Pillow wrote anew
+            if carries and kind != "avif":  # rewritten by Pillow
                 if output.suffix == ".tif":
                     assert out.tag_v2[0x13B] in (NAME.decode("latin-1"), NAME.decode()), what
                 assert NAME in output.read_bytes(), what
@@ -128,7 +128,7 @@ def test_two_hundred_outputs(tmp_path):
 
 
 def check_pixels(output, samples, carries, kind, what):
-    """At no blend the output is the input, to its own depth; compared through Pillow or floats."""
+    """At blend 0 the output equals the input at its own bit depth, read by Pillow or as floats."""
     expected = samples.astype(np.float64)
     expected /= {"u1": 255, "u2": 65535, "f4": 1}[samples.dtype.str[1:]]
     expected = np.rot90(expected, -1) if carries else expected

@@ -1,4 +1,4 @@
-"""Kinds of files: those that are read, and the true reason why others are not."""
+"""Unusual files: those that can be read, and correct reasons for refusing others."""
 
 import struct
 from zlib import compress, crc32
@@ -84,7 +84,7 @@ REFUSED = {
         np.zeros((9, 8, 4), np.uint16), {"photometric": "separated"}, "SEPARATED in 16 bits"
     ),
     "five": (
-        np.zeros((9, 8, 5), np.uint16), {"extrasamples": ["unspecified"] * 2}, "no known meaning"
+        np.zeros((9, 8, 5), np.uint16), {"extrasamples": ["unspecified"] * 2}, "of unknown meaning"
     ),
     "pages": (np.zeros((2, 9, 8), np.float32), {"photometric": "minisblack"}, "2 frames or pages"),
 }  # fmt: skip
@@ -94,9 +94,9 @@ REFUSED = {
 def test_a_refusal_gives_the_true_reason(kind, tmp_path):
     samples, options, reason = REFUSED[kind]
     tifffile.imwrite(tmp_path / "in.tif", samples, **({"photometric": "rgb"} | options))
-    with pytest.raises(UserError, match=reason) as told:
+    with pytest.raises(UserError, match=reason) as error:
         read_photograph(tmp_path / "in.tif")
-    assert "damaged" not in str(told.value) and "not an image" not in str(told.value)
+    assert "damaged" not in str(error.value) and "not an image" not in str(error.value)
 
 
 @pytest.mark.parametrize("compression", ["webp", "jpegxl", "zstd", "lzma", "png"])
@@ -141,7 +141,7 @@ def test_odd_orientations_of_tiff_files(orientation, deep, tmp_path):
         photometric="rgb",
         extratags=[(274, kind, count, orientation, True)],
     )
-    # Two values begin with the one that counts.
+    # Of two values the first one counts.
     turned = orientation == (6, 6)
     expected = np.rot90(samples, -1) if turned else samples
     np.testing.assert_array_equal(read_photograph(tmp_path / "in.tif").pixels, expected)
@@ -253,7 +253,7 @@ def test_channels_that_are_dropped_are_noted(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", samples, photometric="rgb", extrasamples=["unspecified"])
     found = read_photograph(tmp_path / "in.tif")
     np.testing.assert_array_equal(found.pixels, samples[..., :3])
-    assert found.alpha is None and "1 channels of no known meaning" in found.notes[0]
+    assert found.alpha is None and "1 channels of unknown meaning" in found.notes[0]
 
 
 def test_large_texts_of_png_are_no_damage(tmp_path):

@@ -1,4 +1,4 @@
-"""The level-parallel convolution means what lax's does, under every transformation."""
+"""The level-parallel convolution equals lax's under every transformation."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Every way to compute several levels at once means one network per level."""
+"""Every level form is equivalent to one network per level."""
 
 import dataclasses
 
@@ -19,10 +19,10 @@ LEVELS = np.float32([[3.0], [25.0], [80.0]])
 
 
 def make(**changes):
-    """A model and theta with slopes, so that levels differ."""
+    """A model and theta with nonzero slopes, so that levels differ."""
     config = tiny_config()
     network = changes.get("network", {})
-    if network.get("name") != "unet":  # which has other attributes
+    if network.get("name") != "unet":  # it has other attributes
         network = {**config["network"], **network}
     config = {**config, **changes, "network": network}
     model = make_model(config)
@@ -38,7 +38,7 @@ def images(levels=3, count=2, height=9, width=6):
 
 
 def one_by_one(model, theta, levels, stack):
-    """The plain definition."""
+    """The reference."""
     restore = jax.jit(lambda level, x: model.apply(model.generate(theta, level), x))
     return jnp.stack([restore(level, x) for level, x in zip(levels, stack, strict=True)])
 
@@ -58,7 +58,7 @@ MODELS = {
 
 
 class LevelFormsTest(chex.TestCase):
-    # The wide form alone looks into the parameters' tree.
+    # Only the wide form depends on the structure of the parameters.
     @chex.variants(with_jit=True)
     @parameterized.parameters(
         *(("wide", model) for model in MODELS),
@@ -84,7 +84,7 @@ class LevelFormsTest(chex.TestCase):
         chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-5)
 
     def test_with_remat_nothing_is_kept_of_any_level(self):
-        """The forward pass hands the images and theta to the backward pass, and little else."""
+        """The forward pass saves little more than images and theta for the backward pass."""
         model, theta = make(network={"channels": 8})
         stack = images(height=16, width=16)
 
@@ -109,7 +109,7 @@ class LevelFormsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters("residual", "unet", "polynomial", "biases alone")
     def test_every_pixel_its_own_level(self, kind):
-        """A constant map is the level itself; of two halves, each is, farther in than it sees."""
+        """A constant map equals its level, as does each of two halves outside the reach."""
         unet = {"name": "unet", "channels": (4, 4, 8), "blocks": (1, 1, 1)}
         changes = {
             "unet": {"network": unet},
@@ -133,5 +133,5 @@ class LevelFormsTest(chex.TestCase):
 @pytest.mark.parametrize("generated", ["^level$", ""])
 def test_what_is_no_convolution_is_reported(generated):
     model, theta = make(network={"name": "level_plane"}, generated=generated)
-    with pytest.raises(UserError, match="generated parameter level is no kernel"):
+    with pytest.raises(UserError, match="generated parameter level is not a kernel"):
         model.restore_each(theta, LEVELS, images()[:, 0])

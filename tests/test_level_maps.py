@@ -1,4 +1,4 @@
-"""A level for every pixel: through tiles, windows and backends, and from a mask file."""
+"""A level for every pixel, with tiles, windows, backends and mask files."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_tiles_of_a_map_are_the_whole(memory, backend, photograph):
     window = np.s_[20:90, 100:170]
     part = restorer.restore(image, level=levels, window=window)
     np.testing.assert_allclose(part, found[window], atol=1e-5)
-    # A colour image that is grey goes through as grey, with its map.
+    # A grey image stored in colour is restored as grey, with its map.
     grey = np.repeat(image[..., :1], 3, axis=-1)
     made = restorer.restore(grey, level=levels)
     assert (made == made[..., :1]).all()
@@ -110,7 +110,7 @@ def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
     if kernels == 4:  # no longer on a line
         levels[..., 0] = 50 * smooth(image.shape[:2], 1.0, 0.0) ** 2
     found = restorer.restore(image, level=levels)
-    # Of a mask two kernels are enough.
+    # For a mask two kernels are enough.
     assert asked[-1] == {kernels}
     expected = np.asarray(model.restore_pixels(theta, levels[None], image[None]))[0]
     np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=2e-4 if kernels == 2 else 1e-5)
@@ -132,7 +132,7 @@ def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
 def test_unfit_maps_are_refused(level, message, photograph):
     with pytest.raises(UserError, match=message):
         RESTORER.restore(photograph[:30, :40], level=level)
-    with pytest.raises(UserError, match="enlarged by one factor"):
+    with pytest.raises(UserError, match="the same for the whole image"):
         tiny_restorer("sr").restore(photograph[:30, :40], level=np.full((30, 40), 2.0))
 
 
@@ -150,7 +150,7 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
     main(list(map(str, [*command, "--report", report])))
     assert json.loads(report.read_text())["files"][0]["mask"] == str(mask)
     found = np.asarray(Image.open(output)).astype(int)
-    np.testing.assert_array_equal(found[:, :45], image[:, :45])  # nothing is done where it is black
+    np.testing.assert_array_equal(found[:, :45], image[:, :45])  # unchanged where it is black
     whole = RESTORER.restore(image, level=40).astype(int)
     assert np.abs(found[:, 75:] - whole[:, 75:]).max() <= 1
     space = RESTORER.space
@@ -168,7 +168,7 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
     Image.fromarray(seen).save(tmp_path / "seen through.png")
     with pytest.raises(UserError, match="transparent in places"):
         read_mask(tmp_path / "seen through.png", (80, 120))
-    with pytest.raises(UserError, match="other proportions"):
+    with pytest.raises(UserError, match="does not fit the proportions"):
         read_mask(mask, image.shape[:2])
 
 
@@ -208,7 +208,7 @@ def test_masks_beside_the_photographs_of_a_folder(photograph, tmp_path, capsys):
     white_right = np.zeros((60, 90), np.uint8)
     white_right[:, 45:] = 255
     Image.fromarray(white_right).save(folder / "one.mask.png")
-    Image.fromarray(image).save(folder / "three.mask.png")  # a photograph: there is no three.png
+    Image.fromarray(image).save(folder / "three.mask.png")  # a photograph: no three.png
     save_weights(tmp_path / "w.safetensors", tiny_theta(tiny_config()), tiny_config())
     command = ["restore", folder, "--weights", tmp_path / "w.safetensors", "--level", 40]
     main(list(map(str, [*command, "-o", tmp_path / "out"])))

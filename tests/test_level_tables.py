@@ -1,4 +1,4 @@
-"""Tables of levels: estimated, edited, restored from; and the report of what was done."""
+"""Tables of levels, estimated, edited and used by restore; and reports."""
 
 import csv
 import json
@@ -44,14 +44,14 @@ def test_a_folder_by_an_edited_table(folder, weights, tmp_path, capsys):
     assert [row["file"] for row in rows] == ["in/0.png", "in/1.png", "in/2.png"]
     levels = [float(row["level"]) for row in rows]
     np.testing.assert_allclose(levels, [5, 15, 30], rtol=0.2)
-    # As a spreadsheet leaves it: a byte order mark, semicolons, an emptied cell, a row less.
+    # As saved by a spreadsheet: byte order mark, semicolons, an empty cell, a deleted row.
     text = "\ufefffile;level\nin/0.png;40\nin/2.png;\nin/gone.png;5\n"
     table.write_text(text, encoding="utf-8")
     command = ["restore", folder, "--weights", weights, "--levels", table, "-o", output]
     main(list(map(str, [*command, "--report", report])))
-    told = capsys.readouterr()
-    assert "2 restored" in told.out and "no row for them" in told.err and "in/1.png" in told.err
-    assert "without an image" in told.err and "gone.png" in told.err
+    out, err = capsys.readouterr()
+    assert "2 restored" in out and "no row for them" in err and "in/1.png" in err
+    assert "without an image" in err and "gone.png" in err
     assert sorted(path.name for path in output.iterdir()) == ["0.png", "2.png"]
     expected = RESTORER.restore(np.asarray(Image.open(folder / "0.png")), level=40)
     found = np.asarray(Image.open(output / "0.png"))
@@ -104,7 +104,7 @@ def test_levels_with_parts_come_back(tmp_path):
         write_levels(path, [(tmp_path / "é, x.jpg", level, "estimated")], space)
         found = read_levels(path, space)
         assert found == {(tmp_path / "é, x.jpg").resolve(): space.request(level)}
-    # As spreadsheets of some countries write it.
+    # As written by spreadsheets in some locales.
     (tmp_path / "d.csv").write_text(
         "file;noise;jpeg;blur;how\ny, z.jpg;12,5;60;0,5;by hand, once\n"
     )
@@ -118,9 +118,9 @@ def test_levels_with_parts_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "", "ends in .csv or .json"),
+        ("a.txt", "", "must end in .csv or .json"),
         ("a.csv", "", "no rows"),
-        ("a.csv", "name,level\na.png,5\n", "column named file"),
+        ("a.csv", "name,level\na.png,5\n", "fill its column file"),
         ("a.csv", "file,level\na.png,5\na.png,6\n", "two rows"),
         ("a.csv", "file,level\na.png,500\n", "In row 2 of .*from 0 to 100"),
         ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),
@@ -139,18 +139,18 @@ def test_refusals(folder, weights, tmp_path, capsys):
     table = tmp_path / "levels.csv"
     table.write_text("file,level\nelsewhere.png,5\n")
 
-    def told(*options):
+    def refusal(*options):
         return refuse(
             capsys, "restore", folder, "--weights", weights, "-o", tmp_path / "o", *options
         )
 
-    assert "names none of the images" in told("--levels", table)
-    assert "leave --level" in told("--levels", table, "--level", 5)
-    assert "leave --sweep and --levels" in told("--levels", table, "--sequence")
+    assert "names none of the images" in refusal("--levels", table)
+    assert "leave --level" in refusal("--levels", table, "--level", 5)
+    assert "leave --sweep and --levels" in refusal("--levels", table, "--sequence")
     one = (folder / "0.png", "--weights", weights, "-o", tmp_path / "o.png", "--level", "auto")
     assert "several frames" in refuse(capsys, "restore", *one, "--sequence")
-    assert "cannot be read" in told("--levels", tmp_path / "none.csv")
-    assert "already exists" in told("--level", 5, "--report", table)
+    assert "cannot be read" in refusal("--levels", tmp_path / "none.csv")
+    assert "already exists" in refusal("--level", 5, "--report", table)
     output = ("-o", tmp_path / "t.csv")
     assert "cannot be estimated" in refuse(capsys, "estimate", folder, "--task", "sr", *output)
     (folder / "broken.png").write_text("no image")

@@ -1,4 +1,4 @@
-"""Levels of one part and of several: how they are read, normalised, and turned into networks."""
+"""Levels with one or several parts: parsing, normalisation, and generated networks."""
 
 import dataclasses
 import functools
@@ -65,17 +65,17 @@ def test_several_parts_in_any_form(given_as):
 @pytest.mark.parametrize(
     ("given_as", "message"),
     [
-        (25, "does not say its parts"),
-        ("25", "as noise=12,jpeg=88,blur=0.5 does"),
-        ((15, 40), "does not say its parts"),
+        (25, "does not name its parts"),
+        ("25", "write it like noise=12,jpeg=88,blur=0.5"),
+        ((15, 40), "does not name its parts"),
         ("noise=15,zoom=2", "no part 'zoom'"),
         ("noise=15,noise=20", "given twice"),
         ("noise=fast", "'fast' is not a number"),
         ("noise=", "'' is not a number"),
         ({"noise": 15, "jpeg": 0}, "The level 0 is out of range; give a JPEG quality from 1"),
         ({"noise": None}, "not a number"),
-        ("auto", "does not say its parts"),
-        (np.zeros((2, 3)), "does not say its parts"),
+        ("auto", "does not name its parts"),
+        (np.zeros((2, 3)), "does not name its parts"),
     ],
     ids=repr,
 )
@@ -162,7 +162,7 @@ class SeveralPartsTest(chex.TestCase):
         chex.assert_trees_all_equal_shapes_and_dtypes(params, template)
         if name != "proportional":
             chex.assert_trees_all_close(params, template, rtol=1e-4, atol=1e-6)
-        # Many levels at once are each one of them.
+        # Normalising many levels at once equals doing so one by one.
         levels = THREE.array([(30, 50, 1), (0, 100, 0), (90, 5, 4)])
         together = self.variant(jax.vmap(hypernet.generate, (None, 0)))(theta, levels)
         first = jax.tree.map(lambda leaf: leaf[0], together)
@@ -206,7 +206,7 @@ class SeveralPartsTest(chex.TestCase):
 
 
 def test_affine_kernels_of_several_parts_add_up():
-    """Each part moves the kernels by itself: what two do together is the sum."""
+    """Each part changes the kernels independently: two together give the sum."""
     hypernet = HyperNetwork(THREE)
     template = init_network(jax.random.key(0), ResidualNetwork(channels=4, blocks=1))
     theta = hypernet.init(jax.random.key(1), template)

@@ -1,4 +1,4 @@
-"""Training on several devices, or in several processes, means what it means on one."""
+"""Training on several devices or in several processes equals training on one."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
 
-# Run in processes of their own: the number of devices is fixed at the first use of JAX.
+# Runs in separate processes, because the number of devices is fixed at the first use of JAX.
 PROGRAM = """
 import re, sys
 import jax
@@ -95,10 +95,10 @@ def run(devices, level_devices, *, split=0, own_crops=0):
     )
     assert process.returncode == 0, process.stderr
     lines = [line.split(maxsplit=1) for line in process.stdout.splitlines()]
-    told = {name: rest for name, rest in lines if name != "loss"}
+    facts = {name: rest for name, rest in lines if name != "loss"}
     values = [[float(x) for x in rest.split()] for name, rest in lines if name == "loss"]
     assert len(values) == 50
-    return told, values
+    return facts, values
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +108,17 @@ def one_device():
 
 @pytest.mark.parametrize(("level_devices", "own_crops"), [(1, 0), (2, 1), (4, 1)])
 def test_eight_devices_train_as_one(level_devices, own_crops, one_device):
-    told, values = run(8, level_devices, own_crops=own_crops)
-    assert told["collectives"] == "1 [] [] False", "one large all-reduce, and no image travels"
-    assert float(told["share"]) == 1.0
+    facts, values = run(8, level_devices, own_crops=own_crops)
+    assert facts["collectives"] == "1 [] [] False", "one large all-reduce, and no image travels"
+    assert float(facts["share"]) == 1.0
     for got, expected in zip(values, one_device, strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_state_split_over_devices_trains_as_a_whole_one(one_device):
-    told, values = run(8, 2, split=1)
-    assert told["collectives"] == "1 [] [] True", "parameters are gathered, images are not"
-    assert float(told["share"]) == 1 / 8
+    facts, values = run(8, 2, split=1)
+    assert facts["collectives"] == "1 [] [] True", "parameters are gathered, images are not"
+    assert float(facts["share"]) == 1 / 8
     for got, expected in zip(values, one_device, strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
 
@@ -187,7 +187,7 @@ def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (two / "metrics.jsonl").exists():
         time.sleep(0.05)
-    # One of them is asked to stop: both save the same step and leave with status 0.
+    # One process gets the signal to stop; both save the same step and exit with status 0.
     job.send_signal(signal.SIGTERM)
     wait(job)
     assert (tmp_path / "requeued").read_text().startswith("requeue ")

@@ -1,4 +1,4 @@
-"""What a photograph carries beside its pixels reaches the output as it was."""
+"""Metadata of a photograph is kept in the output."""
 
 import io
 import struct
@@ -60,7 +60,7 @@ def test_exif_fields_of_every_type_come_out_byte_for_byte(order, directories, fo
             assert fields.items() <= found[pointer].items()
     else:
         assert found == block
-    # And from a TIFF file, whose fields make a block anew.
+    # And from a TIFF file, whose fields become a new block.
     tiff, _ = encoded("TIFF", exif=block)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pathlib.Path.open", lambda path, mode: io.BytesIO(tiff))
@@ -72,7 +72,7 @@ def test_exif_fields_of_every_type_come_out_byte_for_byte(order, directories, fo
 
 
 def test_only_what_changes_is_changed(tmp_path):
-    """Of a block like a camera's: orientation, sizes, resolutions, thumbnail."""
+    """A block like that of a camera: orientation, sizes, resolutions, thumbnail."""
     name = "Jörg".encode()
     rationals = [struct.pack(">II", value, 1) for value in (300, 150)]
     directories = {
@@ -90,7 +90,7 @@ def test_only_what_changes_is_changed(tmp_path):
     }
     block = bytearray(tiff_blocks.build(">", directories))
     thumbnail = b"\xff\xd8 the old picture \xff\xd9"
-    # A second directory at the end, which the first one leads to, and the picture after it.
+    # A second directory at the end, linked from the first, followed by the thumbnail.
     (first,) = struct.unpack_from(">I", block, 4)
     (count,) = struct.unpack_from(">H", block, first)
     struct.pack_into(">I", block, first + 2 + 12 * count, len(block))
@@ -154,7 +154,7 @@ def test_xmp_orientation_in_any_spelling(spelling, tmp_path):
     left = xmp.without(packet, xmp.ORIENTATION)
     assert xmp.orientation_of(left) is None and xmp.without(left, xmp.SIZES) == left
     assert left.count(b"rdf:Description") == packet.count(b"rdf:Description")
-    # XMP alone turns the picture too, and EXIF's word comes before it.
+    # XMP alone also turns the picture; EXIF takes precedence.
     Image.fromarray(PIXELS).save(tmp_path / "in.jpg", xmp=packet)
     found = read_photograph(tmp_path / "in.jpg")
     assert found.pixels.shape == (9, 6, 3) and found.metadata.xmp == left
@@ -209,14 +209,14 @@ def test_colours_told_without_a_profile(name, depth, tmp_path):
     assert list(read_chunks(tmp_path / "out.png")) == COLOURS[name]
     restored = restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.tif", Options(9.0))
     profile = Image.open(tmp_path / "out.tif").info.get("icc_profile")
-    told = " ".join(restored.notes)
-    assert ("HDR (PQ)" in told and "cannot tell its colours" in told) == (name == "pq")
-    assert ("linear in light" in told) == (name == "linear")
+    notes = " ".join(restored.notes)
+    assert ("HDR (PQ)" in notes and "cannot describe its colours" in notes) == (name == "pq")
+    assert ("linear in light" in notes) == (name == "linear")
     assert (profile is not None) == (name in ("linear", "wide", "p3"))
 
 
 def test_a_profile_made_of_colours_means_them():
-    """Against the adaptation that LittleCMS makes of its own sRGB profile."""
+    """Compares with the adaptation in the sRGB profile of LittleCMS."""
     made = Colour(transfer="sRGB", primaries=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.0601))
     assert made.is_srgb and made.profile(grey=False) is None
     p3 = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06))
@@ -225,7 +225,7 @@ def test_a_profile_made_of_colours_means_them():
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     rgb = Image.fromarray(np.array([[[255, 0, 0], [234, 51, 35], [128, 128, 128]]], np.uint8))
     shown = np.asarray(ImageCms.profileToProfile(rgb, profile, srgb, renderingIntent=intent))
-    # Red of P3 is beyond sRGB's, whose own red is (234, 51, 35) there; greys are greys.
+    # P3 red is outside sRGB; sRGB red is (234, 51, 35) in P3. Greys are unchanged.
     np.testing.assert_array_equal(shown[0, 0], [255, 0, 0])
     np.testing.assert_allclose(shown[0, 1], [255, 0, 0], atol=3)
     np.testing.assert_allclose(shown[0, 2], [128, 128, 128], atol=1)
@@ -303,7 +303,7 @@ def test_profiles_of_other_kinds_are_left_out_and_said(tmp_path):
         out = Image.open(io.BytesIO(content))
         kept = out.info.get("icc_profile")
         assert (kept == GREY_PROFILE) == (out.mode == "L") and bool(notes) == (kept is None), form
-    # Greys of a palette are colours where the profile is for colours.
+    # Greys of a palette count as colours if the profile is for RGB.
     grey.quantize(9).save(tmp_path / "in.png", icc_profile=rgb)
     found = read_photograph(tmp_path / "in.png")
     assert found.pixels.shape[-1] == 3 and found.metadata.profile == rgb
@@ -370,7 +370,7 @@ def test_an_orientation_that_is_not_understood_is_kept():
 
 
 def test_values_that_lie_in_the_header_break_nothing(tmp_path):
-    """Two resolutions are to be swapped, one of which claims to lie where the block begins."""
+    """Two resolutions to swap, one of which claims to lie at the start of the block."""
     block = bytearray(tiff_blocks.build("<", {0: {0x112: (3, 1, b"\6\0")}}))
     (start,) = struct.unpack_from("<I", block, 4)
     entries = bytes(block[start + 2 : start + 14])
@@ -386,4 +386,4 @@ def test_values_that_lie_in_the_header_break_nothing(tmp_path):
 def test_impossible_gammas_are_said_not_used(gamma):
     metadata = {"colours": ((b"gAMA", struct.pack(">I", gamma)),)}
     _, notes = encoded("JPEG", **metadata)
-    assert notes == ["JPEG cannot tell its colours (gAMA) as the input does"]
+    assert notes == ["JPEG cannot describe its colours (gAMA) like the input"]

@@ -1,4 +1,4 @@
-"""Every registered network is held to what its spec claims; false claims are refused."""
+"""Every registered network fulfils its spec, and false specs are refused."""
 
 import flax.linen as nn
 import jax
@@ -71,13 +71,13 @@ def test_tiles_give_what_the_whole_image_gives(name, height, width, seed):
     expected = jax.jit(whole.model.apply)(params, image)
     found = tiled.apply(image, level=30)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    # Tiles are really cut where the image is larger than the largest of them.
+    # Larger images really are cut into tiles.
     assert tiled._largest <= 192
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_leaky_network_learns_where_a_plain_one_is_dead(name):
-    """Biases so low that no unit of a block is ever positive: only leaky units have a gradient."""
+    """With biases so low that no unit is ever positive, only leaky units have a gradient."""
     image = jnp.ones((1, 16, 16, 3)) * jnp.linspace(0, 1, 16)[:, None]
     gradients = {}
     for kind in ACTIVATIONS:
@@ -115,7 +115,7 @@ def test_an_unknown_activation():
 
 
 class Normalised(nn.Module):
-    """Claims what it cannot hold: its normalisation sees the whole image."""
+    """Declares exact tiles, although its normalisation depends on the whole image."""
 
     layer: str = "group_norm"
 
@@ -153,7 +153,7 @@ LAYERS = ("group_norm", "attention", "average", "transposed", "shifted", "mirror
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_false_claim_of_exact_tiles_is_refused(layer):
-    with pytest.raises(UserError, match="says that its tiles are exact, but has"):
+    with pytest.raises(UserError, match="declares exact tiles, but has"):
         check_exact_tiles(Normalised(layer))
 
 
@@ -163,7 +163,7 @@ def test_what_works_on_each_pixel_alone_is_allowed(layer):
 
 
 def test_a_network_of_ones_own(monkeypatch, photograph):
-    """One class and one call: it is made by name, restores in tiles, and grows levels."""
+    """A custom network can be made by name, restore in tiles, and have levels."""
 
     class Shallow(nn.Module):
         colours: int = 3
@@ -182,7 +182,7 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
     register_network("shallow", Shallow)
     with pytest.raises(UserError, match="already"):
         register_network("shallow", Shallow)
-    with pytest.raises(UserError, match="exact, but has"):
+    with pytest.raises(UserError, match="exact tiles, but has"):
         register_network("normalised", Normalised)
     restorer = restorer_of("shallow")
     image = photograph[:70, :90] / np.float32(255)
@@ -194,5 +194,5 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
 
 def test_other_modules_offer_the_least():
     assert spec_of(nn.Dense(3)) == NetworkSpec()
-    with pytest.raises(UserError, match="how far it sees"):
+    with pytest.raises(UserError, match="needs a finite reach"):
         NetworkSpec(exact_tiles=True)

@@ -1,4 +1,4 @@
-"""The exported estimator of levels, and models that have it inside."""
+"""The exported level estimator, and models that contain it."""
 
 import json
 
@@ -24,7 +24,7 @@ def session_of(content):
 
 
 def run(session, image):
-    """What a model makes of (H, W, 3) in [0, 1]."""
+    """Runs a model on (H, W, 3) in [0, 1]."""
     planes = np.float32(image).transpose(2, 0, 1)[None]
     return session.run(None, {session.get_inputs()[0].name: planes})[0]
 
@@ -90,7 +90,7 @@ def test_darktable_without_a_slider(noisy, tmp_path):
     session = session_of((folder / "model.onnx").read_bytes())
     assert [each.name for each in session.get_inputs()] == ["input"]
     got = tiled(lambda tile, _: run(session, tile)[0].transpose(1, 2, 0), noisy, None, 256)
-    # Each tile has an estimate of its own.
+    # Each tile has its own estimate.
     live = Restorer.from_pretrained("photo")
     expected = tiled(lambda tile, _: live.restore(tile, level="auto"), noisy, None, 256)
     np.testing.assert_allclose(got, expected, atol=5e-3)
@@ -103,6 +103,6 @@ def test_refusals(tmp_path, capsys):
     def refused(*options):
         return refuse(capsys, "export", *options, "--level", "auto", "-o", tmp_path / "out")
 
-    assert "No network estimates" in refused("--task", "denoise", "--format", "onnx")
-    assert "No network estimates" in refused("--task", "denoise", "--format", "darktable")
+    assert "no estimator network" in refused("--task", "denoise", "--format", "onnx")
+    assert "no estimator network" in refused("--task", "denoise", "--format", "darktable")
     assert "onnx and darktable" in refused("--task", "photo", "--format", "stablehlo")

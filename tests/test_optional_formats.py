@@ -1,4 +1,4 @@
-"""Formats that need an extra: depth, orientation and metadata kept; a missing extra named."""
+"""Formats that need an extra: bit depth, orientation and metadata are kept."""
 
 import sys
 
@@ -61,7 +61,7 @@ def test_heif_keeps_its_depth(bits, tmp_path):
 @pytest.mark.parametrize("size", [(40, 60), (41, 63), (300, 90)])
 @pytest.mark.parametrize("unit", [1, 257])
 def test_halved_colours_are_interpolated(size, unit, photograph):
-    """As Pillow enlarges the chrominance of JPEG files, whose luminance has all pixels."""
+    """Compares with Pillow's upsampling of chrominance in JPEG files."""
     noise = np.random.default_rng(0).normal(0, 8, photograph.shape)
     noisy = np.clip(photograph + noise, 0, 255).astype(np.uint8)[100:, 200:]
     picture = Image.fromarray(noisy[: size[0], : size[1]]).convert("YCbCr")
@@ -78,7 +78,7 @@ def test_halved_colours_are_interpolated(size, unit, photograph):
     found = interpolated_chroma((repeated * unit).astype(np.uint8 if unit == 1 else np.uint16))
     before, after = (np.abs(each - smooth).mean() for each in (repeated, found / unit))
     assert after < 0.4 * before and after < 0.7
-    # What has all its colours stays as it is.
+    # A picture with full chrominance is unchanged.
     own = (noisy[: size[0], : size[1]] * np.uint16(unit)).astype(found.dtype)
     np.testing.assert_array_equal(interpolated_chroma(own), own)
     grey = own[..., :1]
@@ -186,7 +186,7 @@ def test_a_missing_extra_is_named(photograph, tmp_path, monkeypatch):
         ("a.heic", "pillow_heif", "heif"), ("b.jxl", "pillow_jxl", "jxl"), ("c.nef", "rawpy", "raw")
     ):  # fmt: skip
         monkeypatch.setitem(sys.modules, package, None)
-        optional._register_heif.cache_clear()  # as the first time that a file is opened
+        optional._register_heif.cache_clear()  # as when the first file is opened
         with pytest.raises(UserError, match=rf"needs {package}: install hypernet-jax\[{extra}\]"):
             read_photograph(tmp_path / name)
     with pytest.raises(UserError, match=r"Writing JPEG XL needs"):

@@ -1,4 +1,4 @@
-"""The page: what it answers, what it refuses, and how it looks in a real browser."""
+"""The page: requests that it answers or refuses, and its use in a real browser."""
 
 import io
 import json
@@ -34,7 +34,7 @@ from .models import photo_config, random_theta, tiny_restorer
 @pytest.fixture
 def noisy(tmp_path, photograph):
     file = tmp_path / "noisy.png"
-    # Another sigma than where the slider stands by itself.
+    # A sigma other than the initial value of the slider.
     noise = np.random.default_rng(0).normal(0, 14, (241, 333, 3))
     Image.fromarray(np.clip(photograph[:241, :333] + noise, 0, 255).astype(np.uint8)).save(file)
     return file
@@ -111,8 +111,8 @@ def test_settings_that_cannot_be_served_are_reported(options, words, capsys):
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
     with pytest.raises(SystemExit) as stop:
         main(["serve", "--port", "0", *options])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2 and words in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and words in message and message.count("\n") == 1
 
 
 def test_a_port_in_use_is_reported(capsys):
@@ -176,9 +176,9 @@ def server(tmp_path_factory):
     assert process.poll() is None, process.stderr.read()
     _upload_small_picture(address)
     yield address
-    # Something of what was uploaded is still there, and gone when the page is.
+    # Uploads still exist, and are removed when the page ends.
     assert list(folder.rglob("*.png"))
-    # What closing the terminal sends, unless that is to be passed over (nohup), also by the page.
+    # The signal of a closed terminal; under nohup the page ignores it too.
     passed_over = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     process.send_signal(signal.SIGTERM if passed_over else signal.SIGHUP)
     process.wait(30)
@@ -196,7 +196,7 @@ def browser(server, tmp_path):
 
 
 def wait(condition, seconds=60):
-    """What `condition` returns once it is true; fails after so many seconds."""
+    """Waits until `condition` returns something true, and returns it; fails after a timeout."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = condition()
@@ -231,7 +231,7 @@ def fetched(address) -> Image.Image:
 
 
 def choose(driver, task, *, largest):
-    """Chooses a task, and waits until the slider has its largest level."""
+    """Chooses a task, and waits until the slider has its range."""
 
     def slider_is_there():
         sliders = css(driver, "#level input[type=range]")
@@ -242,7 +242,7 @@ def choose(driver, task, *, largest):
 
 
 def set_level(driver, value):
-    """Moves the slider as a hand does: by its input event."""
+    """Moves the slider like a user, by its input event."""
     driver.execute_script(
         "const e = document.querySelector('#level input[type=range]');"
         "e.value = arguments[0]; e.dispatchEvent(new Event('input', {bubbles: true}));",
@@ -255,7 +255,7 @@ def test_upload_slide_download(browser, noisy, tmp_path, server):
     before, first = wait(lambda: pictures(browser))
     whole = np.asarray(Image.open(noisy))
     np.testing.assert_array_equal(np.asarray(fetched(before).convert("RGB")), whole[:, 16:316])
-    # The slider starts where the photograph was estimated to be.
+    # The slider starts at the estimated level.
     slider = css(browser, "#level input[type=range]")[0]
     assert float(slider.get_attribute("value")) == pytest.approx(14, abs=2)
     wait(lambda: "Estimated noise sigma" in message(browser))
@@ -306,8 +306,10 @@ def test_what_cannot_be_restored_is_refused_with_a_sentence(browser, tmp_path):
 
     (tmp_path / "huge.png").write_bytes(b"\x89PNG" + bytes(3_000_000))
     upload(browser, tmp_path / "huge.png")
-    told = wait(lambda: [e.text for e in css(browser, ".toast-body, #photograph .error") if e.text])
-    assert "size" in " ".join(told)
+    messages = wait(
+        lambda: [e.text for e in css(browser, ".toast-body, #photograph .error") if e.text]
+    )
+    assert "size" in " ".join(messages)
     assert not pictures(browser)
 
 
@@ -365,7 +367,7 @@ def asked(address, *, data=None, **headers):
 
 
 def view_of(path) -> bytes:
-    """What the page asks for when the slider moves."""
+    """The request of the page when the slider moves."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     return json.dumps({"data": [file, "denoise", 25, "x2"]}).encode()
 
@@ -378,10 +380,10 @@ def test_only_what_was_uploaded_can_be_named(path, server, tmp_path):
     Image.new("L", (64, 64)).save(tmp_path / "private.png")
     body = view_of(path.format(folder=tmp_path))
     for part in ("call/view", "run/view", "queue/join"):
-        told = asked(
+        answer = asked(
             f"{server}gradio_api/{part}", data=body, **{"content-type": "application/json"}
         )
-        assert told == (403, '{"detail": "The request names a file that was not uploaded."}')
+        assert answer == (403, '{"detail": "The request names a file that was not uploaded."}')
 
 
 @pytest.mark.parametrize(
@@ -401,19 +403,19 @@ def test_only_what_was_uploaded_can_be_named(path, server, tmp_path):
     ],
 )
 def test_other_sites_are_refused(headers, status, server):
-    got, told = asked(f"{server}config", **headers)
+    got, answer = asked(f"{server}config", **headers)
     assert got == status
     if status != 200:
-        assert list(json.loads(told)) == ["detail"]
+        assert list(json.loads(answer)) == ["detail"]
 
 
 def test_requests_are_bounded(server):
     upload = f"{server}gradio_api/upload"
     form = {"content-type": "multipart/form-data; boundary=b"}
     # Refused before the rest is sent.
-    status, told = asked(upload, data=b"--b", **form, **{"content-length": "3000000"})
-    assert status == 413 and "larger than 2 megabytes" in told
-    # No other request is taken for an upload, whatever it says it holds.
+    status, answer = asked(upload, data=b"--b", **form, **{"content-length": "3000000"})
+    assert status == 413 and "larger than 2 megabytes" in answer
+    # No other request counts as an upload, whatever its content type.
     assert asked(f"{server}gradio_api/call/view", data=view_of("/etc/passwd"), **form)[0] == 403
     json_form = {"content-type": "application/json"}
     assert asked(f"{server}gradio_api/call/view", data=b" " * 1_000_001, **json_form)[0] == 413
@@ -422,7 +424,7 @@ def test_requests_are_bounded(server):
 
 
 def test_the_task_that_was_chosen_last_is_shown(browser, tmp_path):
-    # Its estimate takes longer than the other task's answer.
+    # Its estimate takes longer than the answer of the other task.
     noise = np.random.default_rng(0).normal(128, 14, (700, 900, 3))
     Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "noise.png")
     upload(browser, tmp_path / "noise.png")
@@ -478,7 +480,7 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
     stroke = webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -40, -20)
     stroke.click_and_hold().move_by_offset(25, 10).move_by_offset(25, 10).release().perform()
     wait(lambda: pictures(browser) != everything and pictures(browser))
-    time.sleep(1.5)  # the first answer is to the first part of the stroke
+    time.sleep(1.5)  # the first answer is for the first part of the stroke
     painted = pictures(browser)
     if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/howto/page.md
         browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
@@ -486,7 +488,7 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
     file = tmp_path / "noisy-mask.png"
     wait(file.exists)
     mask = read_mask(file, (241, 333))[:, 16:316]
-    # As without a mask where it is full, and nearly as before where it is empty.
+    # Equal to the result without a mask where it is full, and nearly unchanged where it is empty.
     before, all_over = (np.asarray(fetched(each).convert("RGB"), int) for each in everything)
     partly = np.asarray(fetched(painted[1]).convert("RGB"), int)
     far = maximum_filter(mask, 61) == 0

@@ -1,4 +1,4 @@
-"""Figures on real pairs: the same as those of each pair, and refused where a half is missing."""
+"""Evaluation on real pairs: means of the pairs, and refusal of incomplete pairs."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Photographs of every kind through files: what is kept, what is told, what is refused."""
+"""Restoring photograph files of every kind: what is kept, noted and refused."""
 
 import base64
 import io
@@ -45,7 +45,7 @@ def exif(orientation=6):
 
 
 def deep(photograph, channels, size=(14, 21)):
-    """16-bit samples whose low bytes matter."""
+    """16-bit samples with significant low bytes."""
     rgb = photograph[100 : 100 + size[0], 100 : 100 + size[1]].astype(np.uint16) * 257
     rgb += np.arange(rgb.size, dtype=np.uint16).reshape(rgb.shape) % 100
     rgba = np.concatenate([rgb, rgb[..., :1]], axis=-1)
@@ -84,7 +84,7 @@ def test_16_bits_in_are_16_bits_out(channels, form, photograph, tmp_path):
     samples = deep(photograph, channels)
     source, output = tmp_path / f"in.{form}", tmp_path / f"out.{form}"
     write_deep(source, samples)
-    # At no blend at all the file comes back to the last bit.
+    # At blend 0 the file comes back unchanged, bit for bit.
     restore_file(RESTORER, source, output, IDENTITY)
     np.testing.assert_array_equal(read_deep(output), samples)
     colours = channels if channels in (1, 3) else channels - 1
@@ -165,7 +165,7 @@ def test_16_bit_files_carry_as_much(form, channels, photograph, tmp_path):
     np.testing.assert_array_equal(read_deep(tmp_path / f"out.{form}"), samples)
     # Pillow cannot open grey 16-bit TIFF files with transparency.
     kept = read_photograph(tmp_path / f"out.{form}").metadata
-    # A profile for RGB is not for grey pictures.
+    # An RGB profile does not fit grey pictures.
     assert kept.profile == (PROFILE if channels > 2 else None)
     assert kept.dpi == pytest.approx((300, 300), abs=0.1)
     found = Image.Exif()
@@ -263,10 +263,10 @@ def test_channels_of_no_known_meaning_are_refused(photograph, tmp_path):
 
 def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
     def refused(name, **options):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as error:
             restore_file(RESTORER, tmp_path / name, tmp_path / "out.png", level=20, **options)
         assert not (tmp_path / "out.png").exists()
-        return str(told.value)
+        return str(error.value)
 
     frames = [Image.fromarray(photograph[:9, :9]), Image.fromarray(photograph[9:18, :9])]
     for name in ("in.gif", "in.png", "in.webp", "in.tif", "in.avif"):
@@ -274,7 +274,7 @@ def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
         assert "2 frames or pages" in refused(name)
     with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
         for _ in range(2):
-            # A kind that Pillow does not know.
+            # A kind that Pillow does not support.
             pages.write(deep(photograph, 2), photometric="minisblack", extrasamples=["unassalpha"])
     assert "2 frames or pages" in refused("pages.tif")
     tifffile.imwrite(
@@ -297,7 +297,7 @@ def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
 
 
 def make_folder(folder, photograph):
-    """35 photographs of 20 sizes in 8 formats, and 5 broken files; what each must become."""
+    """35 photographs of 20 sizes in 8 formats, and 5 broken files; returns the expected results."""
     rng = np.random.default_rng(0)
     sizes = [tuple(size) for size in rng.integers(20, 90, (20, 2))]
     kinds = [
@@ -346,11 +346,11 @@ def test_a_folder_of_all_kinds(weights, photograph, tmp_path, capsys):
     expected, broken = make_folder(folder, photograph)
     command = ["restore", str(folder), "--weights", weights, "--level", "15", "-o", str(output)]
     assert main(command) == 1
-    told = capsys.readouterr()
-    assert "40 files: 35 restored, 5 failed" in told.out
+    out, err = capsys.readouterr()
+    assert "40 files: 35 restored, 5 failed" in out
     for name in broken:
-        assert f"{folder / name}" in told.err.partition("not restored:")[2]
-    assert "Traceback" not in told.err
+        assert f"{folder / name}" in err.partition("not restored:")[2]
+    assert "Traceback" not in err
     found = {path.relative_to(output) for path in output.rglob("*") if path.is_file()}
     assert found == set(expected)
     for name, (mode, size, keeps) in expected.items():
@@ -401,7 +401,7 @@ def test_comparisons_get_names_of_their_own(weights, photograph, tmp_path, capsy
 
 
 def test_a_result_that_is_there_has_its_comparison(photograph, tmp_path, monkeypatch):
-    """What --skip-existing takes for done must be: the result comes last."""
+    """The result is written last, so that --skip-existing never skips an unfinished file."""
     Image.fromarray(photograph[:9, :9]).save(tmp_path / "in.png")
     from hypernet_jax import files
 
@@ -421,9 +421,9 @@ def test_one_odd_file_stops_no_other(weights, photograph, tmp_path, capsys, monk
     Image.fromarray(photograph[:1, :1]).save(folder / "tiny.png")
     command = ["restore", str(folder), "--weights", weights, "--level"]
     assert main([*command, "auto", "-o", str(tmp_path / "auto")]) == 1
-    told = capsys.readouterr()
-    assert "2 files: 1 restored, 1 failed" in told.out
-    assert "too small to estimate its noise" in told.err
+    output = capsys.readouterr()
+    assert "2 files: 1 restored, 1 failed" in output.out
+    assert "too small to estimate its noise" in output.err
     from hypernet_jax.photographs import batch
 
     def odd(restorer, source, output, options):
@@ -433,9 +433,9 @@ def test_one_odd_file_stops_no_other(weights, photograph, tmp_path, capsys, monk
 
     monkeypatch.setattr(batch, "restore_file", odd)
     assert main([*command, "9", "-o", str(tmp_path / "odd")]) == 1
-    told = capsys.readouterr()
-    assert "1 restored, 1 failed" in told.out and "Traceback" not in told.err
-    assert "tiny.png cannot be restored (ZeroDivisionError: of a kind nobody foresaw)" in told.err
+    output = capsys.readouterr()
+    assert "1 restored, 1 failed" in output.out and "Traceback" not in output.err
+    assert "tiny.png cannot be restored (ZeroDivisionError: of a kind nobody foresaw)" in output.err
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_work(photograph, tmp_path):
@@ -444,9 +444,9 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(photograph, tm
         restore_file(RESTORER, tmp_path / "in.png", tmp_path / "none" / "out.png", Options(20))
 
 
-@pytest.mark.parametrize("told", ["RESOURCE_EXHAUSTED: Out of memory.", "INTERNAL: a mistake"])
-def test_a_device_without_room_is_reported(told, photograph, monkeypatch, capsys):
-    error = jax.errors.JaxRuntimeError(told)
+@pytest.mark.parametrize("message", ["RESOURCE_EXHAUSTED: Out of memory.", "INTERNAL: a mistake"])
+def test_a_device_without_room_is_reported(message, photograph, monkeypatch, capsys):
+    error = jax.errors.JaxRuntimeError(message)
 
     def full(params, inputs, *, valid):
         del params, inputs, valid
@@ -454,11 +454,11 @@ def test_a_device_without_room_is_reported(told, photograph, monkeypatch, capsys
 
     restorer = tiny_restorer()
     monkeypatch.setattr(restorer.backend, "apply", full)
-    full_device = told.startswith("RESOURCE")
+    full_device = message.startswith("RESOURCE")
     expected = (UserError, "allow less with --memory") if full_device else (type(error), "mistake")
     with pytest.raises(expected[0], match=expected[1]):
         restorer.restore(photograph[:9, :9], level=20)
-    # In training there are no tiles to make smaller.
+    # Training has no tiles that could be smaller.
     with pytest.raises(SystemExit if full_device else type(error)), exit_with_sentence():
         raise error
     assert ("lower config.data.crops" in capsys.readouterr().err) == full_device
@@ -512,8 +512,8 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
     ):
         with pytest.raises(SystemExit) as stop:
             main([*base[:-1], "-o", str(tmp_path / wrong[0]), *wrong[1:]])
-        told = capsys.readouterr().err
-        assert stop.value.code == 2 and words in told and told.count("\n") == 1, wrong
+        message = capsys.readouterr().err
+        assert stop.value.code == 2 and words in message and message.count("\n") == 1, wrong
 
 
 def test_transparency_of_any_depth_is_enlarged(photograph, tmp_path):

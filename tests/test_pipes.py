@@ -1,4 +1,4 @@
-"""Names on the command line: standard input and output, names given twice, folders with dots."""
+"""Standard input and output, names given twice, and folders with dots."""
 
 import io
 import sys
@@ -69,7 +69,7 @@ def test_standard_input_to_a_file(command, pipes, capsys):
     ("arguments", "words"),
     [
         (["-", "a.png", "-o", "-"], "takes one image"),
-        (["-", "-o", "folder"], "needs the name of a file"),
+        (["-", "-o", "folder"], "needs a file as output"),
         (["a.png", "-o", "-", "--compare"], "--compare"),
         (["-", "-o", "-"], "not an image"),
     ],
@@ -78,8 +78,8 @@ def test_what_pipes_cannot_do_is_reported(arguments, words, command, pipes, caps
     out = pipes(b"no image")
     with pytest.raises(SystemExit) as stop:
         main([*command, *arguments])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2 and words in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and words in message and message.count("\n") == 1
     assert out.getvalue() == b""
 
 
@@ -87,7 +87,7 @@ def test_a_terminal_gets_no_image(command, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     with pytest.raises(SystemExit):
         main([*command, "a.png", "-o", "-"])
-    assert "not for a terminal" in capsys.readouterr().err
+    assert "A terminal cannot show" in capsys.readouterr().err
 
 
 def test_what_is_named_twice_is_restored_once(command, tmp_path, capsys):

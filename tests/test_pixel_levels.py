@@ -20,7 +20,7 @@ PIXELS = BatchForm(per="pixel", own_crops=True)
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_blobs(jit):
-    """Half of the images have none; of the others many pixels have each of the two levels."""
+    """Half of the images have no blobs; in the others many pixels have each of the two levels."""
     function = jax.vmap(lambda key: random_blobs(key, (40, 64)))
     share = np.asarray(
         (jax.jit(function) if jit else function)(jax.random.split(jax.random.key(0), 200))
@@ -30,7 +30,7 @@ def test_blobs(jit):
     mixed = share.reshape((200, -1)).max(axis=1) > 0
     assert 0.4 < mixed.mean() < 0.6
     assert 0.3 < share[mixed].mean() < 0.7
-    # Blobs, not dots: neighbours mostly agree.
+    # Blobs, not dots: neighbours are mostly equal.
     assert np.abs(np.diff(share[mixed], axis=2)).mean() < 0.1
     hard = np.mean((share > 0.01) & (share < 0.99), axis=(1, 2))[mixed]
     assert hard.min() < 0.1 and hard.max() > 0.5
@@ -44,7 +44,7 @@ def test_two_levels_are_drawn_for_each_crop():
     np.testing.assert_array_equal(
         noise[..., 0], np.broadcast_to(np.arange(4)[:, None], (200, 4, 3))
     )
-    # The second is from any stratum, and from each once.
+    # The second levels come from all strata, each once, in any order.
     np.testing.assert_array_equal(np.sort(noise[..., 1], axis=1), noise[..., 0])
     assert 0.15 < np.mean(noise[..., 1] == noise[..., 0]) < 0.35
 
@@ -88,7 +88,7 @@ def test_the_device_must_degrade(task, default_data, tmp_path):
 
 
 def test_a_map_of_one_level_is_the_level(photograph):
-    """What training restores per pixel is what it restores per crop, where the levels are equal."""
+    """Training per pixel equals training per crop if all pixels have the same level."""
     model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
     image = jnp.asarray(photograph[None, :32, :32] / 255.0, jnp.float32)
     levels = jnp.full((1, 32, 32, 1), 30.0)

@@ -1,4 +1,4 @@
-"""Studies measure what they say, and the pages hold what the stored results say."""
+"""Studies measure correctly, and pages match the stored results."""
 
 import io
 
@@ -38,7 +38,7 @@ def evaluated(restorer, folder):
 
 
 def test_requested_levels(restorer, folder, evaluated):
-    """Asking for the true level is what `evaluate` does; another level is another network."""
+    """Requesting the true level equals `evaluate`; another level gives another network."""
     study = requested_study(restorer, folder, levels=LEVELS, requested=[10, 25, 40])
     psnr = np.array(study["psnr"])
     assert psnr.shape == (2, 3) and study["images"] == 3 and study["protocol"] == "8-bit"
@@ -57,7 +57,7 @@ def test_estimated_levels(restorer, folder, evaluated):
 
 @pytest.mark.parametrize(("features", "components"), [("affine", 1), ("polynomial", 2)])
 def test_space_of_weights(features, components):
-    """Affine kernels lie on a line, quadratic ones in a plane."""
+    """Affine kernels lie on a line, and quadratic ones in a plane."""
     config = tiny_config() | {"features": {"name": features}}
     space = weight_space(make_model(config), tiny_theta(config), [0, 10, 40, 70, 100])
     assert sum(space["explained"][:components]) == pytest.approx(1.0, abs=1e-9)

@@ -1,4 +1,4 @@
-"""Restoring arrays and files, weights included."""
+"""Restoring arrays and files, and weights."""
 
 import io
 import sys
@@ -76,7 +76,7 @@ def test_grey_saved_in_colour_stays_grey(photograph):
     grey = photograph[:30, :41, :1]
     restored = RESTORER.restore(np.repeat(grey, 3, axis=-1), level=20)
     np.testing.assert_array_equal(restored, np.repeat(RESTORER.restore(grey, level=20), 3, axis=-1))
-    # Part of a colour image is not taken for a grey one.
+    # Part of a colour image does not count as a grey image.
     colour = np.repeat(grey, 3, axis=-1)
     colour[-1, -1] = (200, 0, 0)
     window = RESTORER.restore(colour, level=20, window=(slice(0, 8), slice(0, 8)))
@@ -125,7 +125,7 @@ def test_a_plain_network_serves_the_level_that_it_is_told_to(tenths, task):
 
 
 def test_an_image_is_enlarged_by_the_factor_that_was_given():
-    # In single precision 1.3 is a little less, and 1319.5 would round down.
+    # In float32 1.3 is slightly smaller, and 1319.5 would round down.
     assert tiny_restorer("sr").restored_size((1015, 10), 1.3) == (1320, 13)
 
 
@@ -184,14 +184,14 @@ def test_auto_takes_the_faster_backend_that_runs_the_network(monkeypatch):
         assert Restorer(*parts).backend.name == "jax"
 
     def untranslated(*args):
-        raise UserError("no translation")
+        raise UserError("cannot be translated")
 
     monkeypatch.setattr(backends.OnnxRuntimeBackend, "__init__", untranslated)
     assert Restorer(*parts).backend.name == "jax"
 
 
 def test_levels_of_onnx_runtime_share_one_graph(photograph):
-    """Each level fills it anew, and sessions that were made before stay what they are."""
+    """Each level refills the graph, and earlier sessions are unaffected."""
     restorer = Restorer(make_model(tiny_config()), tiny_theta(tiny_config()), backend="onnxruntime")
     image = photograph[:30, :40] / np.float32(255)
     first = restorer.apply(image[None], level=10)
@@ -308,7 +308,7 @@ def test_what_would_be_lost_is_refused(tmp_path):
 
 def test_a_picture_too_large_for_its_format_is_reported(tmp_path):
     Image.new("L", (17_000, 2)).save(tmp_path / "in.png")
-    with pytest.raises(UserError, match=r"17000x2 pixels, and WEBP holds 16383.* such as \.png"):
+    with pytest.raises(UserError, match=r"17000x2 pixels, but WEBP .* 16383 .* such as \.png"):
         restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.webp", level=20)
     assert not (tmp_path / "out.webp").exists()
 
@@ -320,7 +320,7 @@ def test_the_limits_of_formats_are_those_of_their_encoders(form, longest):
 
     Encoding().check(form, size=(1, longest))
     encode(longest)
-    with pytest.raises(UserError, match=f"holds {longest} on a side"):
+    with pytest.raises(UserError, match=f"only {longest} on a side"):
         Encoding().check(form, size=(longest + 1, 1))
     with pytest.raises((OSError, ValueError)):
         encode(longest + 1)

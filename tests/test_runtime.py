@@ -1,4 +1,4 @@
-"""Starting JAX and stopping the command: environments, forks, signals, addresses."""
+"""Starting JAX and stopping commands: environments, forks, signals, storage URLs."""
 
 import os
 import signal
@@ -48,9 +48,9 @@ def test_devices_that_are_not_there(error, asked, monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     if asked:
         monkeypatch.setenv("JAX_PLATFORMS", asked)
-    with pytest.raises(UserError, match="cpu") as told:
+    with pytest.raises(UserError, match="cpu") as error:
         Restorer(RESTORER.model, tiny_theta(tiny_config()))
-    assert "JAX_PLATFORMS" in str(told.value) and "\n" not in str(told.value)
+    assert "JAX_PLATFORMS" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_too_few_addresses_are_reported(monkeypatch):
@@ -58,7 +58,7 @@ def test_too_few_addresses_are_reported(monkeypatch):
 
     monkeypatch.setattr(runtime, "_started", False)
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**9, 10**9))
-    with pytest.raises(UserError, match="limited to 1000 MB of addresses"):
+    with pytest.raises(UserError, match="limited to 1000 MB of address space"):
         runtime.start_jax()
 
 
@@ -94,7 +94,7 @@ def test_a_forked_process_is_refused_in_a_sentence():
             os._exit(0 if "spawn" in str(error) else 1)
         os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
-    runtime.start_jax()  # the parent goes on
+    runtime.start_jax()  # the parent continues
 
 
 ADDRESS = "gs://bucket/run"
@@ -140,8 +140,8 @@ def test_no_command_makes_a_folder_of_an_address(command, tmp_path, monkeypatch,
     }[command]
     with pytest.raises(SystemExit) as stop:
         main([command, *arguments])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2 and told.count("\n") == 1 and "is an address" in told
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and message.count("\n") == 1 and "is an address" in message
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 
@@ -154,7 +154,7 @@ def test_ctrl_c_stops_in_the_middle_and_leaves_nothing(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
-        # Where pytest's own caller ignores signals, its children would.
+        # Children inherit ignored signals from the caller of pytest.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while process.poll() is None and not list(tmp_path.glob("hypernet-jax-*")):
@@ -162,9 +162,9 @@ def test_ctrl_c_stops_in_the_middle_and_leaves_nothing(tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and told == "Stopped.\n"
-    assert time.monotonic() - start < 30  # not the whole work
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == "Stopped.\n"
+    assert time.monotonic() - start < 30  # without finishing the work
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 

@@ -1,4 +1,4 @@
-"""A kind of storage is a path class; what takes `storage_path` works there as on a disk."""
+"""A path class adds a kind of storage; functions with `storage_path` work there as on disk."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ from .models import tiny_config, tiny_theta
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """A store that keeps shelf://NAME in a folder."""
+    """A storage that keeps shelf://NAME in a folder."""
     folder = tmp_path_factory.mktemp("shelf")
 
     class Shelf(pathlib.PurePosixPath):

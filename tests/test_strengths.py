@@ -1,4 +1,4 @@
-"""--luma and --chroma: how strongly luminance and colour are restored."""
+"""--luma and --chroma: separate strengths for luminance and colour."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, caps
     for options in (["--luma=3"], ["--chroma=-1"], ["--chroma=nan"]):
         with pytest.raises(SystemExit):
             restored(*options)
-        told = capsys.readouterr().err
-        assert "0 to 2" in told or "finite number" in told
+        message = capsys.readouterr().err
+        assert "0 to 2" in message or "finite number" in message
 
 
 def test_where_there_are_no_strengths(photograph, tmp_path):
     source = tmp_path / "in.png"
     Image.fromarray(photograph[:20, :20]).save(source)
-    with pytest.raises(UserError, match="enlarged alike"):
+    with pytest.raises(UserError, match="cannot be enlarged differently"):
         restore_file(tiny_restorer("sr"), source, tmp_path / "a.png", Options(2, luma=0.5))
     grey = tmp_path / "grey.png"
     Image.fromarray(photograph[:20, :20, 0]).save(grey)

@@ -1,4 +1,4 @@
-"""Tiles give what the whole image gives, in bounded memory, with few compiled programs."""
+"""Tiles equal the whole image, with bounded memory and few compiled programs."""
 
 import functools
 import itertools
@@ -40,7 +40,7 @@ def shipped(task):
 
 
 def whole(model, params, image):
-    """The whole image at once: the meaning of a result."""
+    """The reference: the whole image at once."""
     return np.asarray(model.apply(params, jnp.asarray(image, jnp.float32)[None]))[0]
 
 
@@ -52,7 +52,7 @@ def test_tiles_equal_the_whole_image(task, backend, photograph):
     # ONNX Runtime needs twice as much for the same tiles.
     memory = SMALL if backend == "jax" else 2 * SMALL
     restorer = Restorer(model, theta, memory=memory, backend=backend)
-    # A level that is exact in single precision, as levels are kept.
+    # A level that is exact in float32, like stored levels.
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
     # An enlargement is larger, and no other where its size is.
@@ -67,14 +67,14 @@ def test_tiles_equal_the_whole_image(task, backend, photograph):
         )
         got = restorer.restore(image, level=level).astype(int)
         rounded = np.round(255 * np.clip(expected, 0, 1))
-        # A value on the edge between two may be rounded either way.
+        # A value halfway between two integers may be rounded either way.
         assert got.shape == expected.shape and np.abs(got - rounded).max() <= 1
         assert (got != rounded).mean() < 1e-4
     assert max(height * width for height, width in SIZES) > restorer._largest**2 > 0
 
 
 def test_batches_are_computed_beside_each_other(photograph):
-    """A large image takes all cores, though XLA takes one for a convolution."""
+    """A large image uses all cores, although XLA uses only one per convolution."""
     restorer = tiny_restorer()
     restorer._at_once = 3
     restorer._workers = ThreadPoolExecutor(3)
@@ -84,7 +84,7 @@ def test_batches_are_computed_beside_each_other(photograph):
     calls = itertools.count()
 
     def together(*args, **kwargs):
-        # The first three only go on when all of them are here.
+        # The first three wait for each other, so they must run at the same time.
         if next(calls) < 3:
             meet.wait()
         return apply(*args, **kwargs)
@@ -103,7 +103,7 @@ def test_a_flat_gradient_has_no_seam():
     expected = whole(model, model.generate(theta, 40.0), image)
     np.testing.assert_allclose(tiled, expected, atol=1e-6, rtol=0)
     inside = tiled[60:-60, 60:-60]
-    # Steps between neighbours are those of the ramp everywhere, also where tiles meet.
+    # Neighbouring pixels differ as in the ramp everywhere, including at tile borders.
     for axis in (0, 1):
         assert np.abs(np.diff(inside, axis=axis)).max() < 5e-3
 
@@ -179,7 +179,7 @@ def test_batches_hold_every_tile_once():
 def test_the_receptive_field_is_exact(blocks, light_tail):
     network = make_network("residual", channels=3, blocks=blocks, light_tail=light_tail)
     params = init_network(jax.random.key(0), network)
-    # Without ReLUs to swallow it, and in one sign, a change cannot cancel on its way.
+    # All positive and without ReLUs, a change cannot cancel or vanish.
     params = jax.tree.map(lambda x: jnp.abs(x) * 3 + 0.05, params)
     radius = network.spec.reach
     side = 4 * radius

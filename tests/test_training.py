@@ -1,4 +1,4 @@
-"""Training: the step, the loop, and a run that is stopped and started again."""
+"""Training: the step, the loop, and interrupted runs."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
 
 
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
-    """Fields off their defaults: what is built is told them, what is written comes of them."""
+    """Changed config fields reach the components, and show in the output."""
     config = tiny_training_config(default_data)
     config.levels.update({"power": 1.7, "whole": 0.3, "absent": 0.2})
     config.data.update({"grey": 0.4, "crops": 4, "threads": 1})
@@ -70,11 +70,11 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     config.update({"seed": 3, "ema_decay": 0.7, "loss": "l2", "steps": 4, "log_every": 1})
     config.levels.weighting = "equal"
     config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 2})
-    told = {}
+    passed = {}
 
     def telling(name, make):
         def told_and_made(*arguments, **options):
-            told[name] = options
+            passed[name] = options
             return make(*arguments, **options)
 
         monkeypatch.setattr(loop, name, told_and_made)
@@ -83,22 +83,22 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
         telling(name, getattr(loop, name))
     state = train(config, tmp_path, progress=False)
     levels = config.levels
-    assert told["LevelSampler"] == {
+    assert passed["LevelSampler"] == {
         "low": levels.low, "high": levels.high, "count": levels.count, "power": 1.7,
         "whole": 0.3, "absent": 0.2, "neutral": (0.0,), "fixed": (),
         "form": BatchForm("step", own_crops=True),
     }  # fmt: skip
     cut = Crops(16, colours=3, grey=0.4, recoloured=0.3, softened=0.4)
     pipeline = {"seed": 3, "crops": 4, "cut": cut, "threads": 1, "largest_share": 0.5}
-    assert pipeline.items() <= told["make_pipeline"].items()
+    assert pipeline.items() <= passed["make_pipeline"].items()
     step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal"}
-    assert step.items() <= told["make_train_step"].items()
+    assert step.items() <= passed["make_train_step"].items()
 
     lines = metrics(tmp_path)
     losses = [line for line in lines if "loss" in line]
     schedule = make_schedule(config.optimizer, config.steps)
     assert [line["learning_rate"] for line in losses] == [float(schedule(n)) for n in range(4)]
-    # What is validated is the average, as what is shipped.
+    # Validation uses the parameter average, as do shipped weights.
     model = make_model(model_config(config))
     validation = Validation(model, open_split(default_data, "validation"), config.validation)
     last = [line for line in lines if "validation/psnr" in line][-1]
@@ -107,14 +107,14 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
 
 
 def events(workdir):
-    """TensorBoard's scalars as {(tag, step): value}, and the steps that were purged from."""
+    """TensorBoard's scalars as {(tag, step): value}, and the steps of purges."""
     from tensorboardX.proto.event_pb2 import Event
 
     scalars, purged = {}, []
     for file in sorted((workdir / "tensorboard").iterdir()):
         content = file.read_bytes()
         while content:
-            # A record: its length, a checksum, itself, a checksum.
+            # A record: length, checksum, content, checksum.
             length = int.from_bytes(content[:8], "little")
             event = Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
@@ -128,7 +128,7 @@ def test_tensorboard_tells_what_metrics_jsonl_tells(tmp_path):
     with MetricsWriter(tmp_path, resume_step=0) as writer:
         for step in range(1, 5):
             writer.write(step, {"loss": 1.0 / step, "validation/psnr": 20.0 + step})
-        # Before it is closed: a killed run goes on from a checkpoint, and tells no step again.
+        # Not closed yet: a killed run resumes from a checkpoint, and logs no step twice.
         end = time.monotonic() + 20
         while len(events(tmp_path)[0]) < 8 and time.monotonic() < end:
             time.sleep(0.1)
@@ -169,7 +169,7 @@ def test_rates_leave_validation_out_and_count_the_waiting(monkeypatch):
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """A function that makes a run stop in one of its steps, by the signal of a machine that goes.
+    """A function that stops a run in one of its steps, with the signal of a preempted machine.
 
     `after` may change what that step returns.
     """
@@ -252,7 +252,7 @@ def test_validation_of_what_is_restored_to_the_bit(default_data):
 
 
 def test_a_killed_command_resumes(default_data, tmp_path):
-    """The real command, killed at random moments; benchmarks/preemption.py is the long version."""
+    """Kills the real command at random moments; benchmarks/preemption.py is the long version."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     options = {"steps": 60, "dataset": str(default_data)}
     subprocess.run(train_command(whole, **options), check=True, capture_output=True, timeout=200)
@@ -295,7 +295,7 @@ def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
 
 
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
-    """A file-size limit stands in for the full disk: writing fails in the same place."""
+    """A file-size limit simulates a full disk: writing fails in the same place."""
     config = tiny_training_config(default_data)
     config.steps = 3
     train(config, tmp_path, progress=False)
@@ -321,9 +321,9 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path
         cwd=REPOSITORY,
     )
     assert process.returncode == 2, process.stderr
-    told = process.stderr.strip().splitlines()[-1]
-    assert told.startswith("error: A checkpoint could not be written")
-    assert "step 3 is kept" in told
+    message = process.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: A checkpoint could not be written")
+    assert "step 3 is kept" in message
     load_ema(tmp_path)
 
 
@@ -355,14 +355,14 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
     config.optimizer.learning_rate = 1e-12
     again = train(config, tmp_path / "second", progress=False)
     chex.assert_trees_all_close(again["theta"], state["ema"], atol=1e-9)
-    # What began from weights goes on without them.
+    # A run that started from weights resumes without them.
     file.rename(tmp_path / "gone")
     chex.assert_trees_all_equal(
         train(config, tmp_path / "second", progress=False)["theta"], again["theta"]
     )
     (tmp_path / "gone").rename(file)
     config.network.channels = 2
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         train(config, tmp_path / "third", progress=False)
 
 
@@ -376,7 +376,7 @@ def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):
     before = (tmp_path / "metrics.jsonl").read_text()
     with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
         load_ema(tmp_path)
-    for _ in range(2):  # the second start must not begin anew
+    for _ in range(2):  # the second start must resume
         with pytest.warns(UserWarning), pytest.raises(UserError, match="can be read"):
             train(config, tmp_path, progress=False)
     assert (tmp_path / "checkpoints/3").is_dir()
@@ -409,7 +409,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(default_data, tmp_path):
 
 
 def test_parameters_that_are_not_finite_are_not_saved(default_data, tmp_path, stop_at):
-    """The loss of a step is that of the parameters before it."""
+    """The reported loss of a step is that of the parameters before it."""
 
     def gone(state, values):
         return state | {"theta": jax.tree.map(jnp.log, state["theta"])}, values
@@ -557,7 +557,7 @@ def test_the_step_traces_once_and_learns(default_data):
 
 
 def test_muon_moves_biases_by_their_share_of_the_learning_rate():
-    """What else Adam moves has the whole rate; the steps of kernels are Muon's."""
+    """Only biases have the reduced rate: other parameters of Adam have the full rate."""
     config = recipe("compact").optimizer
     config.update({"warmup_steps": 0, "schedule": "constant", "learning_rate": 1.0})
     config.update({"clip_norm": 0.0, "bias_rate": 0.25})
@@ -579,7 +579,7 @@ def test_muon_moves_biases_by_their_share_of_the_learning_rate():
 
 @pytest.mark.parametrize("loss", ["charbonnier", "l1", "l2"])
 def test_relative_weights_make_levels_count_alike(loss, default_data):
-    """The gradient is that of the mean logarithm of the levels' losses, but for its length."""
+    """The gradient is parallel to that of the mean logarithm of the levels' losses."""
     model = make_model(model_config(tiny_training_config(default_data)))
     mesh = make_mesh(level_devices=1, levels=2, crops=2)
     theta = model.init(jax.random.key(0))
@@ -598,7 +598,7 @@ def test_relative_weights_make_levels_count_alike(loss, default_data):
         return jnp.mean(jnp.log(means + cost(1 / 255)))
 
     def gradient(weighting):
-        """The step of plain gradient descent, and the metrics."""
+        """One step of plain gradient descent, and its metrics."""
         optimizer = optax.sgd(1.0)
         step = make_train_step(
             model=model,
@@ -670,7 +670,7 @@ def test_the_average_follows_the_parameters(default_data):
         model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, form=FORM
     )
     state = init_state(model.init(jax.random.key(0)), optimizer)
-    # As after many steps, when the average has its full length and has moved away.
+    # As after many steps, when the average has its full decay and differs from the parameters.
     state |= {"step": jnp.int32(500), "ema": jax.tree.map(lambda x: x + 1.0, state["theta"])}
     state = jax.device_put(state, state_shardings(mesh, state, split=False))
     before = jax.device_get(state["ema"])

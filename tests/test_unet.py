@@ -1,4 +1,4 @@
-"""The U-Net over three scales: exact tiles, levels side by side, growth."""
+"""The U-Net: exact tiles, several levels at once, and growth."""
 
 import chex
 import jax
@@ -19,7 +19,7 @@ def test_the_receptive_field_is_exact(blocks, reach):
     network = make_network("unet", channels=(2, 3, 4)[: len(blocks)], blocks=blocks)
     radius = network.spec.reach
     assert reach in (None, radius)
-    # All positive: nothing that is seen cancels out.
+    # All positive, so that no contributions cancel.
     params = jax.tree.map(
         lambda x: jnp.full_like(x, 0.01), init_network(jax.random.key(0), network)
     )
@@ -87,7 +87,7 @@ def test_it_grows_scale_by_scale(tmp_path):
             for model, start in ((large, grown), (small, theta))
         )
         chex.assert_trees_all_close(made, expected, atol=1e-5)
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         config.network.update({"channels": (4, 8, 10)})
         initial_theta(config, make_model(unet_config(channels=(4, 8, 10))))
 

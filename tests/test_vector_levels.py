@@ -1,4 +1,4 @@
-"""A task whose level has parts is its entry: everything else takes it from there."""
+"""A task with several parts needs only its entry in the registry."""
 
 import dataclasses
 import json
@@ -123,7 +123,7 @@ def test_restoring_evaluating_and_exporting(task, photograph, tmp_path, capsys):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(SystemExit):
         main(["restore", str(source), f"--weights={weights}", "--level=25", "-o", str(output)])
-    assert "does not say its parts" in capsys.readouterr().err
+    assert "does not name its parts" in capsys.readouterr().err
 
     folder = tmp_path / "set"
     folder.mkdir()
@@ -176,7 +176,7 @@ def test_operators_take_their_own_part_and_a_key_of_their_own(task, photograph):
     apart = image
     for operator in task.degradation.operators:
         apart = Chain(operator)(key, apart, level)
-    # One of them draws, and gets the chain's key.
+    # Only one of them draws, so it gets the chain's key.
     np.testing.assert_allclose(whole, apart, atol=1.0)
     assert (whole == apart).mean() > 0.999 and whole.dtype == np.float32
     assert task.degradation.traceable == (task.name == "shot")

@@ -1,4 +1,4 @@
-"""Training that begins from a plain network, and training a part of theta."""
+"""Training from a plain network, and training only part of theta."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_slopes_alone_make_a_plain_network_adaptive(default_data, plain, tmp_pat
         for path, bank in state[tree]["generated"].items():
             np.testing.assert_array_equal(bank[0], kernels[path][0], err_msg=f"{tree}: {path}")
             assert np.abs(bank[1]).max() > 1e-4
-    # At its own level it still is the plain network, elsewhere it is another.
+    # At its own level it is still the plain network, but not elsewhere.
     output = tmp_path / "adaptive.safetensors"
     main(["weights", str(tmp_path / "run"), "-o", str(output)])
     image = photograph[None, :20, :31] / np.float32(255)
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_same_config_alone(default_data):
 def test_unfit_starts_are_reported(default_data, plain, tmp_path):
     config = warm_config(default_data, plain)
     config.network.channels = 2
-    with pytest.raises(UserError, match="another shape"):
+    with pytest.raises(UserError, match="do not fit the network"):
         train(config, tmp_path / "wide", progress=False)
     config = warm_config(default_data, plain)
     config.features.name = "proportional"
@@ -116,7 +116,7 @@ def test_unfit_starts_are_reported(default_data, plain, tmp_path):
         train(config, tmp_path / "proportional", progress=False)
     config = warm_config(default_data, plain)
     config.network.residual_output = False
-    with pytest.raises(UserError, match="another shape or network"):
+    with pytest.raises(UserError, match="do not fit the network of the config"):
         train(config, tmp_path / "other", progress=False)
     config = warm_config(default_data, plain)
     config.levels.origin = 250.0
@@ -133,7 +133,7 @@ def grown_config(default_data, weights, **network):
 
 @pytest.fixture(scope="module")
 def small(default_data, tmp_path_factory):
-    """An adaptive network with slopes that are not zero, as weights."""
+    """Weights of a hypernetwork with nonzero slopes."""
     config = tiny_training_config(default_data)
     config.levels.normalisation = "per_hundred"
     config.generated = "block_"
@@ -170,7 +170,7 @@ def test_a_grown_network_begins_as_the_small_one_and_learns(
             before.apply(image, level=level),
             atol=1e-5,
         )
-    # What was added is reached by the gradient: no dead weights.
+    # The gradient reaches all added weights.
     gradient = jax.grad(lambda t: jax.numpy.mean(model.apply(model.generate(t, 50.0), image) ** 2))(
         theta
     )
@@ -190,13 +190,13 @@ def test_features_of_weights_are_expressed_in_others(default_data, small):
     source, theta = load_weights(small)
     config = grown_config(default_data, small)
     config.generated = "block_"
-    # Independent networks begin as what the weights generate at their levels.
+    # Independent networks start as the networks that the weights generate at their levels.
     config.features.name = "independent"
     config.features.levels = config.levels.fixed = (15.0, 80.0)
     for level in (15.0, 80.0):
         expected = source.generate(theta, level)
         chex.assert_trees_all_close(generated(config, level), expected, atol=1e-6)
-    # A bank counted from another level generates the same.
+    # A bank with another origin generates the same networks.
     config.features.name, config.features.levels, config.levels.fixed = "affine", (), ()
     config.levels.origin = 30.0
     for far in (None, 60.0):
@@ -213,7 +213,7 @@ def test_features_that_cannot_express_those_of_the_weights_are_refused(default_d
         config.features.update(features)
         return initial_theta(config, make_model(model_config(config)))
 
-    chex.assert_tree_all_finite(begin("dejpeg"))  # the same bank, of another task
+    chex.assert_tree_all_finite(begin("dejpeg"))  # the same bank, for another task
     with pytest.raises(UserError, match="cannot express"):
         begin(name="proportional")
     with pytest.raises(UserError, match="of the task denoise"):
@@ -224,5 +224,5 @@ def test_a_network_does_not_shrink(default_data, small, tmp_path):
     for network in ({"channels": 2}, {"channels": 8, "light_tail": False}):
         config = grown_config(default_data, small, **network)
         config.generated = "block_"
-        with pytest.raises(UserError, match="another shape or network"):
+        with pytest.raises(UserError, match="do not fit the network of the config"):
             train(config, tmp_path / "run", progress=False)

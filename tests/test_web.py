@@ -1,4 +1,4 @@
-"""The static page in a real browser: an example restored, as the Python interface restores it."""
+"""The static page in a real browser gives the same results as the Python interface."""
 
 import base64
 import functools
@@ -58,8 +58,8 @@ def page(tmp_path_factory):
     """The assembled page's folder."""
     scratch = tmp_path_factory.mktemp("web")
     folder, unet = scratch / "page", scratch / UNET
-    # Shipped networks, one of them with a level of parts, and one of another architecture.
-    # Of widths that WebGPU is right with.
+    # Shipped networks, one of them with several parts, and one of another architecture.
+    # Its widths work on WebGPU.
     config = unet_config(channels=(4, 8, 8)) | {
         "task": "deblur",
         "normalisation": BLUR_SIGMA.normalisation,
@@ -120,7 +120,7 @@ def pixels(browser, canvas):
 
 
 def levels_shown(browser, model):
-    """The level that the page's controls show, by names of parts."""
+    """The level in the page's controls, by name of part."""
     fields = {axis["name"]: f"number-{axis['name']}" for axis in model["axes"]}
     return {
         name: float(browser.find_element("id", field).get_property("value"))
@@ -129,7 +129,7 @@ def levels_shown(browser, model):
 
 
 def differs(one, other):
-    """The largest difference in grey levels, and how many values differ at all."""
+    """The largest difference in grey levels, and the number of differing values."""
     distance = np.abs(one.astype(int) - other.astype(int))
     return distance.max(), (distance > 0).mean()
 
@@ -149,7 +149,7 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
         live = Restorer.from_pretrained(page.parent / UNET if task == "deblur" else task)
         shown = levels_shown(browser, model)
         if task == "photo":
-            # Opened with its level estimated, as the package finds it.
+            # Opened with the same estimated level as in the package.
             found, _ = resolve_level(live.model.task, "auto", photograph, None)
             for axis in live.space.axes:
                 z = [float(axis.normalise(level[axis.name])) for level in (shown, found)]
@@ -167,10 +167,10 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
         assert "on this machine" in status(browser)
         browser.execute_script("document.body.dataset.state = 'ready'")
         if task == "photo":
-            assert min(expected.shape[:2]) > 256  # so that tiles came together
+            assert min(expected.shape[:2]) > 256  # so there was more than one tile
             if "HYPERNET_JAX_SCREENSHOT" in os.environ:  # the picture in docs/howto/browser.md
                 browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT"])
-    # Nothing was asked for but the page's own files, and nothing was sent.
+    # Only the page's own files were requested, and nothing was sent.
     own = {f"/{file.relative_to(page)}" for file in page.rglob("*")} | {"/"}
     assert set(Server.requests) <= own
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
@@ -194,12 +194,12 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
     chooser.send_keys(str(own))
     wait(browser)
     number = browser.find_element("id", "number-noise")
-    for level, told in (("150", "from 0 to 100"), ("", "from 0 to 100")):
+    for level, message in (("150", "from 0 to 100"), ("", "from 0 to 100")):
         number.clear()
         number.send_keys(level + "\t")
-        WebDriverWait(browser, 20).until(lambda driver, told=told: told in status(driver))
+        WebDriverWait(browser, 20).until(lambda driver, message=message: message in status(driver))
         assert not browser.find_element("id", "download").is_enabled()
-    # What was in work when a level was refused does not take the sentence's place.
+    # An unfinished request does not replace the message on the refused level.
     for level in ("20", "150"):
         browser.execute_script(
             "const n = document.getElementById('number-noise'); n.value = arguments[0];"
@@ -215,7 +215,7 @@ def test_own_photographs_levels_and_mistakes(page, address, browser, tmp_path, p
     restored = pixels(browser, "after")
     expected = Restorer.from_pretrained("denoise").restore(noisy[..., :3], level=60)
     assert restored.shape == expected.shape == (101, 57, 3)
-    # A browser's canvas keeps no colour where it is transparent; away from there all is alike.
+    # A canvas keeps no colour where it is transparent; elsewhere all is equal.
     largest, share = differs(restored[60:], expected[60:])
     assert largest <= 1 and share < 0.01
     browser.find_element("id", "download").click()
@@ -243,7 +243,7 @@ def set_range(browser, name, value):
 
 
 def after_doing(browser, action):
-    """The result's pixels, once what was done has been answered."""
+    """The pixels of the result, once the last action has been answered."""
     browser.execute_script("document.body.dataset.state = 'ready'")
     action()
     wait(browser)
@@ -270,7 +270,7 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     WebDriverWait(browser, 20).until(lambda _: saved.exists())
     mask = read_mask(saved, painted.shape[:2])
     assert mask.max() == 1 and 0.005 < (mask > 0).mean() < 0.1
-    # Only what is near the painted region changed, and there it is what the package makes.
+    # Only pixels near the painted region changed, and they equal those of the package.
     model = json.loads((page / "models.json").read_text())["deblur"]
     rows, columns = np.nonzero(mask)
     margin = model["margin"]
@@ -288,7 +288,7 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     expected = live.restore(photograph, level=levels, blend=blend_of_mask(mask))
     largest, share = differs(painted, expected)
     assert largest <= 1 and share < 0.02
-    # A stroke is seen at once, before the network has answered.
+    # A stroke is visible at once, before the network has answered.
     seen = browser.execute_script(
         """
         const canvas = document.getElementById("after"), mask = document.getElementById("mask");
@@ -309,7 +309,7 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     after_doing(browser, by_id("undo").click)
     undone = after_doing(browser, by_id("undo").click)
     np.testing.assert_array_equal(undone, nothing)
-    # By the keyboard alone, as the label says.
+    # With the keyboard alone, as the label says.
     browser.execute_script("document.getElementById('mask').focus()")
     by_keys = after_doing(browser, lambda: canvas.send_keys(Keys.ARROW_LEFT, Keys.SPACE))
     assert (by_keys != nothing).any()
@@ -317,7 +317,7 @@ def test_a_brush_gives_regions_their_own_strength(page, address, browser, tmp_pa
     assert by_id("erase").is_selected() and by_id("size").get_property("value") == "50"
     again = after_doing(browser, lambda: canvas.send_keys(Keys.CONTROL, "z", Keys.NULL))
     np.testing.assert_array_equal(again, nothing)
-    # Enlarging has one factor for all of the image.
+    # The scale factor is the same for the whole image.
     Select(by_id("task")).select_by_value("sr")
     assert not by_id("region").is_displayed() and not canvas.is_displayed()
 
@@ -346,7 +346,7 @@ def test_strength_scales_all_parts_of_a_level(page, address, browser, tmp_path):
         largest, share = differs(found, live.restore(photograph, level=level))
         assert largest <= 1 and share < 0.05
     assert by_id("strength-value").text == "150 %"
-    # Parts are given by hand, too; a new estimate takes their place.
+    # Parts can also be set by hand; a new estimate replaces them.
     by_id("parts").find_element("tag name", "summary").click()
     number = by_id("number-noise")
     number.clear()
@@ -390,7 +390,7 @@ def test_networks_that_gpus_get_wrong_stay_on_the_processor():
 
 @needs_tools
 def test_without_a_gpu_of_its_own_the_page_takes_the_processor(page, address, browser):
-    """The GPU of this browser is an imitation, slower than WebAssembly."""
+    """This browser's GPU is a software fallback, slower than WebAssembly."""
     browser.get(address)
     wait(browser, "ready")
     Select(browser.find_element("id", "task")).select_by_value("deblur")

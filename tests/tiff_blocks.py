@@ -1,4 +1,4 @@
-"""EXIF blocks built and read for tests, by code of their own."""
+"""Builds and reads EXIF blocks for tests, independently of the package."""
 
 import struct
 
@@ -9,7 +9,7 @@ from hypernet_jax.images.exif import LAYOUT_TAGS
 
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-# What restoring changes: orientation, sizes, thumbnails, resolutions.
+# Tags that restoration changes: orientation, sizes, thumbnails, resolutions.
 CHANGED = {0x100, 0x101, 0x112, 0x11A, 0x11B, 0x128, 0xA002, 0xA003, 0xA20E, 0xA20F}
 POINTERS = {EXIF, GPS, INTEROP}
 
@@ -17,7 +17,7 @@ Fields = dict[int, tuple[int, int, bytes]]
 
 
 def build(order: str, directories: dict[int, Fields]) -> bytes:
-    """A block of directories by the tag that points to them, 0 for the first; values come first."""
+    """A block with directories by the tag that points to them, 0: the first; values come first."""
     content = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 0))
     places: dict[int, int] = {}
 
@@ -70,7 +70,7 @@ def read(block: bytes, start: int | None = None) -> dict[int, Fields]:
 
 @st.composite
 def directories(draw) -> dict[int, Fields]:
-    """Random fields of all types and counts in all directories; tags that TIFF itself needs not."""
+    """Random fields of all types and counts in all directories, with tags not reserved by TIFF."""
     tags = st.integers(1, 0xFFFF).filter(
         lambda tag: tag not in LAYOUT_TAGS | CHANGED | POINTERS | {33723}
     )

@@ -1,4 +1,4 @@
-"""The published networks in PyTorch, by their description: what imports are compared with."""
+"""The published networks in PyTorch, from their description, as references for imports."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class Wrapped(nn.Module):
-    """The published layers stand one level down, under "module"."""
+    """The published layers are nested one level deeper, under "module"."""
 
     def __init__(self, inputs, outputs, stride=1):
         super().__init__()
@@ -17,7 +17,7 @@ class Wrapped(nn.Module):
 
 
 class LevelConv(nn.Module):
-    """A convolution whose kernel and bias a linear layer makes of the level."""
+    """A convolution whose kernel and bias are a linear function of the level."""
 
     def __init__(self, channels):
         super().__init__()
@@ -52,7 +52,7 @@ class PlainBlock(nn.Module):
 
 
 class Published(nn.Module):
-    """HyperRes; with `plain`, the same body with one set of kernels. The level comes as z."""
+    """HyperRes; with `plain`, the same body with a single set of kernels. The level is z."""
 
     def __init__(self, colours=3, channels=64, blocks=16, *, plain=False):
         super().__init__()
@@ -65,7 +65,7 @@ class Published(nn.Module):
         if plain:
             self.res_blocks = nn.ModuleList(PlainBlock(channels) for _ in range(blocks))
         else:
-            # The published list opens with an identity: its blocks count from 1.
+            # The published list begins with an identity, so its blocks are numbered from 1.
             self.res_blocks_meta = nn.ModuleList(
                 [nn.Identity(), *(LevelBlock(channels) for _ in range(blocks))]
             )
@@ -75,7 +75,7 @@ class Published(nn.Module):
         self.conv5 = layer(channels, colours)
 
     def forward(self, image, level=None):
-        """Image (N, C, H, W); odd sizes are continued symmetrically and cut back."""
+        """Image (N, C, H, W); odd sizes are padded symmetrically and cropped."""
         height, width = image.shape[2:]
         image = functional.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
         head = self.conv1(image)
@@ -108,7 +108,7 @@ class NoiseLevel(nn.Module):
 
 
 def seeded(make, *args, **options):
-    """A module with random weights, its level layers away from any symmetry, outputs of order 1."""
+    """A module with random weights, no symmetries in its level layers, and outputs of order 1."""
     torch.manual_seed(0)
     module = make(*args, **options).eval()
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
     python web/assemble.py -o FOLDER [--weights FILE ...]
 
-The folder then needs nothing else: put it on any static host, or look at it with
+The folder is self-contained: put it on any static host, or serve it with
 `python -m http.server --directory FOLDER`. Needs npm and the extra `onnx`.
 """
 
@@ -41,19 +41,19 @@ PAGE = (
 )
 RUNTIME = (
     *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
-    # With WebGPU.
+    # For WebGPU.
     *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs"),
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
 HERE = Path(__file__).parent
 # Sides of the page's tiles without their margin, as in worker.js.
 _TILES = (256, 128)
-# Entries of the table of levels and their z.
+# Number of entries in the table of levels and z.
 _TABLE = 513
 
 
 def runtime(folder: Path) -> None:
-    """Puts onnxruntime-web's files, as npm has them, into a folder."""
+    """Installs onnxruntime-web from npm and copies its files to a folder."""
     npm = shutil.which("npm")
     if npm is None:
         raise UserError("Assembling the page needs npm, which comes with Node.js; install it.")
@@ -69,13 +69,15 @@ def runtime(folder: Path) -> None:
         )
         if process.returncode:
             reason = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(f"npm could not install onnxruntime-web ({reason}); is it reachable?")
+            raise UserError(
+                f"npm could not install onnxruntime-web ({reason}); check the network connection."
+            )
         for name in RUNTIME:
             shutil.copy(Path(scratch) / "node_modules/onnxruntime-web/dist" / name, folder)
 
 
 def example(model: Model, level: Level) -> np.ndarray:
-    """A photograph, degraded as the task means it; for enlarging, a small one."""
+    """A photograph degraded for the task; for enlarging, a small one."""
     name = model.task.name
     photograph = skimage.data.coffee()[20:340, 120:540]
     factor = model.task.factor(level)
@@ -88,9 +90,9 @@ def example(model: Model, level: Level) -> np.ndarray:
 
 
 def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
-    """Writes a model and its example; returns what the page must know."""
+    """Writes a model and its example; returns its entry in models.json."""
     if is_plain(model) or model.colours != 3:
-        raise UserError("The page takes colour networks for every level; give other weights.")
+        raise UserError("The page needs colour networks for every level; give other weights.")
     name = model.task.name
     level = model.task.space.parse(model.task.starting_level)
     metadata = describe(model, level=None, layout="NCHW")
@@ -98,8 +100,8 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
     Image.fromarray(example(model, level)).save(folder / f"example-{name}.png")
     spec = spec_of(model.network)
     if not spec.exact_tiles or spec.reach is None or any(n % spec.multiple_of for n in _TILES):
-        raise UserError("The page restores in tiles, which this network cannot be; take another.")
-    # So that tiles begin at what the network's sides are multiples of.
+        raise UserError("The page restores in tiles, which this network cannot do; give another.")
+    # Rounded up so that tiles begin at multiples of what the network needs.
     margin = spec.reach + -spec.reach % spec.multiple_of
     if not model.task.enlarges:
         metadata = describe(model, level=None, layout="NCHW", level_map=True)
@@ -124,9 +126,9 @@ def entry(model: Model, theta: Any, folder: Path) -> dict[str, Any]:
 
 
 def _runs_on_gpus(model: Model) -> bool:
-    """Whether onnxruntime-web's WebGPU gives the right pictures.
+    """Whether onnxruntime-web gives correct results on WebGPU.
 
-    It does not (1.30) where inner widths are no multiples of four.
+    Version 1.30 does not if inner widths are not multiples of four.
     """
     side = spec_of(model.network).multiple_of
     image = jax.ShapeDtypeStruct((1, side, side, model.colours), jnp.float32)
@@ -137,7 +139,7 @@ def _runs_on_gpus(model: Model) -> bool:
 
 
 def _axis(axis: LevelAxis, level: float) -> dict[str, Any]:
-    """What the page must know of a part of the level: its range, and a table of levels by z."""
+    """A part of the level for the page: its range, and a table of levels by z."""
     low, high = sorted(float(axis.normalise(value)) for value in (axis.low, axis.high))
     z = np.linspace(low, high, _TABLE)
     return {
@@ -155,7 +157,7 @@ def _axis(axis: LevelAxis, level: float) -> dict[str, Any]:
 
 
 def assemble(output: Path, weights: list[str]) -> None:
-    """Makes the folder, whole or not at all."""
+    """Creates the folder, complete or not at all."""
     if output.exists():
         raise UserError(f"The output {output} already exists; choose another or remove it.")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -174,13 +176,13 @@ def assemble(output: Path, weights: list[str]) -> None:
 
 
 def _servable() -> list[str]:
-    """The shipped tasks, the one for all photographs first."""
+    """The shipped tasks, the default task first."""
     return sorted(shipped_tasks(), key=lambda name: name != DEFAULT_TASK)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", required=True, help="folder to make")
+    parser.add_argument("-o", "--output", required=True, help="folder to create")
     parser.add_argument(
         "--weights", nargs="+", default=_servable(), help="names or files, one per task"
     )

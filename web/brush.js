@@ -1,9 +1,9 @@
-// A mask painted over an image: a brush with a soft edge, to add and to erase, with undo.
+// A mask painted over an image with a soft brush that adds or erases, with undo.
 
-const STEPS = 30; // strokes that can be undone
+const STEPS = 30; // number of strokes that can be undone
 const OVERLAY = [230, 40, 60, 130]; // red, green, blue and opacity where the mask is full
 
-/** The share of the brush at a distance from its centre: 1 inside, falling smoothly to 0. */
+/** The opacity of the brush at a distance from its centre: 1 inside, falling smoothly to 0. */
 export function brushShare(distance, radius, softness) {
   const inner = radius * (1 - softness);
   if (distance <= inner) return 1;
@@ -12,7 +12,7 @@ export function brushShare(distance, radius, softness) {
   return t * t * (3 - 2 * t);
 }
 
-/** A rectangle that holds both; null holds nothing. */
+/** The bounding rectangle of both; null is empty. */
 export function union(one, other) {
   if (!one || !other) return one ?? other;
   return {
@@ -23,14 +23,14 @@ export function union(one, other) {
   };
 }
 
-/** The values of a mask, 0 to 255, and what painting does to them. */
+/** A mask with values from 0 to 255, and operations to paint on it. */
 export class Mask {
   constructor(width, height, value = 255) {
     Object.assign(this, { width, height, undone: [] });
     this.values = new Uint8ClampedArray(width * height).fill(value);
   }
 
-  /** Begins a stroke: `undo` goes back to here. */
+  /** Begins a stroke; `undo` returns to this state. */
   begin() {
     this.before = this.values.slice();
     this.touched = null;
@@ -72,7 +72,7 @@ export class Mask {
     return box;
   }
 
-  /** Ends a stroke; returns what it changed, or null. */
+  /** Ends a stroke; returns the changed rectangle, or null. */
   end() {
     if (this.touched) this.#keep(this.touched);
     return this.touched;
@@ -90,7 +90,7 @@ export class Mask {
     this.before = null;
   }
 
-  /** Sets all of it; returns what changed. */
+  /** Sets all values; returns the changed rectangle. */
   fill(value) {
     this.begin();
     this.values.fill(value);
@@ -98,7 +98,7 @@ export class Mask {
     return this.end();
   }
 
-  /** Takes the last stroke back; returns what changed, or null if there is none. */
+  /** Undoes the last stroke; returns the changed rectangle, or null if there is none. */
   undo() {
     const last = this.undone.pop();
     if (!last) return null;
@@ -111,7 +111,7 @@ export class Mask {
     return box;
   }
 
-  /** Draws it over an image, in a rectangle. */
+  /** Draws a rectangle of the mask as an overlay. */
   draw(context, { left, top, right, bottom }) {
     const [width, height] = [right - left, bottom - top];
     const picture = new ImageData(width, height);
@@ -127,7 +127,7 @@ export class Mask {
     context.putImageData(picture, left, top);
   }
 
-  /** A grey picture of it. */
+  /** The mask as a grey picture. */
   picture() {
     const picture = new ImageData(this.width, this.height);
     this.values.forEach((value, at) => picture.data.set([value, value, value, 255], 4 * at));
@@ -136,11 +136,11 @@ export class Mask {
 }
 
 /**
- * Lets a pointer or the keyboard paint on a canvas that lies over the image.
+ * Lets a pointer or the keyboard paint on a canvas over the image.
  * Arrow keys move the brush, Space paints, [ and ] change its size, E turns erasing on and off,
  * Ctrl+Z undoes.
  * @param {{mask: () => Mask, brush: () => object, changed: (box, done) => void, undo: () => void,
- *   resize: (factor) => void, toggle: () => void}} page what the page gives and does.
+ *   resize: (factor) => void, toggle: () => void}} page callbacks of the page.
  */
 export function listen(canvas, cursor, page) {
   let last = null;

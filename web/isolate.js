@@ -1,5 +1,5 @@
-// A service worker that isolates the page from others, where the host does not send the headers for
-// it: only then may the network use several threads. It keeps nothing and asks for nothing else.
+// A service worker that adds the headers for cross-origin isolation if the host does not send them:
+// the network can use several threads only in an isolated page. It caches nothing.
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));

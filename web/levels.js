@@ -1,4 +1,4 @@
-// The controls of a level: a slider and a number for each of its parts, and the strength of all.
+// The controls of a level: a slider and a number for each part, and a common strength.
 
 import { scaledLevel } from "./pixels.js";
 
@@ -18,7 +18,7 @@ export class Levels {
     byId("strength").addEventListener("change", changed);
   }
 
-  /** The controls of a task's model. */
+  /** Shows the controls for a task's model. */
   show(model) {
     this.axes = model.axes;
     const several = model.axes.length > 1;
@@ -60,7 +60,7 @@ export class Levels {
     this.showStrength();
   }
 
-  /** The levels that the task starts with. */
+  /** Sets the initial levels of the task. */
   reset() {
     this.set(this.axes.map((axis) => axis.level));
   }
@@ -69,7 +69,7 @@ export class Levels {
     byId("strength-value").value = `${Math.round(100 * byId("strength").value)} %`;
   }
 
-  /** The levels as they are taken; or the sentence on what is wrong with one. */
+  /** Returns {values}, scaled by the strength, or {mistake}, a sentence, if one is not valid. */
   read() {
     const strength = Number(byId("strength").value);
     const values = [];

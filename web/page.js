@@ -1,27 +1,27 @@
-// The page: what the user chose, and what is shown. The work is done by worker.js.
+// The page: user input and display. worker.js does the computation.
 
 import { listen, Mask, union } from "./brush.js";
 import { Levels } from "./levels.js";
 import { enlargedSize, mixed } from "./pixels.js";
 
-const LARGEST = 40e6; // pixels of a result; above, browsers run out of memory or of canvas
+const LARGEST = 40e6; // pixels of a result; larger ones exceed the memory or canvas of browsers
 const byId = (id) => document.getElementById(id);
 const [task, file, example] = ["task", "file", "example"].map(byId);
 const [stage, before, after, divider] = ["stage", "before", "after", "divider"].map(byId);
 
-/** Reloads the page once, isolated, so that the network may use threads. */
+/** Reloads the page once, isolated, so that the network can use threads. */
 async function isolate() {
   if (self.crossOriginIsolated || !navigator.serviceWorker) return;
-  if (sessionStorage.getItem("isolated")) return; // this browser does not isolate pages so
+  if (sessionStorage.getItem("isolated")) return; // tried, but this browser does not support it
   try {
     await navigator.serviceWorker.register("isolate.js");
     await navigator.serviceWorker.ready;
     sessionStorage.setItem("isolated", "tried");
   } catch {
-    return; // one thread, then
+    return; // uses one thread
   }
   location.reload();
-  await new Promise(() => {}); // nothing more happens on this one
+  await new Promise(() => {}); // stops this page until it is reloaded
 }
 await isolate();
 
@@ -30,10 +30,10 @@ const levels = new Levels(() => restore());
 let models = {};
 let photograph = null; // {name, image: ImageData}
 let request = 0;
-let mask = null; // where the level is taken; everywhere if null
+let mask = null; // where the level applies; everywhere if null
 let restored = null; // the newest result: {width, height, data}
-let waiting = null; // what the result does not show yet
-let asked = null; // the newest request: {key, used}, its task and levels, and whether with the mask
+let waiting = null; // the rectangle that the result does not include yet
+let asked = null; // the newest request: {key, used}, its task and levels, and whether it has a mask
 let everywhere = null; // the newest result without a mask: {key, before, data}
 
 function say(text, { mistake = false } = {}) {
@@ -41,7 +41,7 @@ function say(text, { mistake = false } = {}) {
   byId("status").classList.toggle("mistake", mistake);
 }
 
-// What was asked for before counts no more: neither its answer nor its download is shown any longer.
+// Begins a request. Answers to earlier ones are ignored, and the download is disabled.
 function begin() {
   byId("download").disabled = true;
   document.body.dataset.state = "busy";
@@ -54,7 +54,7 @@ function refuse(text) {
 }
 
 function showDivider() {
-  const place = byId("brush").checked ? 0 : divider.value; // while painting, all of the result
+  const place = byId("brush").checked ? 0 : divider.value; // painting shows all of the result
   after.style.clipPath = `inset(0 0 0 ${place}%)`;
   byId("line").style.left = `${place}%`;
 }
@@ -69,7 +69,7 @@ function whole({ width, height }) {
   return { left: 0, top: 0, right: width, bottom: height };
 }
 
-/** Restores all, or what a change of the mask within a rectangle can change. */
+/** Restores everything, or only what a change of the mask in a rectangle affects. */
 function restore(box = null) {
   if (!photograph) return;
   const id = begin();
@@ -146,7 +146,7 @@ async function open(blob, name) {
     if (id === request) refuse(`${name} is not an image that this browser can read; choose another.`);
     return;
   }
-  if (id !== request) return; // another one was chosen while this was decoded
+  if (id !== request) return; // another one was chosen while this one was decoded
   if (bitmap.width * bitmap.height > LARGEST) {
     refuse(`${name} has more pixels than this page can hold; use the hypernet-jax command.`);
     return;
@@ -159,7 +159,7 @@ async function open(blob, name) {
   estimate();
 }
 
-/** Finds the level of the photograph, where that can be, and restores it. */
+/** Estimates the level of the photograph, if the task can, and restores it. */
 function estimate() {
   const model = models[task.value];
   if (!model.estimator) {
@@ -168,7 +168,7 @@ function estimate() {
   }
   if (!photograph) return;
   const id = begin();
-  say("Looking how degraded the photograph is ...");
+  say("Estimating the degradation ...");
   worker.postMessage({ id, kind: "estimate", image: photograph.image, model });
 }
 
@@ -198,7 +198,7 @@ function save(canvas, ending) {
   }, "image/png");
 }
 
-/** The controls of the brush, where the task has levels for regions, and the mask. */
+/** Shows the mask, and the controls of the brush if the task supports level maps. */
 function showRegion() {
   byId("region").hidden = !photograph || !models[task.value].mapFile;
   const painting = byId("brush").checked && !byId("region").hidden;
@@ -218,7 +218,7 @@ function showRegion() {
   showDivider();
 }
 
-/** Shows at once, nearly, what the network will make of a stroke. */
+/** Shows an approximate result of a stroke before the network has computed it. */
 function preview(box) {
   const { width, height } = mask;
   if (everywhere?.key !== asked?.key || everywhere.data.length !== 4 * width * height) return;
@@ -267,7 +267,7 @@ for (const [button, value] of [["clear", 0], ["fill", 255]]) {
   byId(button).addEventListener("click", () => {
     byId("brush").checked = true;
     showRegion();
-    byId("erase").checked = value === 255; // what can be done next
+    byId("erase").checked = value === 255; // the only useful mode afterwards
     painted(mask.fill(value), true);
   });
 }

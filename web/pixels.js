@@ -1,9 +1,9 @@
-// Pixels: bicubic enlargement as the network was trained with, and tiles.
+// Operations on pixels: bicubic enlargement as in training, tiles, and masks.
 
-// Below this value of a mask, of 255, the result passes into the image as it was.
+// Below this mask value, out of 255, the result fades to the original image.
 const FAINT = 25.5;
 
-/** Python's round: halves go to the even neighbour. */
+/** Rounds like Python, with halves to even. */
 function roundHalfEven(x) {
   const floor = Math.floor(x);
   const rest = x - floor;
@@ -17,7 +17,7 @@ function cubic(x) {
   return x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0;
 }
 
-/** Source indices and weights, four of each for every output sample; symmetric borders. */
+/** Source indices and weights, four of each per output sample, with symmetric padding. */
 function taps(sizeIn, sizeOut, factor) {
   const indices = new Int32Array(4 * sizeOut);
   const weights = new Float64Array(4 * sizeOut);
@@ -75,8 +75,8 @@ export function enlarge(image, factor) {
 
 /**
  * Tiles that cover an image, or a rectangle of it, each with the margin that its pixels depend on,
- * so that restoring tile by tile gives what restoring at once would give. All origins are multiples
- * of what the network's sides must be: so are `side` and `margin`.
+ * so that restoring tile by tile equals restoring the whole image. All origins, `side` and `margin`
+ * are multiples of what the network needs.
  */
 export function tiles(width, height, { side, margin, box = null }) {
   const cut = (size, first, last) => {
@@ -91,7 +91,7 @@ export function tiles(width, height, { side, margin, box = null }) {
   return cut(height, top, bottom).flatMap((y) => cut(width, left, right).map((x) => ({ x, y })));
 }
 
-/** The rectangle grown by a margin, within an image. */
+/** The rectangle grown by a margin, clipped to the image. */
 export function grown({ left, top, right, bottom }, margin, width, height) {
   return {
     left: Math.max(0, left - margin),
@@ -101,7 +101,7 @@ export function grown({ left, top, right, bottom }, margin, width, height) {
   };
 }
 
-/** The value at a place of a table of places, which rise, and values. */
+/** Linear interpolation in a table of ascending places and values. */
 function interpolated(at, places, values) {
   let low = 0;
   let high = places.length - 1;
@@ -117,8 +117,8 @@ function interpolated(at, places, values) {
 }
 
 /**
- * The level of one axis at a share of its distance, in z, from the one that changes nothing.
- * @param {{z: number[], values: number[], neutral: number}} axis z of levels, rising.
+ * A function from a share to the level at that share of the distance, in z, from neutral.
+ * @param {{z: number[], values: number[], neutral: number}} axis z of levels, ascending.
  */
 function scaler(level, { z, values, neutral }) {
   const rising = values.map((value, index) => [value, z[index]]).sort((a, b) => a[0] - b[0]);
@@ -131,12 +131,12 @@ function scaler(level, { z, values, neutral }) {
   };
 }
 
-/** The level of an axis at a strength: 0 changes nothing, 1 is the level itself. */
+/** The level of an axis at a strength: 0 is neutral, 1 the level itself. */
 export function scaledLevel(level, strength, axis) {
   return scaler(level, axis)(strength);
 }
 
-/** The level of each axis for each value of a mask, from 0, nothing, to 255, the level itself. */
+/** The level of each axis for each value of a mask, from 0, neutral, to 255, the level itself. */
 export function levelsOfMask(levels, axes) {
   return axes.map((axis, index) => {
     const at = scaler(levels[index], axis);
@@ -144,7 +144,7 @@ export function levelsOfMask(levels, axes) {
   });
 }
 
-/** The levels of a tile with its margin, or those that all its pixels have. */
+/** The level planes of a tile with its margin; `levels` if all its pixels have the same ones. */
 export function levelPlane(mask, tables, imageWidth, { x, y }) {
   const width = x.to - x.from;
   const height = y.to - y.from;
@@ -166,7 +166,7 @@ export function levelPlane(mask, tables, imageWidth, { x, y }) {
   return { plane, levels, dims: [1, tables.length, height, width] };
 }
 
-/** The middle of an image, in which its level is estimated, as the package takes it. */
+/** The middle of an image, from which its level is estimated, as in the Python package. */
 export function middle(width, height, side = 2048) {
   const cut = (size) => {
     const from = Math.floor(Math.max(0, size - side) / 32) * 16;
@@ -175,7 +175,7 @@ export function middle(width, height, side = 2048) {
   return { x: cut(width), y: cut(height) };
 }
 
-/** One tile with its margin as planes, (colours, height, width) in [0, 1]. */
+/** A tile with its margin as planes, (colours, height, width) in [0, 1]. */
 export function planes(image, { x, y }) {
   const width = x.to - x.from;
   const height = y.to - y.from;
@@ -193,8 +193,8 @@ export function planes(image, { x, y }) {
 }
 
 /**
- * Puts a restored tile, without its margin, into RGBA pixels of the whole image. Where a mask is
- * nearly black the result passes into the image as it was, which it is where the mask is black.
+ * Copies a restored tile, without its margin, into the RGBA pixels of the whole image. Where a mask
+ * is nearly black, the result fades to the original image, which it equals where it is black.
  */
 export function paste(restored, { x, y }, image, { mask = null, before = null } = {}) {
   const width = x.to - x.from;
@@ -214,9 +214,9 @@ export function paste(restored, { x, y }, image, { mask = null, before = null } 
 }
 
 /**
- * What a mask will make of a rectangle of an image, nearly: so much of the restored image as the
- * mask has there. It is exact where the mask is 0 or 255 farther than the network sees.
- * @param {Uint8ClampedArray} before RGBA pixels of the image as it was; `after`: restored.
+ * An approximate result for a rectangle of an image: original and restored image mixed by the mask.
+ * It is exact where the mask is 0, or 255, over the whole receptive field.
+ * @param {Uint8ClampedArray} before RGBA pixels of the original image; `after`: restored.
  * @returns {{width: number, height: number, data: Uint8ClampedArray}} the rectangle.
  */
 export function mixed(before, after, mask, imageWidth, { left, top, right, bottom }) {

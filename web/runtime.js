@@ -1,8 +1,8 @@
-// ONNX Runtime in this browser: on its GPU where it has one, else as WebAssembly.
+// ONNX Runtime in the browser: on the GPU if there is one, otherwise as WebAssembly.
 
 const BASE = new URL("./ort/", import.meta.url).href;
 
-/** The runtime on the GPU, or null where there is none but an imitation of one. */
+/** The runtime on the GPU; null if there is none, or only a software fallback. */
 async function onGpu(wanted) {
   if (wanted === "wasm" || !navigator.gpu) return null;
   try {
@@ -19,30 +19,30 @@ async function onGpu(wanted) {
 async function onCpu() {
   const ort = await import("./ort/ort.wasm.min.mjs");
   ort.env.wasm.wasmPaths = BASE;
-  // Threads share memory, which pages may only do that are isolated from others.
+  // Threads need shared memory, which only isolated pages may use.
   const threads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency || 1) : 1;
   ort.env.wasm.numThreads = threads;
   const counted = threads > 1 ? `${threads} threads` : "1 thread";
   return { ort, provider: "wasm", name: `WebAssembly, ${counted}` };
 }
 
-/** Loads models and runs them, each once loaded. */
+/** Loads and runs models; each is loaded once. */
 export class Runtime {
-  /** @param {string | null} wanted "webgpu" or "wasm"; whichever is the best if null. */
+  /** @param {string | null} wanted "webgpu" or "wasm"; null: the best available. */
   constructor(wanted) {
     this.sessions = new Map();
     this.loading = onGpu(wanted).then((gpu) => gpu ?? onCpu());
   }
 
-  /** What computes a model. */
+  /** The name of what runs a model. */
   async name(gpu = true) {
     const { name, provider } = await this.loading;
     return gpu || provider === "wasm" ? name : "WebAssembly";
   }
 
   /**
-   * A session of a model file; where the GPU cannot run it, all goes on without the GPU.
-   * @param {boolean} gpu whether it may be run there at all.
+   * A session for a model file; if the GPU cannot run it, all models switch to the CPU.
+   * @param {boolean} gpu whether this model may run on the GPU.
    */
   async session(file, gpu = true) {
     const { ort, provider } = await this.loading;
@@ -50,7 +50,7 @@ export class Runtime {
       const address = new URL(file, import.meta.url).href;
       const executionProviders = [gpu ? provider : "wasm"];
       const made = ort.InferenceSession.create(address, { executionProviders });
-      made.catch(() => this.sessions.delete(file)); // so that the next request tries again
+      made.catch(() => this.sessions.delete(file)); // lets the next request try again
       this.sessions.set(file, made);
     }
     try {
@@ -63,7 +63,7 @@ export class Runtime {
     }
   }
 
-  /** The only output of a model for inputs {name: {data, dims}}; floats. */
+  /** Runs a model on inputs {name: {data, dims}}; returns its only output, as floats. */
   async run(file, inputs, gpu = true) {
     const session = await this.session(file, gpu);
     const { ort } = await this.loading;

@@ -1,20 +1,20 @@
-// Restores images off the page's thread; the newest request supersedes an unfinished one.
+// Restores images outside the page's thread; a new request cancels an unfinished one.
 
 import { enlarge, grown, levelPlane, levelsOfMask, middle, paste, planes, tiles } from "./pixels.js";
 import { Runtime } from "./runtime.js";
 
 const TILE = 256;
-const PAINTED_TILE = 128; // of what a stroke changed, which is mostly small
+const PAINTED_TILE = 128; // smaller, because strokes mostly change small regions
 const runtime = new Runtime(new URL(self.location).searchParams.get("backend"));
 let newest = 0;
 let queue = Promise.resolve();
 
-/** Levels as the models take them: a number, or one for each part. */
+/** The level input of a model: a number, or one for each part. */
 function levelInput(levels) {
   return { data: levels, dims: levels.length > 1 ? [levels.length] : [] };
 }
 
-/** One tile restored: at one level, or, where its pixels have several, with all of them. */
+/** Restores one tile, with the level map model only if its pixels have different levels. */
 async function apply(model, image, levels, part, mask, tables) {
   const tile = planes(image, part);
   const own = mask && levelPlane(mask, tables, image.width, part);
@@ -27,15 +27,14 @@ async function apply(model, image, levels, part, mask, tables) {
 }
 
 /**
- * Restores an image, or, of one that was restored before, what a change of the mask within `box`
- * can change.
+ * Restores an image; or, given an earlier result, only what a change of the mask in `box` affects.
  */
 async function restore({ id, image, levels, model, mask, box, before }) {
   await runtime.session(model.file, model.gpu);
   if (id !== newest) return;
   const start = performance.now();
   const input = model.enlarges ? enlarge(image, levels[0]) : image;
-  // Transparency is kept.
+  // Starts from the input to keep transparency.
   const output = { ...input, data: before ?? new Uint8ClampedArray(input.data) };
   const { width, height } = input;
   const seen = box && grown(box, model.margin, width, height);
@@ -45,7 +44,7 @@ async function restore({ id, image, levels, model, mask, box, before }) {
   for (const [index, part] of parts.entries()) {
     const restored = await apply(model, input, levels, part, mask, tables);
     paste(restored, part, output, { mask, before: input.data });
-    // Let a newer request, posted meanwhile, be noticed.
+    // Lets a newer request be received.
     await new Promise((resolve) => setTimeout(resolve));
     if (id !== newest) return;
     postMessage({ id, kind: "progress", done: index + 1, total: parts.length });

@@ -1,4 +1,4 @@
-"""How degraded is it? The level of an image whose level nobody knows."""
+"""Blind estimation of an image's degradation level."""
 
 from hypernet_jax.blind.estimate import (
     Estimate,

@@ -1,6 +1,6 @@
-"""The level of an image: (pixels, source) -> estimate, one function per kind of degradation.
+"""Level estimators, (pixels, source) -> estimate, one per kind of degradation.
 
-Pixels are (H, W, C) in 0..255, C = 1 or 3; source is the file that they are from, if any.
+Pixels are (H, W, C) in 0..255, C = 1 or 3; source is the file that they came from, if any.
 """
 
 import dataclasses
@@ -34,15 +34,15 @@ class Estimate:
     """An estimated level.
 
     Attributes:
-      parts: by the names of the axes, in native units; not checked for their ranges.
-      how: each of them was found, e.g. "from the file's tables".
+      parts: values in native units by name of axis; ranges are not checked.
+      how: how each was found, by name of axis, e.g. "from the file's own tables".
     """
 
     parts: dict[str, float]
     how: dict[str, str]
 
     def describe(self, names: Sequence[str]) -> str:
-        """How some of the parts were found; what they are called only where that differs."""
+        """How some of the parts were found; names them only if that differs."""
         ways: dict[str, list[str]] = {}
         for name in names:
             ways.setdefault(self.how[name], []).append(name)
@@ -52,7 +52,7 @@ class Estimate:
 
 
 def estimate_noise(pixels: np.ndarray, source: Path | None) -> Estimate:
-    """Noise sigma, by the file's own noise profile if it is a raw file that has one."""
+    """Noise sigma, from the noise profile of a raw file if it has one, else from the pixels."""
     found = None if source is None else noise_of_file(source)
     if found is not None:
         return Estimate({"noise": found}, {"noise": _BY_PROFILE})
@@ -60,7 +60,7 @@ def estimate_noise(pixels: np.ndarray, source: Path | None) -> Estimate:
 
 
 def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
-    """JPEG quality, by the file's own tables if there are any."""
+    """JPEG quality, from the file's quantisation tables if it has any, else from the pixels."""
     found = None if source is None else quality_of_file(source)
     if found is not None:
         quality, exact = found
@@ -71,24 +71,24 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
     level = quality_of_pixels(pixels)
     if level is None:
         raise UserError(
-            "The image shows no trace of JPEG compression from its corner on, perhaps because "
-            "it was cropped or resized since; give its level, the JPEG quality from 1 to 100."
+            "The top left of the image shows no trace of JPEG compression, perhaps because it was "
+            "cropped or resized since; give its level, the JPEG quality from 1 to 100."
         )
     return Estimate({"jpeg": level}, {"jpeg": _FROM_PIXELS})
 
 
 @functools.cache
 def photo_estimator():
-    """The network that `estimate_photo` asks, a `PartsEstimator`."""
-    # JAX's networks take a while to import.
+    """The network of `estimate_photo`, a `PartsEstimator`."""
+    # Imported here because it is slow to import.
     from hypernet_jax.blind.parts import load_parts_estimator
 
     return load_parts_estimator(_PHOTO_NETWORK)
 
 
 def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
-    """Noise, JPEG quality and blur, by the network that is shipped for it; quality by the file's
-    own tables, and noise by its own profile, if there are any."""
+    """Noise, JPEG quality and blur from the shipped network; quality and noise from the file's
+    own tables and noise profile if it has them."""
     parts = photo_estimator().estimate(pixels, PHOTO)
     how = dict.fromkeys(parts, _FROM_PIXELS)
     quality = None if source is None else quality_of_file(source)

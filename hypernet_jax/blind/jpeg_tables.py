@@ -1,4 +1,4 @@
-"""The quality that a JPEG file was saved with, from its quantisation tables."""
+"""The quality of a JPEG file, from its quantisation tables."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ __all__ = ["quality_of_file"]
 
 
 def quality_of_file(path: Path) -> tuple[int, bool] | None:
-    """Reads a file's quality.
+    """Reads the quality of a JPEG file.
 
     Args:
       path: any file.
 
     Returns:
-      (quality, exact), or None if the file is no readable JPEG. The quality, 1 to 100, is
-      exact if libjpeg writes the very tables of the file at it; of other tables it is the
-      one whose tables are nearest on average in the logarithm of their entries.
+      (quality, exact), or None if the file is not a readable JPEG. The quality, 1 to 100, is
+      exact if libjpeg uses the same tables at it; otherwise it is the quality whose tables are
+      nearest, by the mean difference in the logarithm of their entries.
     """
     try:
         with open_header(path) as picture:
@@ -33,7 +33,7 @@ def quality_of_file(path: Path) -> tuple[int, bool] | None:
     distances = []
     for quality in range(1, 101):
         luma, chroma = quantisation_tables(quality)
-        # A file may hold the luminance table alone (grey), or three tables (some cameras).
+        # A file may have only the luminance table (grey), or three tables (some cameras).
         standard = [luma, *(chroma for _ in found[1:])]
         logs = [np.abs(np.log(f) - np.log(s)) for f, s in zip(found, standard, strict=True)]
         distances.append(float(np.mean(logs)))

@@ -1,9 +1,9 @@
 """The sigma of white Gaussian noise, from the principal components of small patches.
 
-Clean patches live in few dimensions, white noise in all of them alike: the small
-eigenvalues of the patches' covariance are the variance of the noise. How many of them
-are noise is settled as by Chen, Zhu and Heng, "An Efficient Statistical Method for Image
-Noise Level Estimation" (ICCV 2015): the most of which the mean is also the median.
+Clean patches lie in few dimensions, while white noise fills all of them equally: the small
+eigenvalues of the patch covariance equal the noise variance. How many eigenvalues are noise
+is decided as by Chen, Zhu and Heng, "An Efficient Statistical Method for Image Noise Level
+Estimation" (ICCV 2015): the largest number of them whose mean is also their median.
 """
 
 import numpy as np
@@ -14,17 +14,17 @@ from hypernet_jax.errors import UserError
 __all__ = ["noise_sigma", "patch_sigma"]
 
 _SIDE = 6
-# Patches looked at: more make it slower, not better.
+# Number of patches to use: more are slower and not more accurate.
 _MOST = 60_000
-# Patches per dimension below which a covariance says little.
+# With fewer patches per dimension the covariance is unreliable.
 _FEWEST_PER_DIMENSION = 5
 
-# Standard deviation, in grey levels, of colours across the line on which most of them lie.
+# Largest standard deviation of colours from a line in RGB, in grey levels, to count as grey.
 _LEAST_COLOUR = 1.5
 
-# 8-bit noise is clipped to 0..255, which makes strong noise look weaker. What `patch_sigma`
-# says of 8-bit noise of a true sigma, mean over 24 training photographs, made by
-# benchmarks/noise_estimate.py; linear between its entries.
+# Clipping to 0..255 makes strong noise look weaker. `_SEEN` is the result of `patch_sigma` for
+# 8-bit noise of sigma `_TRUE`, the mean over 24 training photographs by
+# benchmarks/noise_estimate.py; interpolated linearly.
 _TRUE = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90, 100)
 _SEEN = (
     0.39, 2.07, 5.05, 10.02, 14.97, 19.91, 24.75, 29.41,
@@ -33,9 +33,9 @@ _SEEN = (
 
 
 def _without_colour(pixels: np.ndarray) -> bool:
-    """Whether the colours lie on one line, but for rounding: a grey image, or a toned one.
+    """Whether the colours lie on a line, up to rounding: a grey or toned image.
 
-    The channels, with the noise in them, are no more dimensions than one then.
+    The channels and their noise then span only one dimension.
     """
     colours = pixels.reshape(-1, 3).astype(np.float64)
     across = np.linalg.eigvalsh(np.cov(colours.T))[1]
@@ -43,7 +43,7 @@ def _without_colour(pixels: np.ndarray) -> bool:
 
 
 def patch_sigma(pixels: np.ndarray) -> float:
-    """Standard deviation of the noise as the patches show it, clipping and all.
+    """Standard deviation of the noise in the patches, without correction for clipping.
 
     Args:
       pixels: (H, W, C) in 0..255.
@@ -66,7 +66,7 @@ def patch_sigma(pixels: np.ndarray) -> float:
         return windows.reshape(-1, dimensions)
 
     seen = patches(pixels)
-    # Where pixels are saturated there is less noise: such patches only count for want of others.
+    # Saturated pixels have less noise, so such patches are used only if there are too few others.
     saturated = patches(((pixels <= 0) | (pixels >= 255)).astype(np.float32)).mean(axis=1)
     chosen = seen[saturated == 0]
     fewest = 20 * dimensions
@@ -82,7 +82,7 @@ def patch_sigma(pixels: np.ndarray) -> float:
 
 
 def noise_sigma(pixels: np.ndarray) -> float:
-    """Sigma, 0 to 100, of the noise that an 8-bit image had before it was clipped and rounded.
+    """Sigma, 0 to 100, of an 8-bit image's noise before clipping and rounding.
 
     Args:
       pixels: (H, W, C) in 0..255, C = 1 or 3.

@@ -1,4 +1,4 @@
-"""The noise of a developed raw file, by what the file says of its sensor's noise."""
+"""The noise of a developed raw file, from the noise profile in the file."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import tifffile
 
 __all__ = ["noise_of_file"]
 
-# DNG's tags: slope and offset of the variance over the signal, one pair or one for each colour;
-# and what the sensor sees of white.
+# DNG tags: slope and offset of the variance as a function of the signal, one pair or one for each
+# colour; and the sensor's response to white.
 _PROFILE, _NEUTRAL = "NoiseProfile", "AsShotNeutral"
-# Light of mid-grey, the slope of sRGB's curve there, and how much of the deviation is left after
-# the colours of the mosaic have been interpolated.
+# Linear value of mid-grey, the slope of the sRGB curve there, and the share of the deviation left
+# after demosaicing.
 _GREY, _SLOPE, _LEFT = 0.214, 1.08, 0.95
 
 
 def noise_of_file(path: Path) -> float | None:
-    """Deviation at mid-grey of the picture that a DNG file is developed to, in grey levels.
+    """Standard deviation at mid-grey, in grey levels, of the picture developed from a DNG file.
 
-    The mean square over the colours, after white balance, interpolation and gamma. The colour
-    matrix is left out.
+    The RMS over the colours after white balance, demosaicing and gamma. The colour matrix is
+    ignored.
 
     Returns:
-      None if the file is no DNG or says nothing of its noise.
+      None if the file is not a DNG or has no noise profile.
     """
     if path.suffix.lower() != ".dng":
         return None
@@ -30,7 +30,7 @@ def noise_of_file(path: Path) -> float | None:
         with tifffile.TiffFile(path) as file:
             found = [_values(page, _PROFILE) for page in _pages(file)]
             neutral = _values(file.pages.first, _NEUTRAL)
-    # Whatever a damaged file makes of the parser: nothing is known then.
+    # A damaged file may make the parser raise anything.
     except Exception:
         return None
     profile = next((values for values in found if values is not None), None)
@@ -45,7 +45,7 @@ def noise_of_file(path: Path) -> float | None:
 
 
 def _pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The first picture and those below it: the sensor's own is often one of them."""
+    """The first picture and its sub-images: the sensor's image is often one of these."""
     first = file.pages.first
     return [first, *(first.pages or ())]
 
@@ -55,5 +55,5 @@ def _values(page: tifffile.TiffPage, name: str) -> np.ndarray | None:
     if tag is None:
         return None
     values = np.asarray(tag.value, np.float64).ravel()
-    # Rational numbers come as numerators and denominators in turn.
+    # Rational numbers are stored as alternating numerators and denominators.
     return values[::2] / values[1::2] if tag.dtype in (5, 10) else values

@@ -1,4 +1,4 @@
-"""All parts of a photograph's level, by a small network that was trained on their chain."""
+"""A small network that estimates all parts of a photograph's level from image statistics."""
 
 import dataclasses
 import json
@@ -16,16 +16,16 @@ from hypernet_jax.tensors import read_tensors
 __all__ = ["SIDE", "TILES", "PartsEstimator", "apply_layers", "load_parts_estimator"]
 
 _FORMAT = "hypernet_jax/parts/1"
-# Side of what is looked at together, and how many such tiles along each axis at most.
+# Side of a tile, and the largest number of tiles along each axis.
 SIDE, TILES = 192, 4
 
 
 def apply_layers(layers, x):
-    """z of each part, (..., A), of whitened statistics (..., F); of NumPy or JAX arrays.
+    """Maps normalised statistics (..., F) to z of each part (..., A); NumPy or JAX arrays.
 
     Args:
-      layers: (kernel, bias) pairs; between them the positive part is taken.
-      x: statistics less their mean, over their deviation.
+      layers: (kernel, bias) pairs, with ReLUs in between.
+      x: statistics, normalised by their mean and standard deviation.
     """
     *inner, (kernel, bias) = layers
     for inner_kernel, inner_bias in inner:
@@ -39,9 +39,9 @@ class PartsEstimator:
     """Estimates the parts of an image's level.
 
     Attributes:
-      names: of the parts.
-      mean, deviation: of the statistics that it was trained on, (F,).
-      layers: (kernel, bias) of each.
+      names: names of the parts.
+      mean, deviation: mean and standard deviation of the training statistics, (F,).
+      layers: (kernel, bias) of each layer.
     """
 
     names: tuple[str, ...]
@@ -50,18 +50,18 @@ class PartsEstimator:
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     def estimate(self, pixels: np.ndarray, space: LevelSpace) -> dict[str, float]:
-        """The parts, by name, each within the range of its axis.
+        """The parts by name, each within the range of its axis.
 
         Args:
           pixels: (H, W, C) in 0..255, C = 3 or 1.
-          space: of the level; it has the axes that the network was trained for.
+          space: the level space that the network was trained for.
 
-        The median over tiles that are spread over the image.
+        Takes the median over tiles spread over the image.
         """
         if space.names != self.names:
             raise UserError(
-                f"The estimator is for levels of {', '.join(self.names)}, not of "
-                f"{', '.join(space.names)}."
+                f"The estimator is for levels with the parts {', '.join(self.names)}, not "
+                f"{', '.join(space.names)}; choose another."
             )
         seen = np.stack([statistics(tile) for tile in _tiles(np.asarray(pixels, np.float32))])
         z = np.median(apply_layers(self.layers, (seen - self.mean) / self.deviation), axis=0)
@@ -81,7 +81,7 @@ class PartsEstimator:
 
 
 def _tiles(pixels: np.ndarray) -> list[np.ndarray]:
-    """Tiles of an image, spread over it; they begin at multiples of 16."""
+    """Tiles spread over an image; they begin at multiples of 16."""
     starts = [
         np.unique(np.linspace(0, max(0, length - SIDE), TILES).astype(int) // 16 * 16)
         for length in pixels.shape[:2]
@@ -90,10 +90,10 @@ def _tiles(pixels: np.ndarray) -> list[np.ndarray]:
 
 
 def load_parts_estimator(path: str | Path) -> PartsEstimator:
-    """Reads what `PartsEstimator.save` wrote.
+    """Reads a file written by `PartsEstimator.save`.
 
     Raises:
-      UserError: if there is no such file, or it is not ours or damaged.
+      UserError: if there is no such file, or it is damaged or in another format.
     """
     found = storage_path(path)
     if not found.is_file():
@@ -107,5 +107,5 @@ def load_parts_estimator(path: str | Path) -> PartsEstimator:
         layers = tuple((arrays[f"kernel_{n}"], arrays[f"bias_{n}"]) for n in range(count))
         apply_layers(layers, (arrays["mean"] - arrays["mean"]) / arrays["deviation"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The file {path} does not say what its network is ({error}).") from None
+        raise UserError(f"The file {path} does not describe its network ({error}).") from None
     return PartsEstimator(names, arrays["mean"], arrays["deviation"], layers)

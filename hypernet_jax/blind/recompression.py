@@ -1,7 +1,7 @@
-"""The quality of a JPEG of which only the pixels are left.
+"""The quality of a JPEG image, from its pixels alone.
 
-An image that was compressed at some quality hardly changes when it is compressed at
-that quality again, but does at the qualities beside it (Farid, "Exposing digital
+An image compressed at some quality hardly changes when compressed again at that
+quality, but does change at neighbouring qualities (Farid, "Exposing digital
 forgeries from JPEG ghosts", TIFS 2009).
 """
 
@@ -11,27 +11,27 @@ from hypernet_jax.degradations import jpeg
 
 __all__ = ["quality_of_pixels"]
 
-# The corner that is looked at: the grid of blocks starts there.
+# Side of the top left corner to analyse; the grid of blocks starts there.
 _SIDE = 256
-# How much deeper than its neighbours, in the logarithm of the mean squared change, the
-# dip must be. Photographs that were never compressed show up to 0.12, compressed
-# ones 0.8 and more.
+# Smallest depth of the dip below its neighbours, in the logarithm of the mean squared
+# change. Photographs that were never compressed have dips of up to 0.12, compressed
+# ones of 0.8 or more.
 _SHALLOWEST = 0.4
-# Rounding alone changes pixels by about this mean square.
+# Approximate mean squared change from rounding alone.
 _FLOOR = 0.05
 
 
 def quality_of_pixels(pixels: np.ndarray) -> float | None:
-    """Finds the quality by which an image was compressed last.
+    """Finds the quality at which an image was last compressed.
 
     Args:
-      pixels: (H, W, C) in 0..255, not cropped or resized since.
+      pixels: (H, W, C) in 0..255, not cropped or resized since then.
 
     Returns:
-      The quality, 1 to 100, or None if the image shows no trace of compression.
+      The quality, 1 to 100, or None if there is no trace of compression.
     """
     corner = np.clip(np.round(pixels[:_SIDE, :_SIDE]), 0, 255).astype(np.uint8)
-    # Whole blocks of subsampled chrominance.
+    # Crops to whole blocks of subsampled chrominance.
     height, width = (size // 16 * 16 for size in corner.shape[:2])
     corner = corner[:height, :width]
     if not corner.size:

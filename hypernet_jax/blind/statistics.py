@@ -1,8 +1,8 @@
-"""What noise, compression and blur leave in the statistics of an image.
+"""Image statistics that reveal noise, compression and blur.
 
-Quantiles of what differs between neighbours, in blocks, at three scales and in luminance and
-colours: flat blocks show the noise, sharp ones the blur. Steps at the borders of JPEG's blocks, and
-how many coefficients of its transform are small, show the compression.
+Quantiles of the Laplacian energy of blocks, at three scales, in luminance and chrominance: flat
+blocks show the noise, sharp ones the blur. Steps at the borders of JPEG blocks, and the shares of
+small DCT coefficients, show the compression.
 """
 
 import numpy as np
@@ -23,20 +23,20 @@ __all__ = [
 SCALES = 3
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 BLOCK = 8
-# Sums of the two indices of a coefficient, from smooth to fine.
+# Frequency bands: ranges of the sum of a DCT coefficient's two indices, from low to high.
 BANDS = ((1, 2), (3, 4), (5, 6), (7, 9), (10, 14))
-# Sizes below which a coefficient is small.
+# Thresholds for small coefficients.
 SMALL = (0.5, 2.0)
-# Of RGB: Y, Cb and Cr.
+# From RGB to Y, Cb and Cr.
 PLANES = np.array(
     [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32
 )
-# An image smaller than this is continued symmetrically.
+# Smaller images are padded symmetrically to this size.
 _SMALLEST = 64
 
 
 def _planes(pixels: np.ndarray) -> np.ndarray:
-    """Y, Cb and Cr, (3, H, W); of grey both colours are zero."""
+    """Y, Cb and Cr, (3, H, W); Cb and Cr are zero for grey images."""
     if pixels.shape[-1] == 1:
         grey = pixels[..., 0]
         return np.stack([grey, np.zeros_like(grey), np.zeros_like(grey)])
@@ -50,7 +50,7 @@ def _halved(planes: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(planes: np.ndarray) -> np.ndarray:
-    """(C, blocks, 8, 8), from the top left."""
+    """Splits planes into blocks from the top left, (C, blocks, 8, 8)."""
     count, height, width = planes.shape
     rows, columns = height // BLOCK, width // BLOCK
     cut = planes[:, : rows * BLOCK, : columns * BLOCK]
@@ -59,14 +59,14 @@ def blocks_of(planes: np.ndarray) -> np.ndarray:
 
 
 def block_energies(planes: np.ndarray) -> np.ndarray:
-    """Mean square of the Laplacian in blocks, (C, blocks); of white noise, its variance."""
+    """Mean square of the Laplacian in blocks, (C, blocks); for white noise, its variance."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
     return blocks_of(np.square(4 * planes - around) / 20.0).mean(axis=(-2, -1))
 
 
 def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
-    """How much larger steps at multiples of a period are than others, in logarithms; (C,) each."""
+    """Log ratio of the steps at multiples of a period to the others, along each axis; (C,) each."""
     found = []
     for axis in (1, 2):
         differences = np.abs(np.diff(planes, axis=axis)).mean(axis=3 - axis)
@@ -77,7 +77,7 @@ def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
 
 
 def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
-    """Shares of coefficients of each band that are small; (C,) each, by bands, then by sizes."""
+    """The share of small coefficients for each band and threshold, in that order; (C,) each."""
     size = np.abs(scipy.fft.dctn(blocks_of(planes), axes=(-2, -1), norm="ortho"))
     sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
     bands = [size[..., (sums >= low) & (sums <= high)] for low, high in BANDS]
@@ -88,7 +88,7 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
     """The statistics of an image, float32 (F,).
 
     Args:
-      pixels: (H, W, C) in 0..255, C = 3 or 1; it begins where a block of 16 pixels does.
+      pixels: (H, W, C) in 0..255, C = 3 or 1; the top left is the corner of a 16-pixel block.
     """
     pixels = np.asarray(pixels, np.float32)
     missing = [(0, max(0, _SMALLEST - length)) for length in pixels.shape[:2]]
@@ -99,7 +99,7 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
         energies = block_energies(scaled)
         quantiles = np.quantile(energies, QUANTILES, axis=1)
         found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
-        # The noise of dark, middle and bright blocks: cameras' depends on the light.
+        # The noise of dark, medium and bright blocks, because camera noise depends on the light.
         light = blocks_of(scaled)[0].mean(axis=(-2, -1))
         thirds = np.array_split(np.argsort(light, kind="stable"), 3)
         for third in thirds:
@@ -110,6 +110,6 @@ def statistics(pixels: np.ndarray) -> np.ndarray:
         scaled = _halved(scaled)
     found += _steps(planes, 8) + _steps(planes, 16)
     found += _small_coefficients(planes)
-    # JPEG halves the colours.
+    # JPEG halves the resolution of chrominance.
     found += [shares[1:] for shares in _small_coefficients(_halved(planes))]
     return np.concatenate([np.ravel(each) for each in found]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""`hypernet-jax --print-completion SHELL`: what a shell reads to complete the command."""
+"""`hypernet-jax --print-completion SHELL`: prints a completion script for the shell."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ _WITH_TASK = ("estimate", "export", "import-torch", "restore")
 
 
 class PrintCompletion(argparse.Action):
-    """Prints the completions of a shell for the parser that it belongs to, and ends."""
+    """Prints the completion script of a shell for the action's parser, and exits."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        # Only who asks for completions needs it.
+        # Imported here because only completions need it.
         import shtab
 
         if values not in shtab.SUPPORTED_SHELLS:
@@ -43,7 +43,7 @@ class PrintCompletion(argparse.Action):
 def _actions(
     parser: argparse.ArgumentParser, command: str = ""
 ) -> Iterator[tuple[str, argparse.Action]]:
-    """Of the parser and of all its commands, each with the command's name."""
+    """The actions of the parser and of all its commands, with the command's name."""
     for action in parser._actions:
         yield command, action
         if isinstance(action, argparse._SubParsersAction):
@@ -52,7 +52,7 @@ def _actions(
 
 
 def _choices(command: str, option: str) -> tuple[str, ...] | None:
-    """What an option takes; None where that is no list."""
+    """The values that an option takes; None if they are not a fixed list."""
     import shtab
 
     from hypernet_jax.cli.export import EXPORT_FORMATS

@@ -1,4 +1,4 @@
-"""`hypernet-jax demo`: every shipped task on real photographs, in figures and pictures."""
+"""`hypernet-jax demo`: runs every shipped task on real photographs; prints PSNR, writes images."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["demo"]
 
-# Photographs of scikit-image and the corner of what is shown; the shipped weights
-# were not trained on them. One size, so one compilation.
+# Photographs from scikit-image and the top left corner of each crop. The shipped weights
+# were not trained on them. All crops have one size, so there is one compilation.
 _PHOTOGRAPHS = {"coffee": (56, 156), "chelsea": (6, 81), "astronaut": (0, 80)}
 _SIDE = 288
 
@@ -31,8 +31,8 @@ def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
 
     Args:
       output: folder for the pictures.
-      chosen: levels by task, for tasks that shall not show their default ones.
-      overwrite: replace pictures that are there.
+      chosen: levels by task; tasks not in it show their default levels.
+      overwrite: replace existing pictures.
     """
     plan = {}
     for name in shipped_tasks():
@@ -59,7 +59,7 @@ def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
                 key = noise_key(0, photograph)
                 degraded = np.asarray(protocol.degradation(key, clean, level.named))
                 degraded = degraded.astype(np.uint8)
-                # The degraded picture has its full size already, also where the task enlarges.
+                # The degraded picture already has its full size, even if the task enlarges.
                 restored = restore_degraded(restorer, degraded, level).astype(np.uint8)
                 before = measure(degraded, clean, protocol, level)["psnr"]
                 after = measure(restored, clean, protocol, level)["psnr"]

@@ -1,4 +1,4 @@
-"""How every command tells a mistake: one sentence, exit status 2."""
+"""Error reporting for all commands: one sentence on standard error, exit status 2."""
 
 import contextlib
 import io
@@ -12,8 +12,8 @@ __all__ = ["exit_with_sentence"]
 
 @contextlib.contextmanager
 def exit_with_sentence():
-    """Turns a `UserError` into its sentence on standard error and exit status 2."""
-    # A file's name may hold what the terminal, or text as such, has no letter for.
+    """Prints a `UserError` as one sentence on standard error and exits with status 2."""
+    # File names may hold characters that the terminal cannot show or that are not valid text.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -29,11 +29,11 @@ def exit_with_sentence():
         print(f"error: {missing}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # Whoever read the output has read enough; nothing more is to be written at exit.
+        # The reader closed the pipe: nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        # What no one foresaw in reading or writing still is the machine's word to its user.
+        # Unforeseen I/O errors: the system's own message is a sentence for the user.
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}.", file=sys.stderr)
         sys.exit(2)
@@ -41,18 +41,18 @@ def exit_with_sentence():
         if not is_device_full(error):
             raise
         print(
-            "error: The device has not enough memory for this; in training lower "
-            "config.data.crops or crop_size, or take config.remat=True.",
+            "error: The device does not have enough memory for this; for training, lower "
+            "config.data.crops or config.data.crop_size, or set config.remat=True.",
             file=sys.stderr,
         )
         sys.exit(2)
     except ValueError as error:
-        # JAX reads its flags from the environment as it is imported.
+        # JAX reads its flags from the environment when it is imported.
         if "JAX" not in str(error) or (
             "nvironment" not in str(error) and " flag " not in str(error)
         ):
             raise
-        print(f"error: JAX refuses its environment: {error}; unset it.", file=sys.stderr)
+        print(f"error: JAX rejects an environment variable: {error}; unset it.", file=sys.stderr)
         sys.exit(2)
     except MemoryError:
         print("error: There is not enough memory for this; close other programs.", file=sys.stderr)

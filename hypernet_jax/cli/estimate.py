@@ -1,4 +1,4 @@
-"""`hypernet-jax estimate`: a table of the levels of photographs."""
+"""`hypernet-jax estimate`: writes a table of the estimated levels of photographs."""
 
 import argparse
 import sys

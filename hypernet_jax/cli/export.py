@@ -1,4 +1,4 @@
-"""`hypernet-jax export`: a model that runs without this package, or a plain network."""
+"""`hypernet-jax export`: writes a model that runs without this package, or a plain network."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def onnx_bytes(
 ) -> bytes:
     """The model as an ONNX file.
 
-    With `level_map` it takes a level for each pixel, with an estimator none at all.
+    With `level_map` it takes a level for each pixel; with an estimator it takes no level.
     """
     try:
         from hypernet_jax.interchange.onnx_estimator import with_estimate
@@ -56,17 +56,17 @@ def onnx_bytes(
 
 
 def stablehlo_bytes(model: Model, theta: Theta, *, level_map: bool = False) -> bytes:
-    """The model as a serialised `jax.export.Exported`; `level_map` as of `onnx_bytes`."""
+    """The model as a serialised `jax.export.Exported`; `level_map` as in `onnx_bytes`."""
     from hypernet_jax.interchange.stablehlo import export_stablehlo
 
     return export_stablehlo(model, theta, level_map=level_map)
 
 
 def _export_darktable(args: argparse.Namespace) -> int:
-    """Writes a folder, whole or not at all."""
+    """Writes a folder, complete or not at all."""
     if args.level not in (None, AUTO) or args.level_map:
         raise UserError(
-            "darktable gives the level itself; leave --level and --level-map out, or give --level "
+            "darktable sets the level itself; leave --level and --level-map out, or give --level "
             "auto for a model that estimates it."
         )
     if args.task is not None:
@@ -75,7 +75,7 @@ def _export_darktable(args: argparse.Namespace) -> int:
     if output.exists():
         raise UserError(
             f"The output {output} already exists, and folders are never overwritten; choose "
-            "another or remove it."
+            "another name or remove it."
         )
     model, theta, _ = load_weights_and_config(args.weights or args.task)
     try:
@@ -103,16 +103,16 @@ def _estimator(model: Model) -> PartsEstimator:
     """The network that estimates the levels of the model's task."""
     if model.task.estimate is not estimate_photo:
         raise UserError(
-            f"No network estimates the level of {model.task.name}, so none can be exported; leave "
+            f"The level of {model.task.name} has no estimator network to export; leave "
             "--level auto out, or give --task photo."
         )
     if model.colours != 3:
-        raise UserError("The estimator that is exported takes colour; give a network for colour.")
+        raise UserError("The exported estimator needs colour images; give a colour network.")
     return photo_estimator()
 
 
 def export(args: argparse.Namespace) -> int:
-    """Writes one file; for StableHLO, which has no room for a description, FILE.json as well."""
+    """Writes one file, and for StableHLO, which cannot hold metadata, FILE.json as well."""
     if args.format not in EXPORT_FORMATS:
         raise UserError(
             f"Unknown format {args.format!r}; choose one of {', '.join(EXPORT_FORMATS)}."
@@ -122,7 +122,7 @@ def export(args: argparse.Namespace) -> int:
     if args.level == AUTO and args.format != "onnx":
         raise UserError("--level auto is for the formats onnx and darktable; give a level.")
     if args.level_map and args.format == "safetensors":
-        raise UserError("Weights serve level maps as they are; leave out --level-map.")
+        raise UserError("Weights always accept level maps; leave out --level-map.")
     if args.task is not None:
         get_task(args.task)
     output = local_path(args.output)

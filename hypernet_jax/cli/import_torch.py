@@ -1,4 +1,4 @@
-"""`hypernet-jax import-torch`: a PyTorch checkpoint in, our weights out."""
+"""`hypernet-jax import-torch`: converts a PyTorch checkpoint to weights of this package."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`hypernet-jax info`: parameter counts of a config or of weights, as JSON."""
+"""`hypernet-jax info`: prints the parameter counts of a config or weights as JSON."""
 
 import argparse
 import importlib.util
@@ -40,7 +40,7 @@ def _model(args: argparse.Namespace) -> Model:
             return make_model(model_config(load_config(args.config)))
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
-                f"The config {args.config} lacks what defines a model ({error})."
+                f"The config {args.config} does not define a model ({error})."
             ) from None
     return load_weights(args.weights)[0]
 

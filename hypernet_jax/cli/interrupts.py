@@ -1,4 +1,4 @@
-"""Stopping at once: decoders and encoders do not listen to Ctrl-C until they are done."""
+"""Immediate Ctrl-C: decoders and encoders do not react to signals until they are done."""
 
 import contextlib
 import os
@@ -11,25 +11,25 @@ from hypernet_jax.files import remove_partial_files
 
 __all__ = ["run_interruptibly", "stopping_at_once"]
 
-# Seconds; a thread that is waited for without a limit keeps signals waiting, too.
+# Seconds between checks: waiting for a thread without a timeout would delay signals.
 _PATIENCE = 0.2
 
 
 def _stop(*_) -> None:
     remove_partial_files()
     print("Stopped.", file=sys.stderr, flush=True)
-    # Not sys.exit: it would wait for the threads at work, and be lost in a callback.
+    # Not sys.exit: it would wait for running threads, and have no effect in a callback.
     os._exit(130)
 
 
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end the process, and files that are partly written go."""
+    """Context in which Ctrl-C and SIGTERM remove partly written files and end the process."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         defaults = (signal.default_int_handler, signal.SIG_DFL, _stop)
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Where the caller has signals ignored, as under nohup, they stay so.
+            # Signals that the caller ignores, as under nohup, stay ignored.
             if signal.getsignal(number) in defaults:
                 before[number] = signal.signal(number, _stop)
     try:
@@ -40,7 +40,7 @@ def stopping_at_once() -> Iterator[None]:
 
 
 def run_interruptibly(work: Callable[[], int]) -> int:
-    """Runs `work` beside the main thread, which listens to signals meanwhile.
+    """Runs `work` in a thread while the main thread handles signals.
 
     Returns or raises what `work` does.
     """
@@ -50,7 +50,7 @@ def run_interruptibly(work: Callable[[], int]) -> int:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # handed on, whatever it is
+        except BaseException as error:  # re-raised in the main thread
             errors.append(error)
 
     with stopping_at_once():

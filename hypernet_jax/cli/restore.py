@@ -1,4 +1,4 @@
-"""`hypernet-jax restore`: image files and folders in, image files out."""
+"""`hypernet-jax restore`: restores image files and folders."""
 
 import argparse
 import contextlib
@@ -42,7 +42,7 @@ from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
 
-# As people write standard input and output.
+# Stands for standard input or output.
 _PIPE = "-"
 
 
@@ -54,7 +54,7 @@ def load_restorer(
     backend: str = "auto",
     self_ensemble: bool = False,
 ) -> Restorer:
-    """The restorer that --task and --weights ask for."""
+    """The restorer for --task and --weights."""
     if task is None and weights is None and DEFAULT_TASK in shipped_tasks():
         task = DEFAULT_TASK
     if task is None and weights is None:
@@ -87,7 +87,7 @@ def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
         raise UserError(f"The task {task.name} takes --{flag}, not --{other}.")
     given = getattr(args, flag)
     if given is None:
-        # Nobody knows all parts of a photograph's level.
+        # A level of several parts is hard to guess, so it is estimated by default.
         several = len(task.space) > 1 and task.estimate is not None
         given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
@@ -109,7 +109,7 @@ def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
     if args.estimator is None:
         return None
     if args.level != AUTO:
-        raise UserError("--estimator is what --level auto asks; give both.")
+        raise UserError("--estimator needs --level auto; give both.")
     from hypernet_jax.interchange.level_estimator import load_level_estimator
 
     estimator = load_level_estimator(args.estimator)
@@ -122,7 +122,7 @@ def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
 
 @contextlib.contextmanager
 def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The arguments with files in place of standard input and output, "-"."""
+    """The arguments, with temporary files in place of "-" for standard input and output."""
     if _PIPE not in (*args.images, args.output):
         yield args
         return
@@ -133,13 +133,13 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
     output = Path(args.output)
     names_file = args.output == _PIPE or (output.suffix and not output.is_dir())
     if args.images == [_PIPE] and not names_file:
-        raise UserError("An image from standard input needs the name of a file as output.")
+        raise UserError("An image from standard input needs a file as output; give its name.")
     if args.images == [_PIPE] and sys.stdin is None:
         raise UserError("Standard input is closed; give an image file instead of -.")
     if args.output == _PIPE and sys.stdout is None:
         raise UserError("Standard output is closed; give an output file instead of -.")
     if args.output == _PIPE and sys.stdout.isatty():
-        raise UserError("An image is not for a terminal; send the output to a file or program.")
+        raise UserError("A terminal cannot show the image; send the output to a file or program.")
     with temporary_folder() as folder:
         changes: dict[str, Any] = {}
         if args.images == [_PIPE]:
@@ -208,7 +208,7 @@ def _described(job: batch.Job, restored: Restored) -> str:
 def _restore_one(
     restorer: Restorer, job: batch.Job, options: Options, args: argparse.Namespace
 ) -> int:
-    # A short run shows no bar; a file or pipe gets none.
+    # No bar for short runs, or if the output is not a terminal.
     with tqdm(
         unit="px", unit_scale=True, disable=None, delay=1.0, leave=False, dynamic_ncols=True
     ) as bar:
@@ -229,10 +229,10 @@ def _write_report(
     outcomes: list[batch.Outcome],
     estimated: str | None = None,
 ) -> None:
-    """What was done to each file, as JSON, where --report asks for it.
+    """Writes what was done to each file as JSON, if --report is given.
 
     Args:
-      estimated: how the level of all files was found, if they share one.
+      estimated: how the shared level of all files was found, if they share one.
     """
     if args.report is None:
         return
@@ -314,7 +314,7 @@ def restore(args: argparse.Namespace) -> int:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    # What Pillow has to say of a file's oddities is no error.
+    # Pillow's warnings about unusual files are not errors.
     warnings.filterwarnings("ignore", module="PIL")
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
@@ -327,7 +327,7 @@ def _restore(args: argparse.Namespace) -> int:
         self_ensemble=args.self_ensemble,
     )
     if args.verbose:
-        print(f"The networks are computed by {restorer.backend.name}.", file=sys.stderr)
+        print(f"Computing with the backend {restorer.backend.name}.", file=sys.stderr)
     if args.sweep is not None and (args.level or args.scale):
         raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
     if args.levels is not None and (args.sweep or args.level or args.scale or args.estimator):
@@ -336,7 +336,7 @@ def _restore(args: argparse.Namespace) -> int:
             "out."
         )
     if args.sweep is not None and args.report is not None:
-        raise UserError("--report is of restored files; leave it out with --sweep.")
+        raise UserError("--report covers restored files; leave it out with --sweep.")
     if args.sequence and (args.sweep is not None or args.levels is not None):
         raise UserError("--sequence finds one level for all; leave --sweep and --levels out.")
     if args.report is not None:
@@ -374,7 +374,7 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         jobs = _with_levels(jobs, args.levels, restorer)
     if several and args.level_map is not None:
         raise UserError(
-            "--level-map is for one image; of a folder, NAME.mask.png beside NAME.jpg is its mask."
+            "--level-map is for one image; for a folder, put a mask NAME.mask.png beside NAME.jpg."
         )
     if args.sweep is not None:
         if several:
@@ -396,7 +396,7 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
 def _with_level_of_frames(
     restorer: Restorer, jobs: list[batch.Job], options: Options
 ) -> tuple[Options, str | None]:
-    """Options with the level of all frames, and how it was found."""
+    """Options with the shared level of all frames, and how it was found."""
     task = restorer.model.task
     request = task.space.request(options.level)
     if not request.estimated:
@@ -410,7 +410,7 @@ def _with_level_of_frames(
 
 
 def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[batch.Job]:
-    """The jobs that a table has levels for, with them."""
+    """The jobs that a table has levels for, with those levels."""
     levels = read_levels(table, restorer.space)
     found = [(job, levels.get(job.source.resolve())) for job in jobs]
     jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]

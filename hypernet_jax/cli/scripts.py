@@ -1,4 +1,4 @@
-"""Running `train.py` and `evaluate.py`: absl flags, but mistakes are explained in one sentence."""
+"""Runs `train.py` and `evaluate.py`: absl flags, with every mistake reported in one sentence."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,21 +11,21 @@ __all__ = ["run_script"]
 
 
 def _sentence(error: Exception) -> str:
-    """What absl and ml_collections mean, without their tracebacks."""
+    """The errors of absl and ml_collections as one sentence, without tracebacks."""
     text = str(error)
     before, found, sentence = text.rpartition("UserError: ")
     del before
-    if found:  # a mistake of ours, raised while the config file ran
+    if found:  # a `UserError` raised while the config file ran
         return sentence.splitlines()[0]
     if (
         isinstance(error, AttributeError) and "Did you mean" in text
-    ):  # an override of a field that is not there
+    ):  # an override of an unknown field
         text = text.strip("'\"").replace("\\n", " ").replace("\\'", "'").replace("\n", " ")
         text = text.replace(" Did you", "; did you")
-        return f"The config has no field {text.rstrip('?.')}? The config file tells its fields."
+        return f"The config has no field {text.rstrip('?.')}? See the config file for its fields."
     name = text.strip("'\"")
     if isinstance(error, AttributeError) and name.isidentifier():
-        return f"The config has no field {name!r}; the config file tells its fields."
+        return f"The config has no field {name!r}; see the config file for its fields."
     if isinstance(error, OSError):
         return "The config file given by --config does not exist or cannot be read; check the path."
     if not isinstance(error, flags.Error):
@@ -37,9 +37,9 @@ def _sentence(error: Exception) -> str:
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         arguments = flags.FLAGS(argv)
-        # A config file that cannot be loaded is noticed only when it is looked at.
+        # Reading a field loads the config file, and shows whether it can be loaded.
         getattr(getattr(flags.FLAGS, "config", None), "task", None)
-    # A config file is a program: it may fail in any way.
+    # A config file is a program: it may raise anything.
     except Exception as error:
         raise UserError(_sentence(error)) from None
     if len(arguments) > 1:
@@ -48,8 +48,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def run_script(main: Callable[[list[str]], None]) -> None:
-    """`app.run` that explains every mistake in a sentence and exits with status 2."""
+    """`app.run` that reports every mistake in one sentence and exits with status 2."""
     with exit_with_sentence():
-        # Orbax and XLA tell every file and backend; --verbosity=0 shows it again.
+        # Orbax and XLA log every file and backend; --verbosity=0 shows these messages.
         logging.set_verbosity(logging.WARNING)
         app.run(main, flags_parser=_parse)

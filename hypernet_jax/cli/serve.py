@@ -1,4 +1,4 @@
-"""`hypernet-jax serve`: the page with a slider."""
+"""`hypernet-jax serve`: serves the web page with sliders."""
 
 import argparse
 import warnings

@@ -1,1 +1,1 @@
-"""Photographs in, training batches out: TFDS builders and a Grain pipeline."""
+"""Training data: TFDS builders and a Grain pipeline from photographs to batches."""

@@ -1,4 +1,4 @@
-"""Crops as training sees them: a random place, a random view, and other colours."""
+"""Augmentation of training crops: random position, view, colours and softness."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -7,22 +7,22 @@ from hypernet_jax.images.channels import LUMA, luminance
 
 __all__ = ["change_colours", "random_crop", "random_view", "soften", "without_colour"]
 
-# Spreads of the logarithms of what colours are changed by: in a photograph of another camera,
-# light or taste.
+# Standard deviations, in the logarithm, of the colour changes: they imitate other cameras, light
+# and processing.
 _SATURATION, _GAIN, _EXPOSURE, _GAMMA = 0.4, 0.12, 0.25, 0.2
-# Least and greatest sigma, in pixels, of the softness of photographs at a camera's own resolution.
+# Range of sigma, in pixels, of the blur of photographs at a camera's native resolution.
 _SOFTNESS = (0.3, 1.5)
 
 
 def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
-    """A square of this side from anywhere in (H, W, C), no smaller than it."""
+    """A square crop of side `size` from a random position in (H, W, C)."""
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
 
 
 def random_view(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
-    """One of the eight symmetries of the square."""
+    """The crop under a random one of the eight symmetries of the square."""
     if rng.random() < 0.5:
         crop = crop[::-1]
     if rng.random() < 0.5:
@@ -33,14 +33,14 @@ def random_view(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
 
 
 def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
-    """The crop with its channels permuted and other saturation, white balance, exposure and gamma.
+    """Permutes channels and changes saturation, white balance, exposure and gamma at random.
 
     Args:
       rng: generator.
       crop: uint8 (H, W, 3).
 
     Returns:
-      uint8 (H, W, 3). Grey stays nearly grey: white balance is all that gives it a colour.
+      uint8 (H, W, 3). Grey stays nearly grey: only the white balance colours it.
     """
     saturation = np.exp(rng.normal(0.0, _SATURATION))
     gains = np.exp(rng.normal(0.0, _GAIN, 3) + rng.normal(0.0, _EXPOSURE))
@@ -48,17 +48,17 @@ def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     colours = crop[..., rng.permutation(3)].astype(np.float32) / 255.0
     luma = (colours @ LUMA)[..., None]
     colours = np.clip(luma + saturation * (colours - luma), 0.0, 1.0)
-    # What is exposed beyond white would lose its detail: as bright as it may get.
+    # Limits the exposure so that no detail is clipped at white.
     brightest = float(np.max(colours * gains)) ** gamma
     colours = (colours * gains) ** gamma / max(1.0, brightest)
     return np.round(255.0 * colours).astype(np.uint8)
 
 
 def soften(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
-    """The crop as soft as photographs are at a camera's own resolution.
+    """Blurs the crop to the softness of photographs at a camera's native resolution.
 
-    Lenses, filters before the sensor and demosaicing leave little detail of a pixel's size;
-    photographs that were reduced, as those of training are, have all of it.
+    Lenses, anti-aliasing filters and demosaicing leave little pixel-sized detail, while the
+    downscaled photographs used for training have all of it.
 
     Args:
       rng: generator.
@@ -69,5 +69,5 @@ def soften(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
 
 
 def without_colour(crop: np.ndarray) -> np.ndarray:
-    """The luminance in each of three channels."""
+    """The luminance, repeated in three channels."""
     return np.repeat(luminance(crop), 3, axis=-1)

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, so that a training run decodes each of them once."""
+"""An in-memory cache of decoded images, so that a training run decodes each image once."""
 
 import threading
 from pathlib import Path
@@ -13,15 +13,15 @@ __all__ = ["CachedImages"]
 
 
 class CachedImages:
-    """A random-access source of {"image": uint8 (H, W, C)} that remembers what it has decoded.
+    """A random-access source of {"image": uint8 (H, W, C)} that caches decoded images.
 
     Args:
       source: random access to records with an "image"; other entries are dropped.
-      name: of the dataset, for the message where it is damaged.
-      capacity: bytes of images to keep. The first ones read stay, the rest are read
-        anew each time: in a shuffled pass any choice of what to keep serves as well.
+      name: name of the dataset, for error messages.
+      capacity: bytes of images to cache. The first images read are cached, the rest are
+        decoded each time; with shuffled reading, which ones are cached makes no difference.
 
-    The arrays are shared between readers, hence read-only. Reading raises `UserError` where the
+    The arrays are shared between readers, hence read-only. Reading raises `UserError` if the
     dataset is damaged or memory runs out.
     """
 
@@ -48,10 +48,9 @@ class CachedImages:
             except MemoryError:
                 raise UserError(
                     "There is not enough memory for another image of the dataset; lower "
-                    "config.data.cache_gib, the memory that images are kept in, or "
-                    "config.data.crops."
+                    "config.data.cache_gib, the size of the image cache, or config.data.crops."
                 ) from None
-            # What damaged files make the readers raise is not documented.
+            # The exceptions that readers raise for damaged files are not documented.
             except Exception as error:
                 raise damaged_dataset(self._name, error) from None
             image.setflags(write=False)

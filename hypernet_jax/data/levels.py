@@ -1,4 +1,4 @@
-"""The levels of one training step: drawn at random, or fixed."""
+"""The levels of a training step: drawn at random, or fixed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["PER", "BatchForm", "LevelSampler"]
 
-# What has a level of its own.
+# The unit that has its own levels.
 PER = ("step", "crop", "pixel")
 
 # One value, or one for each part of the level.
@@ -16,14 +16,14 @@ PerAxis = float | Sequence[float]
 
 @dataclasses.dataclass(frozen=True)
 class BatchForm:
-    """What the axes of a batch's arrays are.
+    """The layout of a batch's arrays.
 
     Attributes:
-      per: "step": the K levels of a step serve all crops, levels are (K, A); "crop": each crop is
-        degraded to K levels of its own, (K, N, A); "pixel": a crop's pixels have levels between
-        two, (K, N, 2, A).
-      own_crops: every level has crops of its own, clean (K, N, H, W, C) and ids (K, N); else all
-        have the same ones, (N, H, W, C) and (N,).
+      per: "step": all crops share the K levels of a step, (K, A); "crop": each crop has K levels
+        of its own, (K, N, A); "pixel": the levels of a crop's pixels lie between two,
+        (K, N, 2, A).
+      own_crops: each level has its own crops, clean (K, N, H, W, C) and ids (K, N); otherwise
+        all levels share them, (N, H, W, C) and (N,).
     """
 
     per: str = "step"
@@ -31,26 +31,26 @@ class BatchForm:
 
     @property
     def of_crops(self) -> bool:
-        """Whether crops have levels of their own."""
+        """Whether each crop has its own levels."""
         return self.per != "step"
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSampler:
-    """The levels of one training step.
+    """Draws the levels of a training step.
 
-    Options of one value hold for all parts of the level; a sequence gives one for each.
+    A single value of an option applies to all parts of the level; a sequence has one for each.
 
     Attributes:
-      low, high: range that levels are drawn from, in native units.
-      count: how many levels are drawn for a step.
-      power: levels are drawn evenly in their 1/power-th power: 2 makes low levels more frequent.
-      whole: the chance of a drawn level to be rounded to a whole number, for levels that people
-        mostly ask for as whole numbers.
-      absent: the chance of a part to be neutral, as it is in an image that is not degraded so.
-      neutral: the value of such a part.
-      fixed: (K, A), if not empty, the levels of every step (the published recipe).
-      form: of the batches.
+      low, high: range of drawn levels, in native units.
+      count: number of levels to draw for a step.
+      power: levels are uniform in their 1/power-th power: 2 makes low levels more frequent.
+      whole: probability that a drawn level is rounded to a whole number, for levels that users
+        mostly give as whole numbers.
+      absent: probability that a part is neutral (no such degradation).
+      neutral: the neutral value of each part.
+      fixed: (K, A); if not empty, the levels of every step (the published recipe).
+      form: layout of the batches.
     """
 
     low: PerAxis
@@ -65,23 +65,23 @@ class LevelSampler:
 
     @property
     def levels(self) -> int:
-        """How many levels each crop is degraded to, fixed or drawn."""
+        """The number of levels per step, fixed or drawn."""
         return len(self.fixed) or self.count
 
     def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
-        """One level per stratum of each part: `count` ranges of it, one draw from each.
+        """Draws levels by stratified sampling: `count` strata per part, one draw from each.
 
         Args:
           rng: generator of the step.
-          crops: crops that each level restores.
+          crops: number of crops per level.
 
         Returns:
-          float32 (K, A); (K, crops, A) with a level per crop; (K, crops, 2, A) with a level per
-          pixel, the second two drawn from any stratum.
+          float32 (K, A); (K, crops, A) with levels per crop; (K, crops, 2, A) with levels per
+          pixel, where the second of the two comes from any stratum.
 
-        Stratified draws cover the range in every step, so that the loss of one
-        step can be compared with the next. The strata of one part are joined to those of the
-        others at random (Latin hypercube sampling).
+        Stratified draws cover the range in every step, which makes the losses of
+        different steps comparable. The strata of different parts are combined at
+        random (Latin hypercube sampling).
         """
         if self.fixed:
             return np.asarray(self.fixed, np.float32)
@@ -101,7 +101,7 @@ class LevelSampler:
         self, rng: np.random.Generator, crops: int, low, high, power, whole, absent, neutral,
         *, shuffled: bool,
     ) -> np.ndarray:  # fmt: skip
-        """One part of all levels; nothing is drawn that no option asks for."""
+        """One part of all levels; options that are 0 draw no random numbers."""
         per_crop = self.form.of_crops
         draws = rng.random((self.count, crops) if per_crop else self.count)
         strata = np.arange(self.count)[:, None] if per_crop else np.arange(self.count)

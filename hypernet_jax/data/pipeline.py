@@ -1,7 +1,7 @@
-"""The training input pipeline: deterministic from one seed, random access, resumable.
+"""The training input pipeline: random access, resumable, and determined by one seed.
 
-Every random choice depends on the seed and on the position in the stream, never
-on a thread, so the number of threads does not change what is seen.
+Every random choice depends only on the seed and the position in the stream, so
+the number of threads does not change the batches.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ __all__ = ["Crops", "balanced", "make_pipeline"]
 
 @dataclasses.dataclass(frozen=True)
 class Crops:
-    """What is cut from the photographs.
+    """How crops are cut from the photographs.
 
     Attributes:
       size: side of a crop.
-      colours: channels, 3, or 1 for grey.
-      grey: share of the crops that lose their colour, if `colours` is 3.
-      recoloured: share of the crops that get other colours (`change_colours`).
-      softened: share of the crops that are made soft before they are degraded (`soften`).
+      colours: number of channels, 3, or 1 for grey.
+      grey: share of crops that lose their colour, if `colours` is 3.
+      recoloured: share of crops with changed colours (`change_colours`).
+      softened: share of crops that are softened before the degradation (`soften`).
     """
 
     size: int
@@ -48,7 +48,7 @@ class Crops:
 
 
 class _RandomCrop(grain.transforms.RandomMap):
-    """A random crop in a random view."""
+    """Cuts a random crop and augments it."""
 
     def __init__(self, crops: Crops):
         self._crops = crops
@@ -61,7 +61,7 @@ class _RandomCrop(grain.transforms.RandomMap):
                 f"config.data.crop_size={crops.size}; lower it or prepare the dataset again."
             )
         crop = random_view(rng, random_crop(rng, image, crops.size))
-        # Nothing is drawn that nothing asks for.
+        # Options that are 0 draw no random numbers.
         if crops.recoloured and crop.shape[-1] == 3 and rng.random() < crops.recoloured:
             crop = change_colours(rng, crop)
         if crops.softened and rng.random() < crops.softened:
@@ -73,12 +73,12 @@ class _RandomCrop(grain.transforms.RandomMap):
 
 
 def _with_id(position: int, crop: np.ndarray) -> dict[str, Any]:
-    """Names a crop by its position in the whole stream, the same in any split of it."""
+    """Adds an id: the crop's position in the whole stream, independent of any split."""
     return {"clean": crop, "ids": np.int32(position % 2**31)}
 
 
 class _AddLevels(grain.transforms.RandomMap):
-    """Joins the step's levels to its crops and, for host degradations, the degraded crops."""
+    """Adds the levels of a step to its crops."""
 
     def __init__(self, sampler: LevelSampler, *, process: int, processes: int):
         self._sampler = sampler
@@ -95,8 +95,8 @@ class _AddLevels(grain.transforms.RandomMap):
                 for name, x in element.items()
             }
         crops = element["clean"].shape[-4]
-        # Every process draws from the same generator: all have the same levels, or levels of
-        # their own crops where each crop has its own.
+        # All processes draw the same levels from the same generator; with levels per crop, each
+        # takes those of its own crops.
         levels = sampler(rng, crops=crops * self._processes)
         if sampler.form.of_crops:
             levels = np.ascontiguousarray(levels[:, self._process :: self._processes])
@@ -118,7 +118,7 @@ class _Degrade(grain.transforms.Map):
         if self._form.per == "step":
             levels = np.broadcast_to(levels[:, None], (count, crops, levels.shape[-1]))
         named = self._space.named(levels.reshape((count * crops, -1)))
-        # What JAX can trace is computed here, too, without disturbing an accelerator.
+        # Traceable operators also run on the CPU here, to leave the accelerator undisturbed.
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             keys = None
             if self._chain.random:
@@ -133,7 +133,7 @@ _example_keys = jax.jit(jax.vmap(example_key, in_axes=(None, 0, 0)))
 
 
 def _records(source, seed: int, largest_share: float, groups: Sequence[str]):
-    """All records in a random order, again and again; of large groups fewer than they have."""
+    """All records, shuffled and repeated without end; large groups are sampled less often."""
     if largest_share >= 1.0 or len(set(groups)) < 2:
         return grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     members: dict[str, list[int]] = {}
@@ -161,9 +161,9 @@ class _Part:
 
 
 def balanced(counts: Sequence[int], largest: float) -> list[float]:
-    """Shares in proportion to counts, none above `largest`; equal ones where that cannot be.
+    """Shares in proportion to counts, none above `largest`; equal shares if that is impossible.
 
-    What the large ones may not have the others get, in proportion again.
+    The excess of large shares goes to the others, again in proportion.
     """
     shares = np.asarray(counts, float) / np.sum(counts)
     largest = max(largest, 1.0 / len(counts))
@@ -192,21 +192,21 @@ def make_pipeline(
 
     Args:
       source: random access to {"image": uint8 (H, W, 3)} records.
-      seed: decides everything.
+      seed: seed of all random choices.
       crops: clean crops per step and level (in this process).
-      cut: what they are.
+      cut: how crops are cut.
       sampler: draws the levels of a step.
-      largest_share: no group of records gives more of the crops; see `balanced`.
-      groups: of each record, its group; none: all records are alike.
-      degradation: a chain for the host, and the space of its levels; None if the device does it.
-      threads: reading threads; no effect on what is read.
-      process, processes: this process' share; no record is seen twice in an epoch.
+      largest_share: largest share of crops from one group of records; see `balanced`.
+      groups: the group of each record; empty: all records form one group.
+      degradation: a chain to run on the host, and its level space; None if it runs on the device.
+      threads: reading threads; they do not affect the batches.
+      process, processes: this process's share; no record is seen twice in an epoch.
 
     Yields:
       {"clean": uint8 (crops, H, W, C), "ids": int32 (crops,), "levels": float32 (K, A)} and, with
-      `degradation`, "degraded": (K, crops, H, W, C), uint8 if the chain ends in 8 bits. With a
-      level per crop, levels are (K, crops, A), with one per pixel (K, crops, 2, A). With crops of
-      each level's own, clean and ids have a first axis of K too.
+      `degradation`, "degraded": (K, crops, H, W, C), uint8 if the chain quantises. With levels
+      per crop, levels are (K, crops, A); with levels per pixel, (K, crops, 2, A). If each level
+      has its own crops, clean and ids have a leading axis K.
     """
     dataset = (
         _records(source, seed, largest_share, groups)

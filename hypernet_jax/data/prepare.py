@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hypernet_jax.buckets import patiently
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import local_path
+from hypernet_jax.files import local_path, temporary_folder
+from hypernet_jax.storage import names_in, storage_path
 
 __all__ = [
     "LAYOUTS",
@@ -23,6 +25,7 @@ __all__ = [
     "fingerprint",
     "folders_of",
     "has_split",
+    "local_dataset",
     "open_split",
     "prepare_dataset",
 ]
@@ -31,6 +34,9 @@ LAYOUTS = ("folder", "div2k")
 
 # What TFDS does not record about a dataset, beside its own files.
 _ABOUT = "sub_images.json"
+
+# What TFDS records. It is sent to a store after all else: a dataset without it is not whole.
+_INFO = "dataset_info.json"
 
 # Real photographs that scikit-image carries in its wheel. By the builder's rule
 # coffee.png and motorcycle_left.png are held out for validation.
@@ -256,6 +262,55 @@ def fingerprint(dataset: str | Path) -> str:
     return hashlib.sha256(json.dumps(splits, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _cache() -> Path:
+    """The folder of datasets in the user's cache folder (XDG_CACHE_HOME)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hypernet_jax"
+
+
+def local_dataset(dataset: str | Path) -> Path:
+    """A prepared dataset as a local folder; one of a store is copied to the cache folder first.
+
+    Training reads records at random, over and over, and ArrayRecord reads local files alone. The
+    copy is named after the address and the dataset's own description, so it is made once.
+
+    Raises:
+      UserError: if there is no such dataset, or it cannot be copied.
+    """
+    place = storage_path(dataset)
+    if isinstance(place, Path):
+        return place
+    names = names_in(place)
+    if _INFO not in names:
+        raise UserError(
+            f"There is no prepared dataset {dataset}; check config.data.dataset, and the bucket."
+        )
+    about = patiently((place / _INFO).read_bytes, place)
+    tag = hashlib.sha256(str(place).encode() + about).hexdigest()[:16]
+    copy = _cache() / "datasets" / tag
+    if copy.is_dir():
+        return copy
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {copy.parent} cannot be made ({error.strerror}); set XDG_CACHE_HOME."
+        ) from None
+    with temporary_folder(copy.parent) as working:
+        for name in names:
+            source = place / name
+
+            def fetch(source=source, target=working / name) -> None:
+                with source.open("rb") as there, target.open("wb") as here:
+                    shutil.copyfileobj(there, here, 2**24)
+
+            patiently(fetch, source)
+        with contextlib.suppress(OSError):  # another process was faster: then its copy serves
+            working.rename(copy)
+    if not copy.is_dir():
+        raise UserError(f"The folder {copy} cannot be made; set XDG_CACHE_HOME to another folder.")
+    return copy
+
+
 def default_dataset() -> Path:
     """The dataset of photographs that installed packages carry, prepared on first use.
 
@@ -264,14 +319,13 @@ def default_dataset() -> Path:
     """
     import skimage
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hypernet_jax"
     photographs = Path(skimage.__file__).parent / "data"
     present = [name for name in PACKAGED_PHOTOGRAPHS if (photographs / name).exists()]
     # The name carries what it was made from: another scikit-image gives another dataset.
     tag = hashlib.sha256(
         "".join(f"{name}{(photographs / name).stat().st_size}" for name in present).encode()
     ).hexdigest()[:10]
-    dataset = cache / f"packaged_photographs-{tag}"
+    dataset = _cache() / f"packaged_photographs-{tag}"
     if dataset.exists():
         return dataset
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""Degradations, clean -> degraded: pure given (key, image, value).
+"""Degradations, clean -> degraded: pure functions of (key, image, value).
 
-Images are (..., H, W, C) in 8-bit range, 0 to 255. A degradation is a function of a PRNG key, an
-image and one number in native units, float to float; joined as operators in a `Chain` they take
-each their own part of a level.
+Images are (..., H, W, C) in 8-bit range, 0 to 255. A degradation takes a PRNG key, a float image
+and one number in native units, and returns a float image. In a `Chain` each operator takes its
+own part of the level.
 """
 
 import dataclasses
@@ -51,6 +51,6 @@ JPEG = Operator(jpeg, axis="jpeg", traceable=False, quantises=True)
 DOWN_UP = Operator(bicubic_down_up, axis="scale", traceable=False)
 SENSOR_NOISE = Operator(camera_noise, axis="noise", random=True)
 PHOTO_NOISE = Operator(photo_noise, axis="noise", random=True)
-# Of quality 100 there is no file: the photograph is not compressed.
+# Quality 100 means an uncompressed photograph here.
 CAMERA_JPEG = dataclasses.replace(JPEG, absent_at=100.0)
 QUANTISE = Operator(quantise, quantises=True)

@@ -1,4 +1,4 @@
-"""Gaussian blur, on the device."""
+"""Gaussian blur, traceable by JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -6,24 +6,24 @@ from jax.typing import ArrayLike
 
 __all__ = ["gaussian_blur", "gaussian_weights", "weighted_neighbours"]
 
-# Four standard deviations of the widest blur: what lies beyond weighs less than 1e-4.
+# Four standard deviations of the widest blur: weights beyond are below 1e-4.
 _RADIUS = 16
 
 
 def weighted_neighbours(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
-    """Weighted sum of 2 R + 1 neighbours along an axis; beyond the border the image is mirrored.
+    """Weighted sum of 2 R + 1 neighbours along an axis; the image is mirrored at its border.
 
     Args:
-      image: of any shape.
+      image: an array of any shape.
       weights: (2 R + 1,).
-      axis: of the image, 0 or more.
+      axis: axis of the image, 0 or more.
     """
     length, radius = image.shape[axis], len(weights) // 2
     widths = [(0, 0)] * image.ndim
     widths[axis] = (radius, radius)
     padded = jnp.pad(image, widths, mode="symmetric")
 
-    # A loop over taps, not a convolution: under vmap over sigmas that would be a grouped one.
+    # A loop over taps: a convolution would become a grouped one under vmap over sigmas.
     def add(tap, total):
         return total + weights[tap] * jax.lax.dynamic_slice_in_dim(padded, tap, length, axis)
 
@@ -31,21 +31,21 @@ def weighted_neighbours(image: jax.Array, weights: jax.Array, axis: int) -> jax.
 
 
 def gaussian_weights(sigma: ArrayLike, radius: int) -> jax.Array:
-    """Weights of 2 R + 1 neighbours that add up to 1; of sigma 0, 1 for the middle one."""
+    """Weights of 2 R + 1 neighbours, with sum 1; at sigma 0 the middle one is 1."""
     offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
-    # The bound keeps 0 / 0 out and changes nothing: there the neighbours weigh exp(-50).
+    # The bound avoids 0 / 0 and changes nothing else: at 0.1 the neighbours' weight is exp(-50).
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
     return weights / jnp.sum(weights)
 
 
 @jax.jit
 def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
-    """Blurs by a Gaussian.
+    """Blurs with a Gaussian.
 
     Args:
       key: unused; blur is deterministic.
       image: (..., H, W, C), 0 to 255, of any height and width.
-      sigma: standard deviation in pixels, scalar, 0 to 4; 0 leaves the image as it is.
+      sigma: standard deviation in pixels, scalar, 0 to 4; 0 leaves the image unchanged.
 
     Returns:
       float32 of the image's shape.

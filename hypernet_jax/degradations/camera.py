@@ -1,11 +1,10 @@
-"""Noise as a camera makes it: drawn on the sensor, and changed by all that makes a picture of it.
+"""Camera noise: added in the sensor's domain, then processed like the rest of the picture.
 
-A photograph is taken back to what a sensor with a mosaic of colours would have seen, gets noise
-that grows with the light (Poisson and Gaussian), and is developed again: interpolated colours,
-white balance, colour matrix, gamma, tone curve, a little smoothing (Brooks et al., Unprocessing
-Images for Learned Raw Denoising, CVPR 2019). What the noise changed is added to the photograph,
-which stays as sharp as it was (as in CBDNet; Guo et al., CVPR 2019). Everything about the camera
-is drawn at random.
+A photograph is unprocessed to the Bayer mosaic of a sensor, gets signal-dependent noise
+(Poisson-Gaussian), and is developed again: demosaicing, white balance, colour matrix, gamma, tone
+curve and slight smoothing (Brooks et al., Unprocessing Images for Learned Raw Denoising, CVPR
+2019). Only the difference made by the noise is added to the photograph, which therefore keeps its
+sharpness (as in CBDNet; Guo et al., CVPR 2019). All camera parameters are drawn at random.
 """
 
 from typing import NamedTuple
@@ -18,22 +17,22 @@ from hypernet_jax.degradations.blur import gaussian_weights, weighted_neighbours
 
 __all__ = ["camera_noise", "photo_noise"]
 
-# Share of `photo_noise` that is white, with the same deviation everywhere.
+# Share of images that get white noise from `photo_noise`.
 _WHITE_SHARE = 0.25
-# Side of the flat grey patch on which the noise is measured, and rows and columns around the image
-# that are thrown away again.
+# Side of the flat grey patch on which the noise is measured, and the margin around the image that
+# is cropped off at the end.
 _PATCH, _BORDER = 48, 10
 _LUMA = (0.299, 0.587, 0.114)
 
 
 class _Camera(NamedTuple):
-    """What develops the picture; scalars but for the matrix and gains.
+    """Parameters of a camera's processing; scalars except for the matrix and gains.
 
     Attributes:
       gamma, tone: 0 or 1, whether there is an sRGB gamma, and a tone curve after it.
-      matrix: (3, 3), from the sensor's colours to the picture's; rows add up to 1.
+      matrix: (3, 3), from sensor colours to picture colours; rows sum to 1.
       gains: (3,), white balance and exposure.
-      luma_sigma, chroma_sigma: of the smoothing, in pixels.
+      luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
     """
 
     gamma: jax.Array
@@ -48,7 +47,7 @@ def _drawn_camera(key: jax.Array) -> _Camera:
     keys = jax.random.split(key, 7)
     gamma = jax.random.bernoulli(keys[0], 0.75).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
-    # Each colour less some of the others, as sensors' filters overlap.
+    # Subtracts some of the other colours from each, because the sensor's filters overlap.
     mixed = jax.random.uniform(keys[2], (3, 3), minval=0.0, maxval=0.45) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
     balance = jax.random.uniform(
@@ -66,7 +65,7 @@ def _drawn_camera(key: jax.Array) -> _Camera:
 
 
 def _encoded(linear: jax.Array) -> jax.Array:
-    """sRGB's gamma; odd, so that noise around black keeps its mean."""
+    """The sRGB gamma, extended as an odd function so that noise around black keeps its mean."""
     size = jnp.abs(linear)
     curve = 1.055 * jnp.maximum(size, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.sign(linear) * jnp.where(size < 0.0031308, 12.92 * size, curve)
@@ -78,7 +77,7 @@ def _decoded(encoded: jax.Array) -> jax.Array:
 
 
 def _toned(x: jax.Array) -> jax.Array:
-    """A smooth step; beyond 0 to 1 it goes on straight, with a little slope."""
+    """A smooth step on [0, 1], extended linearly with a small slope."""
     inside = jnp.clip(x, 0.0, 1.0)
     return 3 * inside**2 - 2 * inside**3 + 0.3 * (x - inside)
 
@@ -88,7 +87,7 @@ def _untoned(y: jax.Array) -> jax.Array:
 
 
 def _to_sensor(camera: _Camera, image: jax.Array) -> jax.Array:
-    """Linear light as the sensor's filters see it, from a picture in [0, 1]; (H, W, 3)."""
+    """Linear sensor values from a picture in [0, 1]; (H, W, 3)."""
     linear = jnp.where(camera.tone > 0, _untoned(image), image)
     linear = jnp.where(camera.gamma > 0, _decoded(linear), linear)
     return (linear @ jnp.linalg.inv(camera.matrix).T) / camera.gains
@@ -101,21 +100,21 @@ def _to_picture(camera: _Camera, sensor: jax.Array) -> jax.Array:
 
 
 def _mosaic_masks(height: int, width: int) -> jax.Array:
-    """Where a Bayer sensor has each colour, (H, W, 3)."""
+    """Masks of the pixels where a Bayer sensor has each colour, (H, W, 3)."""
     row, column = jnp.arange(height)[:, None] % 2, jnp.arange(width)[None] % 2
     red, blue = (row == 0) & (column == 0), (row == 1) & (column == 1)
     return jnp.stack([red, ~(red | blue), blue], axis=-1).astype(jnp.float32)
 
 
 def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
-    """The weighted sum of neighbours along rows and along columns."""
+    """The separable weighted sum of neighbours along rows and columns."""
     for axis in (0, 1):
         image = weighted_neighbours(image, weights, axis)
     return image
 
 
 def _interpolated(mosaic: jax.Array) -> jax.Array:
-    """All colours everywhere, linear between the places that have them; (H, W, 3)."""
+    """Bilinear demosaicing; (H, W, 3)."""
     masks = _mosaic_masks(*mosaic.shape)
     weights = jnp.array([0.5, 1.0, 0.5])
     held = _weighted(mosaic[..., None] * masks, weights)
@@ -124,7 +123,7 @@ def _interpolated(mosaic: jax.Array) -> jax.Array:
 
 
 def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
-    """What noise changed, its luminance a little smoother and its colour more."""
+    """The noise with its luminance and, more strongly, its chrominance smoothed."""
     luma = (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
     return _weighted(luma, gaussian_weights(camera.luma_sigma, 3)) + chroma
@@ -133,34 +132,34 @@ def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
 def _change(
     key: jax.Array, camera: _Camera, image: jax.Array, shot: jax.Array, read: jax.Array
 ) -> jax.Array:
-    """What noise changes in a picture (H, W, 3) in [0, 1].
+    """The change that noise makes in a picture (H, W, 3) in [0, 1].
 
     Args:
-      key: of the noise.
-      camera: that takes it.
+      key: PRNG key of the noise.
+      camera: the camera's parameters.
       image: the picture without noise.
       shot, read: variance of the noise per unit of light, and without light.
     """
     light = jnp.sum(_to_sensor(camera, image) * _mosaic_masks(*image.shape[:2]), axis=-1)
     deviation = jnp.sqrt(shot * jnp.maximum(light, 0.0) + read)
     noise = deviation * jax.random.normal(key, light.shape)
-    # Half of what more noise and less noise of the same kind differ by: its mean is zero, where
-    # the gamma would make dark areas darker. Clean photographs are means of many shots.
+    # Half of the difference between adding and subtracting the same noise. Its mean is zero, as
+    # in clean photographs averaged from many shots; otherwise gamma would darken dark areas.
     more, less = (_to_picture(camera, _interpolated(light + way * noise)) for way in (1, -1))
     return _smoothed(camera, (more - less) / 2)
 
 
 def _of_one(key: jax.Array, image: jax.Array, deviation: jax.Array) -> jax.Array:
-    """What noise changes in one picture (H, W, 3) in [0, 1]; deviation in the same units."""
+    """The change that noise makes in one picture (H, W, 3) in [0, 1]; deviation in that unit."""
     camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
     camera = _drawn_camera(camera_key)
-    # Sensors with more shot noise have still more read noise.
+    # The variance of read noise grows faster than that of shot noise.
     shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
-    # Measured where the level is defined, and made so strong that it is right there.
+    # Measures the noise at mid-grey, where the level is defined, and scales it to be right there.
     grey = jnp.full((_PATCH, _PATCH, 3), 0.5)
     strength = jnp.float32(1.0)
-    for _ in range(2):  # it is nearly, but not quite, proportional
+    for _ in range(2):  # the response is nearly, but not exactly, proportional
         found = jnp.std(_change(patch_key, camera, grey, strength * shot, strength * read))
         strength = strength * jnp.square(deviation / jnp.maximum(found, 1e-6))
     around = ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
@@ -170,16 +169,17 @@ def _of_one(key: jax.Array, image: jax.Array, deviation: jax.Array) -> jax.Array
 
 
 def camera_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
-    """Adds the noise of a camera that is drawn at random.
+    """Adds the noise of a randomly drawn camera.
 
     Args:
-      key: PRNG key, of the camera and of the noise.
+      key: PRNG key of the camera and the noise.
       image: (..., H, W, C), 0 to 255, C = 3 or 1.
-      deviation: standard deviation that the noise has at mid-grey, in 8-bit grey levels, over
-        the three channels; scalar. Elsewhere it is another: noise grows with the light.
+      deviation: standard deviation of the noise at mid-grey, over the three channels, in 8-bit
+        grey levels; scalar. It differs elsewhere, because noise grows with the light.
 
     Returns:
-      float32 of the image's shape, neither clipped nor rounded. Grey gets the luminance of it.
+      float32 of the image's shape, neither clipped nor rounded. Grey images get the luminance
+      of the noise.
     """
     image = jnp.asarray(image, jnp.float32)
     flat = image.reshape((-1, *image.shape[-3:]))
@@ -197,7 +197,7 @@ def camera_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.
 
 
 def photo_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
-    """As `camera_noise`, but in a quarter of the images white noise of that deviation."""
+    """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     image = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)
     white = image + deviation * jax.random.normal(white_key, image.shape)

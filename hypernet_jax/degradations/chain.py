@@ -1,4 +1,4 @@
-"""Degradations joined in a chain: what happens to an image, one operator after the other."""
+"""Chains of degradations, applied to an image one after the other."""
 
 import dataclasses
 import functools
@@ -18,14 +18,13 @@ class Operator:
     """One degradation, float to float.
 
     Attributes:
-      function: (key, image, value) -> image; images are (..., H, W, C) in 8-bit range, which they
-        may leave. It rounds nothing, unless `quantises` says so.
+      function: (key, image, value) -> image; images are (..., H, W, C) in 8-bit range, which the
+        result may exceed. It does not round unless `quantises`.
       axis: name of the part of the level that it takes; None if it takes none.
       random: it draws from its key.
-      traceable: JAX can trace it; else it takes and returns NumPy arrays.
-      quantises: its result is whole numbers from 0 to 255, as in a file of 8 bits.
-      absent_at: the value at which it leaves the image as it is, on the host; None: there is none
-        at which the function does not do so by itself.
+      traceable: JAX can trace it; otherwise it takes and returns NumPy arrays.
+      quantises: its result is whole numbers from 0 to 255, as in an 8-bit file.
+      absent_at: the value at which a host operator is skipped; None: it is never skipped.
     """
 
     function: Callable[[Any, Any, Any], Any]
@@ -36,7 +35,7 @@ class Operator:
     absent_at: float | None = None
 
     def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
-        """The degraded image; `level` by the names of its parts."""
+        """Returns the degraded image; `level` holds values by the names of its parts."""
         if self.axis is None:
             return self.function(key, image, None)
         value = level[self.axis]
@@ -49,7 +48,7 @@ class Operator:
 class Chain:
     """Operators in the order in which they degrade an image.
 
-    Its traceable operators run on the device, compiled; from the first that is not, on the host.
+    Consecutive traceable operators are compiled together; the others run on the host.
 
     Attributes:
       operators: one or more.
@@ -72,7 +71,7 @@ class Chain:
 
     @property
     def random(self) -> bool:
-        """Whether it draws from its key; else the key may be None."""
+        """Whether it draws from its key; otherwise the key may be None."""
         return any(each.random for each in self.operators)
 
     @property
@@ -84,13 +83,13 @@ class Chain:
         """Degrades an image, or several at one level.
 
         Args:
-          key: PRNG key; operators that draw get one each.
-          image: (..., H, W, C), 0 to 255, of any type.
-          level: by the names of its parts, a scalar each, in native units.
+          key: PRNG key; split among the operators that draw.
+          image: (..., H, W, C), 0 to 255, of any dtype.
+          level: scalars in native units, by the names of the parts.
 
         Returns:
-          float32 of the image's shape; a JAX array if the chain is traceable, else a NumPy one
-          if its last operator is not.
+          float32 of the image's shape; a NumPy array if the last operator is not traceable,
+          otherwise a JAX array.
         """
         steps = zip(self.operators, self._keys(key), strict=True)
         for traceable, together in itertools.groupby(steps, key=lambda step: step[0].traceable):
@@ -109,12 +108,12 @@ class Chain:
     def of_each(
         self, keys: jax.Array | None, images: Any, levels: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Degrades images, each at a level of its own; what can be traced, all at once.
+        """Degrades images, each at its own level; traceable operators run on all at once.
 
         Args:
-          keys: (N,), as of a call for each; None where the chain draws nothing.
-          images: (N, H, W, C), 0 to 255, of any type.
-          levels: by the names of its parts, (N,) each, in native units.
+          keys: (N,), one per image as for a call; None if the chain draws nothing.
+          images: (N, H, W, C), 0 to 255, of any dtype.
+          levels: arrays (N,) in native units, by the names of the parts.
 
         Returns:
           float32 of the images' shape.
@@ -142,7 +141,7 @@ class Chain:
         return np.asarray(images)
 
     def _keys(self, key: jax.Array | None) -> list[jax.Array | None]:
-        """A key for each operator that draws; a single one gets the chain's own."""
+        """A key for each operator that draws; if only one draws, it gets the chain's key."""
         drawing = [index for index, each in enumerate(self.operators) if each.random]
         keys: list[jax.Array | None] = [None] * len(self.operators)
         if key is not None and drawing:
@@ -173,10 +172,10 @@ def _traced_each(operators: tuple[Operator, ...], keys, images, levels: Mapping[
 def degrade_example(
     chain: Chain, key: jax.Array | None, image: Any, level: Mapping[str, Any]
 ) -> Any:
-    """Degrades an example of training, (H, W, C): what has no colour as an image of one channel.
+    """Degrades a training example (H, W, C); grey images are degraded as one channel.
 
-    A grey photograph that was saved in colour has the noise, and the compression, of a grey one.
-    Arguments and result as of a chain; traceable where the chain is.
+    A grey photograph stored in colour thus gets the noise and compression of a grey image.
+    Arguments and result as for a chain; traceable if the chain is.
     """
     if chain.traceable:
         degraded = chain(key, image, level)
@@ -190,9 +189,9 @@ def degrade_example(
 def degrade_examples(
     chain: Chain, keys: jax.Array | None, images: np.ndarray, levels: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """What `degrade_example` makes of each of several examples, on the host.
+    """Applies `degrade_example` to several examples, on the host.
 
-    Arguments and result as of `Chain.of_each`.
+    Arguments and result as for `Chain.of_each`.
     """
     degraded = chain.of_each(keys, images, levels)
     grey = np.flatnonzero((images == images[..., :1]).all(axis=(1, 2, 3)))
@@ -207,5 +206,5 @@ def degrade_examples(
 
 
 def example_key(key: jax.Array, level: int | jax.Array, crop: int | jax.Array) -> jax.Array:
-    """The key of an example's degradation, from the run's key and the numbers of level and crop."""
+    """The key of an example's degradation, from the run's key and the level and crop indices."""
     return jax.random.fold_in(jax.random.fold_in(key, level), crop)

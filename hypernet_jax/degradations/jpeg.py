@@ -1,4 +1,4 @@
-"""JPEG compression by libjpeg (through Pillow), at any real quality."""
+"""JPEG compression with libjpeg (through Pillow), at any real quality."""
 
 import functools
 import io
@@ -11,8 +11,8 @@ __all__ = ["jpeg", "quantisation_tables"]
 
 @functools.cache
 def _standard_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Luminance and chrominance tables of the JPEG standard, natural order."""
-    # Quality 50 is libjpeg's scale of exactly 100 %.
+    """Luminance and chrominance tables of the JPEG standard, in natural order."""
+    # At quality 50 libjpeg scales its tables by exactly 100 %.
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=50)
     tables = Image.open(stream).quantization  # type: ignore[attr-defined]
@@ -20,12 +20,12 @@ def _standard_tables() -> tuple[np.ndarray, np.ndarray]:
 
 
 def quantisation_tables(quality: float) -> list[list[int]]:
-    """libjpeg's two tables for a quality from 1 to 100, also between integers.
+    """libjpeg's two tables for a real quality from 1 to 100.
 
-    At an integer these are the tables libjpeg itself uses.
+    At an integer they equal libjpeg's own tables.
     """
     percent = 5000.0 / quality if quality < 50 else 200.0 - 2.0 * quality
-    # libjpeg truncates the percentage to an integer; between integers we must not.
+    # libjpeg truncates the percentage to an integer; fractional qualities must not be truncated.
     if float(quality).is_integer():
         percent = np.floor(percent)
     return [
@@ -35,19 +35,19 @@ def quantisation_tables(quality: float) -> list[list[int]]:
 
 
 def jpeg(key, image, quality) -> np.ndarray:
-    """Compresses and decodes again.
+    """Compresses and decodes an image.
 
     Args:
       key: unused; JPEG is deterministic.
       image: (..., H, W, C), whole numbers from 0 to 255, C = 3 (compressed as 4:2:0 YCbCr) or 1
         (grey).
-      quality: 1 to 100, as libjpeg counts it; fractions are allowed.
+      quality: 1 to 100 on libjpeg's scale; fractions are allowed.
 
     Returns:
       float32 of the image's shape, whole numbers.
 
     Raises:
-      ValueError: for numbers that are not whole; `quantise` makes them so.
+      ValueError: if the values are not whole numbers; `quantise` rounds them.
     """
     del key
     image = np.asarray(image)

@@ -1,4 +1,4 @@
-"""Additive white Gaussian noise, on the device."""
+"""Additive white Gaussian noise, traceable by JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Ar
       sigma: standard deviation in 8-bit grey levels, scalar.
 
     Returns:
-      float32 of the image's shape; values may leave 0..255.
+      float32 of the image's shape; values may lie outside 0..255.
     """
     image = jnp.asarray(image, jnp.float32)
     return image + jnp.asarray(sigma, jnp.float32) * jax.random.normal(key, image.shape)

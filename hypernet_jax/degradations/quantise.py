@@ -1,4 +1,4 @@
-"""What saving to a file of 8 bits does."""
+"""Quantisation to 8 bits, as when saving to a file."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
-"""Bicubic resampling as the super-resolution literature does it.
+"""Bicubic resampling as in the super-resolution literature.
 
-Cubic convolution with a = -0.5, antialiased when it shrinks, and symmetric
-continuation at the borders (Keys 1981; MATLAB's `imresize`). Image libraries
-that do not antialias, or that use a = -0.75, give figures about 1 dB away.
+Cubic convolution with a = -0.5, antialiased when shrinking, with symmetric
+padding at the borders (Keys 1981; MATLAB's `imresize`). Image libraries that
+do not antialias, or that use a = -0.75, differ by about 1 dB.
 """
 
 import functools
@@ -25,7 +25,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 def _taps(size_in: int, size_out: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Source indices and weights, each (taps, size_out), for one axis.
 
-    `factor` is output samples per input sample, exactly: the sizes may be rounded.
+    `factor` is the exact number of output samples per input sample; sizes may be rounded.
     """
     stretch = max(1.0, 1.0 / factor)
     centres = (np.arange(size_out) + 0.5) / factor - 0.5
@@ -35,7 +35,7 @@ def _taps(size_in: int, size_out: int, factor: float) -> tuple[np.ndarray, np.nd
     weights = _cubic((centres[None] - indices) / stretch)
     weights /= weights.sum(axis=0)
     used = np.any(weights != 0.0, axis=1)
-    # Symmetric continuation: ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
+    # Symmetric padding: ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
     folded = np.mod(indices[used], 2 * size_in)
     folded = np.where(folded < size_in, folded, 2 * size_in - 1 - folded)
     return folded, weights[used].astype(np.float32)
@@ -45,7 +45,7 @@ def _resize_axis(image: np.ndarray, axis: int, taps: tuple[np.ndarray, np.ndarra
     indices, weights = taps
     shape = [1] * image.ndim
     shape[axis] = indices.shape[1]
-    # A sum over taps, not a dense matrix: linear memory for photographs of any size.
+    # A sum over taps instead of a dense matrix: memory stays linear in the image size.
     return sum(
         np.take(image, index, axis=axis) * weight.reshape(shape)
         for index, weight in zip(indices, weights, strict=True)
@@ -65,8 +65,8 @@ def bicubic_resize(
       image: (..., H, W, C), 0 to 255, uint8 or float.
       factor: output samples per input sample; below 1 shrinks, with antialiasing.
       size: (height, width) of the output; ceil(H * factor), ceil(W * factor) if None.
-      window: the rows and columns of the output that are wanted, at least one of
-        each; time and memory are those of the window, not of the image.
+      window: the rows and columns of the output to compute, at least one of each; time
+        and memory depend on the window, not on the image.
 
     Returns:
       float32, neither rounded nor clipped: cubics overshoot.
@@ -86,13 +86,13 @@ def bicubic_resize(
 
 
 def bicubic_down_up(key, image, scale) -> np.ndarray:
-    """Shrinks by `scale`, rounds to 8 bits as the small file would, enlarges to the size it had.
+    """Shrinks by `scale`, rounds to 8 bits like a file, and enlarges to the original size.
 
     Args:
       key: unused; resampling is deterministic.
       image: (..., H, W, C), 0 to 255.
-      scale: factor per side, 1 or more, fractions allowed. Height and width need
-        not be multiples of it; the literature's figures crop them to be.
+      scale: factor per side, 1 or more, fractions allowed. Height and width need not be
+        multiples of it, although the literature crops them for its figures.
 
     Returns:
       float32 of the image's shape; neither rounded nor clipped.

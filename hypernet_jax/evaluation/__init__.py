@@ -1,1 +1,1 @@
-"""Measuring a restorer on a folder of images: figures, tables, curves."""
+"""Evaluates a restorer on a folder of images: metrics, tables and curves."""

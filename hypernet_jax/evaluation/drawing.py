@@ -1,4 +1,4 @@
-"""Pictures of figures: PSNR and distances over levels, wrong levels, the space of weights."""
+"""Plots: PSNR and its distances over levels, wrong levels, and the space of weights."""
 
 import importlib.util
 import io
@@ -37,7 +37,7 @@ def _figure(width: float, height: float, columns: int = 1):
 
 def _png(figure) -> bytes:
     stream = io.BytesIO()
-    # Without the date and version the same figures make the same file.
+    # Without date and version, equal plots give identical files.
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     return stream.getvalue()
 
@@ -52,7 +52,7 @@ def level_label(level: float | str | Mapping[str, float]) -> str:
 
 
 def draw_curve(results: Mapping[str, Any]) -> bytes:
-    """PNG of PSNR over levels, input and restored, of what `evaluate` returns."""
+    """A PNG plot of PSNR over levels, input and restored, from the results of `evaluate`."""
     rows, task = results["rows"], get_task(results["task"])
     figure, axes = _figure(6.4, 4.0)
     if len(task.space) == 1 and all(not isinstance(row["level"], str) for row in rows):
@@ -79,11 +79,11 @@ def draw_distance(
     *,
     level: str,
 ) -> bytes:
-    """PNG of PSNR minus that of the dedicated network, over levels.
+    """A PNG plot of PSNR minus that of the dedicated network, over levels.
 
     Args:
-      curves: by name (levels, dB), measured.
-      published: the same from the literature, drawn thinner.
+      curves: measured (levels, dB), by name.
+      published: the same from the literature, drawn with thinner lines.
       level: label of the axis.
     """
     figure, axes = _figure(9.6, 4.2)
@@ -101,7 +101,7 @@ def draw_distance(
 
 
 def draw_requested(study: Mapping[str, Any], *, level: str) -> bytes:
-    """PNG of what a wrong level costs: rows of `requested_study` less the best of each row."""
+    """A PNG plot of the loss from a wrong level: `requested_study` minus the best of each row."""
     psnr = np.asarray(study["psnr"])
     loss = psnr - psnr.max(axis=1, keepdims=True)
     figure, axes = _figure(7.2, 0.8 + 0.42 * len(study["levels"]))
@@ -125,7 +125,7 @@ def draw_requested(study: Mapping[str, Any], *, level: str) -> bytes:
 
 
 def draw_weight_space(spaces: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """PNG of the generated weights of several models along their two principal components."""
+    """A PNG plot of several models' generated weights along their two principal components."""
     figure, panels = _figure(3.6 * len(spaces), 3.4, len(spaces))
     for axes, (name, space) in zip(np.atleast_1d(panels), spaces.items(), strict=True):
         x, y = np.asarray(space["components"]).T

@@ -1,4 +1,4 @@
-"""Figures of a restorer on a folder of images, under a named protocol."""
+"""Evaluates a restorer on a folder of images, under a named protocol."""
 
 import os
 import platform
@@ -32,12 +32,12 @@ __all__ = [
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
-    """The key of one image's noise: it depends on the name alone, not on the order."""
+    """The PRNG key of an image's noise; it depends only on the seed and the name."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
 def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: Any) -> np.ndarray:
-    """Restores an HWC image of 8-bit range, which may leave that range, to integral values."""
+    """Restores an HWC image in 8-bit range (values may exceed it) to integers from 0 to 255."""
     image = np.asarray(degraded, np.float32)[None] / 255.0
     restored = restorer.apply(image, level=level)[0]
     return np.clip(np.round(255.0 * restored), 0.0, 255.0)
@@ -46,9 +46,9 @@ def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: Any) -> np
 def measured_area(
     image: np.ndarray, reference: np.ndarray, protocol: Protocol, level: Level
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The plane and the pixels that the protocol compares (HWC, 8-bit range).
+    """The channels and pixels that the protocol compares (HWC, 8-bit range).
 
-    A grey image is its own Y plane, as in the literature's scripts.
+    A grey image is its own Y plane, as in the scripts of the literature.
     """
     if protocol.luma and reference.shape[-1] == 3:
         image, reference = rgb_to_y(image), rgb_to_y(reference)
@@ -96,8 +96,8 @@ def _figures(
         restored = restore_degraded(restorer, degraded, level)
         if not np.isfinite(restored).all():
             raise UserError(
-                f"What the network makes of {path} at the level {level} is not finite; "
-                "these weights are broken, take others."
+                f"The restored {path} at the level {level} is not finite, so the weights are "
+                "broken; use others."
             )
         before = measure(degraded, reference, protocol, level)
         yield {f"{name}_input": value for name, value in before.items()} | measure(
@@ -106,7 +106,7 @@ def _figures(
 
 
 def _mean(name: str, values: list[float]) -> float:
-    """The mean; of SSIM, that of the images that are no smaller than its window."""
+    """The mean; for SSIM, without images smaller than its window."""
     if name.startswith("ssim"):
         values = [value for value in values if not np.isnan(value)]
     return float(np.mean(values)) if values else float("nan")
@@ -125,16 +125,16 @@ def evaluate(
     """Degrades, restores and measures every image of a folder at every level.
 
     Args:
-      restorer: what is measured.
+      restorer: the restorer to evaluate.
       dataset: a folder of clean images of any size, colour or grey.
-      levels: as `LevelSpace.parse` takes them; the task's own if empty, or the only one that
-        the network serves.
-      protocol: a name of the task's protocols; the first if None.
-      seed: of the noise.
+      levels: as `LevelSpace.parse` takes them; if empty, the task's levels, or the only one of a
+        plain network.
+      protocol: name of one of the task's protocols; None: the first.
+      seed: seed of the noise.
       progress: draw a progress bar.
 
     Returns:
-      What results.json holds. Each row is the mean over images of one level.
+      The content of results.json, in which each row is the mean over images at one level.
     """
     task = restorer.model.task
     name, rule = task.protocol(protocol)
@@ -144,7 +144,7 @@ def evaluate(
     paths = find_images(folder)
     rows = []
     total = len(checked) * len(paths)
-    # None: a bar on a terminal only.
+    # disable=None shows the bar only on a terminal.
     with tqdm.tqdm(total=total, unit="image", disable=None if progress else True) as bar:
         for level in checked:
             figures = []

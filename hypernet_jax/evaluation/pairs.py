@@ -1,4 +1,4 @@
-"""Figures of a restorer on real pairs: noisy photographs, and clean ones of the same scenes."""
+"""Evaluates a restorer on real pairs of noisy and clean photographs of the same scenes."""
 
 import platform
 from collections.abc import Sequence
@@ -22,17 +22,19 @@ from hypernet_jax.runtime import ordinary_arithmetic
 
 __all__ = ["DARK", "evaluate_pairs"]
 
-# Pixels whose clean value is below this are dark: theirs is the column "dark bias".
+# Pixels with a clean value below this are dark; the column "dark bias" is for them.
 DARK = 32
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """(noisy, clean) files of the same name, but for its ending, of the two folders in `folder`."""
+    """(noisy, clean) files of the same name, up to the suffix, in the two folders in `folder`."""
     noisy, clean = ({path.stem: path for path in find_images(folder / name)} for name in
                     ("noisy", "clean"))  # fmt: skip
     if noisy.keys() != clean.keys():
         odd = sorted(noisy.keys() ^ clean.keys())[0]
-        raise UserError(f"In {folder} only one of noisy and clean has an image {odd}.")
+        raise UserError(
+            f"In {folder} only one of noisy and clean has an image {odd}; add or remove one."
+        )
     return [(noisy[name], clean[name]) for name in sorted(noisy)]
 
 
@@ -53,13 +55,13 @@ def evaluate_pairs(
     """Restores the noisy photographs of a folder at each level and compares them with clean ones.
 
     Args:
-      restorer: what is measured.
-      folder: it holds the folders noisy and clean, with images of the same names.
+      restorer: the restorer to evaluate.
+      folder: contains the folders noisy and clean, with images of the same names.
       levels: as `LevelSpace.request` takes them.
 
     Returns:
-      What results.json holds: per level the means over the pairs of PSNR and SSIM of 8-bit RGB,
-      and of the mean error where the clean value is below `DARK`.
+      The content of results.json: for each level the means over pairs of PSNR and SSIM in 8-bit
+      RGB, and of the mean error of pixels with a clean value below `DARK`.
     """
     task, rows = restorer.model.task, []
     folder = local_path(folder)

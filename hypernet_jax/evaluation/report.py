@@ -1,4 +1,4 @@
-"""Results as files: results.json, a Markdown table and a curve of PSNR over levels."""
+"""Writes results: results.json, a Markdown table and a plot of PSNR over levels."""
 
 import json
 import math
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.evaluation.drawing import check_drawing, draw_curve, level_label
-from hypernet_jax.files import check_output, ensure_folder, local_path, write_atomically
 from hypernet_jax.markdown import table
+from hypernet_jax.storage import check_target, ensure_place, storage_path, write_whole
 from hypernet_jax.tasks import get_task
 
 __all__ = ["check_report", "finite", "markdown_table", "write_report"]
@@ -35,14 +35,14 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:g}"
     if column.startswith("ssim"):
         return "–" if value is None or math.isnan(value) else f"{value:.4f}"
-    # JSON's null: see `finite`.
+    # None stands for infinity: see `finite`.
     return f"{math.inf if value is None else value:.2f}"
 
 
 def markdown_table(results: dict[str, Any]) -> str:
-    """The rows of `results` as a Markdown table under a line that names the protocol."""
+    """The rows of `results` as a Markdown table, with a caption that names the protocol."""
     columns = [column for column in _COLUMNS if column in results["rows"][0]]
-    # Results that were stored before there was a choice have one view.
+    # Results without this entry are from a single view.
     views = ", mean of eight views (self-ensemble)" if results.get("self_ensemble") else ""
     caption = (
         f"{results['dataset']}, {get_task(results['task']).title}, "
@@ -54,7 +54,7 @@ def markdown_table(results: dict[str, Any]) -> str:
 
 
 def finite(tree: Any) -> Any:
-    """JSON knows no infinity: the PSNR of an undegraded input becomes null."""
+    """Replaces infinity, the PSNR of an undegraded input, by None: JSON has no infinity."""
     if isinstance(tree, dict):
         return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -65,25 +65,26 @@ def finite(tree: Any) -> Any:
 def check_report(output: str | Path, *, overwrite: bool) -> None:
     """Raises `UserError` if no report can be written into the folder: before the measuring."""
     check_drawing()
+    folder = ensure_place(output)
     for name in _FILES:
-        check_output(ensure_folder(output) / name, overwrite=overwrite)
+        check_target(folder / name, overwrite=overwrite)
 
 
 def write_report(
     results: dict[str, Any], output: str | Path, *, overwrite: bool = False
-) -> list[Path]:
-    """Writes results.json, results.md and curve.png into a folder; returns their paths.
+) -> list[Any]:
+    """Writes results.json, results.md and curve.png to a folder or store; returns their paths.
 
     Raises:
-      UserError: if one of them is there, unless `overwrite`; each is replaced in one move.
+      UserError: if one of them exists, unless `overwrite`; each is replaced atomically.
     """
     check_report(output, overwrite=overwrite)
-    folder = local_path(output)
+    folder = storage_path(output)
     contents = (
         (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
         markdown_table(results).encode(errors="backslashreplace"),
         draw_curve(results),
     )
     for name, content in zip(_FILES, contents, strict=True):
-        write_atomically(folder / name, content, overwrite=overwrite)
+        write_whole(folder / name, content, overwrite=overwrite)
     return [folder / name for name in _FILES]

@@ -1,4 +1,4 @@
-"""Studies of one network for all levels: wrong levels, estimated levels, the space of weights."""
+"""Studies of one network for all levels: wrong and estimated levels, the space of weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ __all__ = ["blind_study", "requested_study", "weight_space"]
 
 
 class _Degraded:
-    """The images of a folder under a protocol, and how near a restored one comes."""
+    """The images of a folder, degraded under a protocol."""
 
     def __init__(
         self, restorer: Restorer, dataset: str | Path, protocol: str | None, seed: int, images: int
@@ -31,18 +31,18 @@ class _Degraded:
         self.paths = [paths[index] for index in spread(len(paths), images)]
 
     def pair(self, path: Path, level: Level) -> tuple[np.ndarray, np.ndarray]:
-        """(degraded, reference) of one image, 8-bit range."""
+        """(degraded, reference) for one image, in 8-bit range."""
         return degraded_pair(path, self._folder, self._rule, level, seed=self._seed)
 
     def psnr(
         self, degraded: np.ndarray, reference: np.ndarray, *, level: Level, requested: Level
     ) -> float:
-        """PSNR (dB) of an image of `level` that is restored at `requested`."""
+        """PSNR (dB) of an image degraded at `level` and restored at `requested`."""
         restored = restore_degraded(self._restorer, degraded, requested)
         return psnr(*measured_area(restored, reference, self._rule, level))
 
     def description(self) -> dict[str, Any]:
-        """What a table must name."""
+        """The conditions that a table must state."""
         return {
             "dataset": self._folder.resolve().name,
             "protocol": self.protocol,
@@ -61,16 +61,16 @@ def requested_study(
     seed: int = 0,
     images: int = 0,
 ) -> dict[str, Any]:
-    """What it costs to ask for another level than the true one.
+    """Measures the loss from requesting a level other than the true one.
 
     Args:
-      restorer: what is measured.
+      restorer: the restorer to evaluate.
       dataset: a folder of clean images.
       levels: true levels, in native units.
       requested: levels that the network is generated for.
-      protocol: a name of the task's protocols; the first if None.
-      seed: of the noise.
-      images: how many of the folder's images, evenly spread; 0: all.
+      protocol: name of one of the task's protocols; None: the first.
+      seed: seed of the noise.
+      images: number of the folder's images to use, evenly spread; 0: all.
 
     Returns:
       {"psnr": mean dB, one row per true level and one column per requested one, ...}.
@@ -100,11 +100,11 @@ def blind_study(
     seed: int = 0,
     images: int = 0,
 ) -> dict[str, Any]:
-    """What it costs to estimate the level instead of knowing it; arguments as above.
+    """Measures the loss from estimating the level; arguments as for `requested_study`.
 
     Returns:
-      {"rows": per level the mean estimate, its mean error, PSNR with the known and with
-      the estimated level, ...}.
+      {"rows": for each level the mean estimate, its mean error, and PSNR with the known and
+      with the estimated level, ...}.
     """
     degraded = _Degraded(restorer, dataset, protocol, seed, images)
     task, space = restorer.model.task, restorer.space
@@ -128,14 +128,14 @@ def blind_study(
 
 
 def weight_space(model: Model, theta: Theta, levels: Sequence[float]) -> dict[str, Any]:
-    """The generated parameters as points in their own space, one per level.
+    """The generated parameters as points in parameter space, one per level.
 
     Returns:
       {"explained": share of the variance along each principal component,
       "components": coordinates (levels, 2) along the first two,
-      "ratio": norms of the level-dependent parameters over that of the last level,
-      "z": the normalised levels}. A network whose parameters are proportional to the level
-      would have ratios that go as z; one that is affine in it has a single component.
+      "ratio": norms of the level-dependent parameters relative to the last level,
+      "z": the normalised levels}. Parameters proportional to the level would have ratios
+      proportional to z; parameters affine in it have a single component.
     """
     axis, level_dependent = model.task.space.single, {**theta, "shared": {}}
     generated = [ravel_pytree(model.generate(level_dependent, level))[0] for level in levels]

@@ -1,1 +1,1 @@
-"""Image files to arrays and back: formats, depth, colour and metadata."""
+"""Reads and writes image files: formats, bit depth, colour and metadata."""

@@ -1,21 +1,21 @@
-"""Grey from colour, and colour from grey."""
+"""Conversion between grey and colour."""
 
 import numpy as np
 from PIL import Image
 
 __all__ = ["LUMA", "luminance", "to_colours"]
 
-# Of red, green and blue in luminance (BT.601).
+# Weights of red, green and blue in luminance (BT.601).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def luminance(image) -> np.ndarray:
-    """The image without its colour, 0 to 255 (BT.601): uint8 (H, W, 3) -> (H, W, 1)."""
+    """Luminance (BT.601), 0 to 255: uint8 (H, W, 3) -> (H, W, 1)."""
     return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
 def to_colours(image: np.ndarray, colours: int) -> np.ndarray:
-    """Makes (H, W, C) grey (its luminance) or RGB; uint8."""
+    """Converts (H, W, C) to grey (its luminance) or RGB; uint8."""
     if image.shape[-1] == colours:
         return image
     if colours == 1:

@@ -1,4 +1,4 @@
-"""Colours that a decoder repeated over two by two pixels, interpolated as other decoders do."""
+"""Smooth upsampling of chrominance that a decoder only repeated over 2x2 pixels."""
 
 import numpy as np
 
@@ -6,21 +6,20 @@ from hypernet_jax.images.channels import LUMA
 
 __all__ = ["interpolated_chroma"]
 
-# Grey levels by which a difference of colours may depart from its block's mean, by rounding, and
-# the share of pixels that must keep to it: clipping spoils some.
+# Largest deviation of a colour difference from its block's mean, in grey levels (rounding), and
+# the share of pixels that must satisfy it (clipping spoils some).
 _ROUNDING, _SHARE = 1.5, 0.8
 _ROWS = 256
 
 
 def interpolated_chroma(pixels: np.ndarray) -> np.ndarray:
-    """The picture with smooth colours where they were halved and repeated; else as it is.
+    """Interpolates chrominance that was halved and repeated; returns other pictures unchanged.
 
-    Whatever the matrix from YCbCr, red less green and blue less green are the same wherever
-    chrominance is, whatever the luminance. They are interpolated linearly between the middles of
-    the blocks; the luminance stays.
+    For any YCbCr matrix, R - G and B - G depend only on chrominance, not on luminance. They are
+    interpolated linearly between the centres of the blocks; the luminance is kept.
 
     Args:
-      pixels: (H, W, C), uint8 or uint16; returned untouched unless C is 3.
+      pixels: (H, W, C), uint8 or uint16; returned unchanged unless C is 3.
     """
     height, width, channels = pixels.shape
     if channels != 3 or height < 4 or width < 4:
@@ -53,7 +52,7 @@ def interpolated_chroma(pixels: np.ndarray) -> np.ndarray:
 
 
 def _differences(pixels: np.ndarray) -> np.ndarray:
-    """Red less green, and blue less green."""
+    """R - G and B - G."""
     signed = pixels.astype(np.float32)
     return signed[..., [0, 2]] - signed[..., 1:2]
 
@@ -65,7 +64,7 @@ def _block_means(values: np.ndarray) -> np.ndarray:
 
 
 def _places(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pixel the blocks before and after it, and the share of the one after."""
+    """For each pixel the blocks before and after it, and the weight of the one after."""
     place = np.clip((np.arange(length) - 0.5) / 2, 0, (length - 1) // 2)
     first = place.astype(int)
     last = np.minimum(first + 1, (length - 1) // 2)

@@ -1,7 +1,7 @@
-"""Colours that a file tells without a profile, and the profile that says the same.
+"""Colour spaces that files declare without an ICC profile, and equivalent profiles.
 
-PNG has chunks of a gamma and of chromaticities, and one of code points (ITU-T H.273), which
-AVIF has in its box nclx.
+PNG has chunks for gamma, chromaticities and code points (ITU-T H.273); AVIF has code points in
+its nclx box.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ __all__ = ["Colour", "colour_of_chunks", "nclx_chunks", "profile_misfit"]
 _D65 = (0.3127, 0.3290)
 _SRGB = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _SMPTE_170M = (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070)
-# By the code points of H.273.
+# By code point of H.273.
 _PRIMARIES = {
     1: _SRGB,
     4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
@@ -33,14 +33,14 @@ _PRIMARIES = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-# Names of curves, or the exponent that turns samples into light. Video's own curve (1, 6, 14 and
-# 15) is shown as sRGB's.
+# Names of curves, or the exponent from samples to light. The video curve (1, 6, 14 and 15) is
+# treated as sRGB.
 _TRANSFERS: dict[int, str | float] = {
     1: "sRGB", 4: 2.2, 5: 2.8, 6: "sRGB", 8: 1.0, 13: "sRGB", 14: "sRGB", 15: "sRGB",
     16: "PQ", 18: "HLG",
 }  # fmt: skip
 _UNSPECIFIED = 2
-# In 100,000ths, as PNG counts; curves of more than the 20th power are none.
+# In 100,000ths, the unit of PNG; exponents above 20 are rejected.
 _LEAST_GAMMA = 5_000
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
@@ -50,12 +50,12 @@ _BRADFORD = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Colour:
-    """What samples mean.
+    """A colour space.
 
     Attributes:
       primaries: x and y of white, red, green and blue.
-      transfer: "sRGB", "PQ" or "HLG", or the exponent that turns samples into light.
-      full_range: whether black is 0 and white the largest number.
+      transfer: "sRGB", "PQ" or "HLG", or the exponent from samples to light.
+      full_range: whether black is 0 and white the largest value.
     """
 
     primaries: tuple[float, ...] = _SRGB
@@ -64,7 +64,7 @@ class Colour:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it is what files without any word on colour are taken for."""
+        """Whether it is sRGB, the default for files that declare no colour space."""
         same_curve = self.transfer == "sRGB" or (
             not isinstance(self.transfer, str) and abs(self.transfer - 2.2) < 0.01
         )
@@ -73,18 +73,18 @@ class Colour:
         )
 
     def note(self) -> str | None:
-        """A half-sentence where the networks, which know gamma-encoded pictures, do worse."""
-        known = "the networks have seen gamma-encoded pictures only"
+        """A note if the networks, which were trained on gamma-encoded pictures, may do worse."""
+        known = "the networks were trained on gamma-encoded pictures only"
         if not self.full_range:
-            return "its samples have the narrow range of video, which is not undone"
+            return "its samples have the limited range of video, which was not expanded"
         if self.transfer in ("PQ", "HLG"):
-            return f"its samples are HDR ({self.transfer}), and {known}"
+            return f"its samples are HDR ({self.transfer}), but {known}"
         if self.transfer == 1.0:
-            return f"its samples are linear in light, and {known}"
+            return f"its samples are linear in light, but {known}"
         return None
 
     def profile(self, *, grey: bool) -> bytes | None:
-        """The ICC profile of the same meaning; None for sRGB, and for what has none, as HDR."""
+        """The equivalent ICC profile; None for sRGB, and for spaces without one, such as HDR."""
         if self.is_srgb or self.transfer in ("PQ", "HLG") or not self.full_range:
             return None
         if self.transfer == "sRGB":
@@ -108,7 +108,7 @@ class Colour:
         return _icc(b"GRAY" if grey else b"RGB ", tags)
 
     def _to_d50(self) -> np.ndarray:
-        """XYZ of red, green and blue as columns, adapted from its own white to D50."""
+        """XYZ of red, green and blue as columns, adapted from its white point to D50."""
         xy = np.reshape(self.primaries, (4, 2))
         xyz = np.column_stack([xy, 1.0 - xy.sum(axis=1)]) / xy[:, 1:]
         white, colours = xyz[0], xyz[1:].T
@@ -148,7 +148,7 @@ def _icc(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _of_code_points(primaries: int, transfer: int) -> Colour | None:
-    """None where the code points are not known; unspecified ones are sRGB's."""
+    """The colour space of code points; None if unknown. Unspecified ones mean sRGB."""
     known = _PRIMARIES | {_UNSPECIFIED: _SRGB}
     curves = _TRANSFERS | {_UNSPECIFIED: "sRGB"}
     if primaries not in known or transfer not in curves:
@@ -157,7 +157,7 @@ def _of_code_points(primaries: int, transfer: int) -> Colour | None:
 
 
 def colour_of_chunks(chunks: Sequence[Chunk]) -> Colour | None:
-    """What a PNG file's chunks of colour say; None if they say nothing that is understood."""
+    """The colour space in a PNG file's chunks; None if they have none that is supported."""
     found = dict(chunks)
     code = found.get(b"cICP", b"")
     if len(code) == 4 and (meant := _of_code_points(code[0], code[1])) is not None:
@@ -185,7 +185,7 @@ def _spans_a_triangle(primaries: tuple[float, ...]) -> bool:
 
 
 def nclx_chunks(path: Path) -> tuple[Chunk, ...]:
-    """The code points of an AVIF file's colours as a PNG chunk; () if it has none or sRGB's."""
+    """The colour code points of an AVIF file as a PNG chunk; () for none or sRGB."""
     with path.open("rb") as file:
         found = re.search(rb"colrnclx(....)..", file.read(1 << 16), re.DOTALL)
     if found is None:
@@ -194,12 +194,12 @@ def nclx_chunks(path: Path) -> tuple[Chunk, ...]:
     known = _of_code_points(primaries, transfer)
     if max(primaries, transfer) > 255 or (known is not None and known.is_srgb):
         return ()
-    # Samples are full-range RGB once they are decoded.
+    # Decoded samples are full-range RGB.
     return ((b"cICP", bytes([primaries, transfer, 0, 1])),)
 
 
 def profile_misfit(profile: bytes, *, grey: bool) -> str | None:
-    """The kind of picture that a profile is for, if it is not this one; else None."""
+    """The kind of picture that a profile is for if it does not fit; None if it fits."""
     if profile[36:40] != b"acsp":
         return None
     kinds = {b"GRAY": "grey", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "Lab"}

@@ -1,4 +1,4 @@
-"""PNG, AVIF, JPEG 2000 and PPM of more than 8 bits, which Pillow would cut down without a word."""
+"""Reads PNG, AVIF, JPEG 2000 and PPM at high bit depth; Pillow silently reduces them to 8 bits."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _WHITE = 65535
 
 
 def avif_bits(path: Path) -> int:
-    """8, 10 or 12 bits per channel: the flags of the file's AV1 configuration."""
+    """Bits per channel, 8, 10 or 12, from the flags of the file's AV1 configuration."""
     with path.open("rb") as file:
         found = re.search(rb"av1C\x81.(.)", file.read(1 << 16), re.DOTALL)
     flags = found[1][0] if found else 0
@@ -22,10 +22,10 @@ def avif_bits(path: Path) -> int:
 
 
 def jpeg2k_bits(path: Path) -> int:
-    """Bits per channel of a JPEG 2000 file: what the first header of its code says."""
+    """Bits per channel of a JPEG 2000 file, from the header of its codestream."""
     with path.open("rb") as file:
         content = file.read(1 << 16)
-    # Markers SOC and SIZ; 36 bytes of sizes; the number of channels; the depth of each, less one.
+    # Markers SOC and SIZ; 36 bytes of sizes; number of channels; for each its depth minus one.
     start = content.find(b"\xff\x4f\xff\x51")
     depths = content[start + 42 :: 3] if start >= 0 else b""
     count = int.from_bytes(content[start + 40 : start + 42], "big")
@@ -33,13 +33,13 @@ def jpeg2k_bits(path: Path) -> int:
 
 
 def _is_sycc(path: Path) -> bool:
-    """Whether a JP2 file says that its channels are luminance and two differences."""
+    """Whether a JP2 file declares its channels as luminance and chrominance (sYCC)."""
     with path.open("rb") as file:
         return b"colr\x01\0\0\0\0\0\x12" in file.read(1 << 16)
 
 
 def at_full_depth(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Integers of so many bits stretched over all that their type has, 8 or 16."""
+    """Scales integers of `bits` bits to the full range of their dtype, 8 or 16 bits."""
     samples = samples.astype(samples.dtype.newbyteorder("="))
     full = 8 * samples.dtype.itemsize
     if bits >= full:
@@ -48,7 +48,7 @@ def at_full_depth(samples: np.ndarray, bits: int) -> np.ndarray:
     return np.round(samples * factor).astype(samples.dtype)
 
 
-# Formats that imagecodecs decodes: its function, and bits per channel of a file.
+# Formats that imagecodecs decodes: the function, and the bits per channel of a file.
 _DECODED = {
     "PNG": ("png_decode", lambda path: 16),
     "AVIF": ("avif_decode", avif_bits),
@@ -59,7 +59,7 @@ _DECODED = {
 def read_deep(
     path: Path, form: str | None, picture: Image.Image
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Reads more than 8 bits as 16, not turned.
+    """Reads a picture of more than 8 bits as 16 bits, without applying its orientation.
 
     Args:
       path: the file.
@@ -68,7 +68,7 @@ def read_deep(
 
     Returns:
       Pixels uint16 (H, W, 3 or 1) and transparency (H, W, 1) or None; or None for
-      what cannot be restored: 32 bits, CMYK, or channels of no known meaning.
+      pictures that cannot be restored: 32 bits, CMYK, or channels of unknown meaning.
     """
     if form in _DECODED:
         import imagecodecs
@@ -90,12 +90,12 @@ def read_deep(
     return None
 
 
-# Magic number, width, height and greatest value, with comments between them.
+# Magic number, width, height and maximum value, with comments between them.
 _PPM_HEADER = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,9})" + rb"\s", re.DOTALL)
 
 
 def _read_ppm(path: Path) -> np.ndarray:
-    """A binary PGM or PPM file of more than 8 bits as one of 16."""
+    """Reads a binary PGM or PPM file of more than 8 bits as 16 bits."""
     content = path.read_bytes()
     head = _PPM_HEADER.match(content)
     if head is None:

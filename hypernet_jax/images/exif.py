@@ -1,9 +1,9 @@
-"""EXIF blocks and the directories of TIFF files, byte for byte.
+"""Byte-level access to EXIF blocks and the directories of TIFF files.
 
-An EXIF block is a TIFF structure: a header, directories of fields, and the values that
-do not fit into them. Parsing and writing one anew loses what a parser does not know, and
-the positions that camera makers' notes rely on. So a block is kept as it is, and only what a
-restored photograph changes is overwritten in place: orientation, sizes, the thumbnail.
+An EXIF block is a TIFF structure: a header, directories of fields, and the values that do not
+fit into them. Parsing and rewriting it would lose fields unknown to the parser, and the offsets
+that makers' notes rely on. The block is therefore kept, and only what restoration changes is
+overwritten in place: orientation, sizes and the thumbnail.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ __all__ = [
     "without_orientation",
 ]
 
-# Bytes of one value, by the number of its type; 16 to 18 are BigTIFF's.
+# Bytes per value, by type number; types 16 to 18 exist only in BigTIFF.
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-# BigTIFF's, and the types of half the width that the same values have elsewhere.
+# The types of BigTIFF, and the narrower types that replace them in other files.
 _WIDTHS_OF_BIG = {16: 8, 17: 8, 18: 8}
 _NARROWED = {16: ("Q", 4), 17: ("q", 9), 18: ("Q", 13)}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
@@ -41,21 +41,21 @@ _HEADER = 8
 ORIENTATION = 0x112
 _EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
 _RESOLUTIONS = ((0x11A, 0x11B), (0xA20E, 0xA20F))
-# Of the image, and of EXIF's own directory.
+# Tags of the image directory and of the EXIF directory.
 _WIDTHS_OF_IMAGE, _HEIGHTS_OF_IMAGE = (0x100, 0xA002), (0x101, 0xA003)
-# Where a thumbnail lies and how long it is: as JPEG, and as strips.
+# Tags of offset and length of a thumbnail, as JPEG and as strips.
 _THUMBNAILS = ((0x201, 0x202), (0x111, 0x117))
-# More directories than this in a chain are a loop.
+# Longer chains of directories are assumed to be loops.
 _LONGEST_CHAIN = 16
 
 
-# What numbers that make no sense end in.
+# Exceptions caused by invalid numbers in damaged files.
 _UNREADABLE = (ValueError, struct.error, OverflowError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field of a directory: its tag, the number of its type, its count and raw value."""
+    """One field of a directory: its tag, type number, count and raw value."""
 
     tag: int
     kind: int
@@ -65,7 +65,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a field stands: its entry, and its value, which may be in the entry itself."""
+    """Offsets of a field's entry and of its value, which may be in the entry itself."""
 
     tag: int
     kind: int
@@ -82,8 +82,8 @@ class Directories:
     Attributes:
       order: "<" or ">", the byte order of all values.
       image: the first directory, without its pointers to the others.
-      exif, gps, interop: those that it points to.
-      damaged: how many fields could not be read.
+      exif, gps, interop: the directories that it points to.
+      damaged: number of fields that could not be read.
     """
 
     order: str
@@ -94,8 +94,8 @@ class Directories:
     damaged: int = 0
 
 
-# How the pixels of one TIFF file are laid out, previews of the old picture, and what
-# `metadata.Metadata` has a place of its own for: XMP and the colour profile.
+# Tags of the pixel layout of a TIFF file, of previews of the old picture, and of data that
+# `metadata.Metadata` holds separately: XMP and the colour profile.
 LAYOUT_TAGS = frozenset(
     (
         *range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297,
@@ -108,7 +108,7 @@ LAYOUT_TAGS = frozenset(
 
 
 def _header(file: BinaryIO) -> tuple[str, bool, int]:
-    """Byte order, whether it is BigTIFF, and the place of the first directory."""
+    """Byte order, whether it is BigTIFF, and the offset of the first directory."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -123,7 +123,7 @@ def _header(file: BinaryIO) -> tuple[str, bool, int]:
 
 
 def _table(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[_Place], int, int]:
-    """Places of a directory's fields, place of the next directory's number, and that number."""
+    """The fields of a directory, where the next directory's offset is stored, and that offset."""
     count_form, entry_form, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     entry_size = struct.calcsize("<" + entry_form) + inline
     file.seek(start)
@@ -153,7 +153,7 @@ def _table(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[_Pla
 
 
 def number(order: str, field: Field) -> int | None:
-    """The first value of a field of integers; None for other types."""
+    """The first value of an integer field; None for other types."""
     form = _INTEGERS.get(field.kind)
     if form is None or not field.count or len(field.value) < struct.calcsize(form):
         return None
@@ -161,14 +161,14 @@ def number(order: str, field: Field) -> int | None:
 
 
 def _fields(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[Field], int]:
-    """A directory's fields, and how many could not be read."""
+    """A directory's fields, and the number that could not be read."""
     fields, damaged = [], 0
     places = _table(file, order, big, start)[0]
     file.seek(0, io.SEEK_END)
     length = file.tell()
     for place in places:
         field = None
-        # Of a type of no known width nothing can be read.
+        # Values of unknown types cannot be read.
         known = place.kind in _WIDTHS or (big and place.kind in _NARROWED)
         if known and place.at + place.size <= length:
             file.seek(place.at)
@@ -182,7 +182,7 @@ def _fields(file: BinaryIO, order: str, big: bool, start: int) -> tuple[list[Fie
 
 
 def _narrowed(order: str, field: Field) -> Field | None:
-    """A field of one of BigTIFF's types as every TIFF file has it; None if a value is too large."""
+    """A BigTIFF field with the type of a normal TIFF file; None if a value is too large."""
     form, kind = _NARROWED[field.kind]
     values = struct.unpack(f"{order}{field.count}{form}", field.value)
     try:
@@ -193,18 +193,18 @@ def _narrowed(order: str, field: Field) -> Field | None:
 
 
 def read_directories(file: BinaryIO, *, block: bool = False) -> Directories:
-    """All fields of a TIFF file or EXIF block, but those of thumbnails and further pages.
+    """All fields of a TIFF file or EXIF block, except those of thumbnails and further pages.
 
     Args:
       file: open for reading.
-      block: it is an EXIF block, which cannot be a BigTIFF.
+      block: it is an EXIF block, which cannot be BigTIFF.
 
     Raises:
       ValueError: if its first directory cannot be read.
     """
     order, big, start = _header(file)
     if block and big:
-        raise ValueError("an EXIF block is no BigTIFF")
+        raise ValueError("an EXIF block cannot be BigTIFF")
     try:
         image, damaged = _fields(file, order, big, start)
     except _UNREADABLE:
@@ -230,7 +230,7 @@ def read_directories(file: BinaryIO, *, block: bool = False) -> Directories:
 
 
 def serialise(order: str, fields: Iterable[Field], position: int) -> bytes:
-    """A directory with its values, for this position of a file; no directory follows it."""
+    """A directory with its values, for this offset in a file, as the last in its chain."""
     ordered = sorted(fields, key=lambda field: field.tag)
     table = bytearray(struct.pack(order + "H", len(ordered)))
     values = bytearray()
@@ -247,14 +247,14 @@ def serialise(order: str, fields: Iterable[Field], position: int) -> bytes:
 
 
 def with_pointers(directories: Directories, position: int) -> tuple[bytes, tuple[Field, ...]]:
-    """EXIF's, the GPS and the interoperability directory, and the fields that point to them.
+    """Serialises the EXIF, GPS and interoperability directories, with fields that point to them.
 
     Args:
-      directories: what to write.
-      position: where the bytes will stand; even.
+      directories: the directories to write.
+      position: offset of the bytes in the file; even.
 
     Returns:
-      The bytes, of even length, and the fields for the image's directory.
+      The bytes, of even length, and the pointer fields for the image directory.
     """
     order, content, pointers = directories.order, b"", []
 
@@ -276,9 +276,9 @@ def with_pointers(directories: Directories, position: int) -> tuple[bytes, tuple
 
 
 def build_block(directories: Directories) -> bytes | None:
-    """An EXIF block of these fields; None if there are none."""
+    """An EXIF block with these fields; None if there are none."""
     order = directories.order
-    # The directories that are pointed to come first: their places are known then.
+    # The directories that are pointed to come first, so that their offsets are known.
     content, pointers = with_pointers(directories, 8)
     image = (*directories.image, *pointers)
     if not image:
@@ -289,7 +289,7 @@ def build_block(directories: Directories) -> bytes | None:
 
 
 def _tables(block: bytes) -> Iterator[tuple[list[_Place], int]]:
-    """Places of the fields of each directory, the image's first, and of the next's number."""
+    """For each directory, the image's first: its fields, and where the next offset is stored."""
     file = io.BytesIO(block)
     order, _, start = _header(file)
     starts, seen = [start], {start}
@@ -312,13 +312,13 @@ def _order(block: bytes) -> str:
 
 
 def _readable(block: bytes | bytearray, place: _Place) -> bool:
-    """Whether a value is one of a known type that lies in the block, behind its header."""
+    """Whether a value has a known type and lies inside the block, after its header."""
     inside = place.at >= _HEADER and place.at + place.size <= len(block)
     return place.kind in _WIDTHS and inside
 
 
 def orientation_of(order: str, fields: Iterable[Field]) -> int | None:
-    """The orientation, 1 to 8, that a directory's fields tell; None if they tell none."""
+    """The orientation, 1 to 8, in a directory's fields; None if there is none."""
     for field in fields:
         if field.tag == ORIENTATION and number(order, field) in ORIENTATIONS:
             return number(order, field)
@@ -326,11 +326,11 @@ def orientation_of(order: str, fields: Iterable[Field]) -> int | None:
 
 
 def without_old_picture(block: bytes, *, turned: bool) -> bytes:
-    """The block of an upright picture without its thumbnail.
+    """Sets a block's orientation to upright and removes its thumbnail.
 
     Args:
       block: from the TIFF header on.
-      turned: height and width changed places, and so do the two resolutions.
+      turned: height and width were swapped; then the two resolutions are swapped too.
     """
     order, changed = _order(block), bytearray(block)
     for index, (places, after) in enumerate(_tables(block)):
@@ -357,7 +357,7 @@ def _swap_resolutions(block: bytearray, places: list[_Place]) -> None:
 
 
 def _occupied(block: bytes) -> list[tuple[int, int]]:
-    """The parts of a block that its header, directories and their values take."""
+    """The ranges of a block occupied by its header, directories and values."""
     parts = [(0, 8)]
     for places, after in _tables(block):
         parts.append((after - 12 * len(places) - 2, after + 4))
@@ -366,7 +366,7 @@ def _occupied(block: bytes) -> list[tuple[int, int]]:
 
 
 def _clear_thumbnail(block: bytearray, order: str, after: int) -> None:
-    """Unlinks the directories that follow the first, and clears the pictures they describe."""
+    """Unlinks the directories after the first, and clears the pictures that they describe."""
     whole = bytes(block)
     file, occupied = io.BytesIO(whole), _occupied(whole)
     if after + 4 > len(block):
@@ -406,7 +406,7 @@ def _numbers(file: BinaryIO, order: str, place: _Place) -> tuple[int, ...]:
 
 
 def with_size(block: bytes, width: int, height: int) -> bytes:
-    """The block with the size of the result, wherever it tells a size."""
+    """The block with the size of the result in every size field."""
     order, changed = _order(block), bytearray(block)
     sizes = {
         **dict.fromkeys(_WIDTHS_OF_IMAGE, width),
@@ -415,7 +415,7 @@ def with_size(block: bytes, width: int, height: int) -> bytes:
     for places, _ in _tables(block):
         for place in places:
             if place.tag in sizes and place.kind in (_SHORT, _LONG) and place.count == 1:
-                # Both types stand in the entry itself, which has room for the longer one.
+                # Values of both types are stored in the entry, which has room for the longer one.
                 kind = _SHORT if place.kind == _SHORT and sizes[place.tag] < 1 << 16 else _LONG
                 value = struct.pack(order + _INTEGERS[kind], sizes[place.tag]).ljust(4, b"\0")
                 struct.pack_into(order + "H", changed, place.entry + 2, kind)
@@ -424,7 +424,7 @@ def with_size(block: bytes, width: int, height: int) -> bytes:
 
 
 def without_orientation(block: bytes) -> bytes:
-    """The block with the fields of orientation taken out of its first directory."""
+    """The block without the orientation fields of its first directory."""
     order, changed = _order(block), bytearray(block)
     for places, after in _tables(block):
         kept = [place for place in places if place.tag != ORIENTATION]

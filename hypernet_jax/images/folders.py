@@ -1,4 +1,4 @@
-"""Finding photographs in folders."""
+"""Finds photographs in folders."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hypernet_jax.images.optional import RAW_SUFFIXES
 
 __all__ = ["IMAGE_SUFFIXES", "find_images", "spread"]
 
-# What photographs are kept in; files with other names are opened when they are named.
+# Suffixes of photographs in folders; other files are opened only if named explicitly.
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pfm", ".pgm", ".png"),
     *(".ppm", ".tga", ".tif", ".tiff", ".webp", ".heic", ".heif", ".hif", ".jxl"),
@@ -17,10 +17,10 @@ IMAGE_SUFFIXES = (
 
 
 def find_images(folder: str | Path, *, leave_out: Path | None = None) -> list[Path]:
-    """All image files below a folder, sorted; not hidden ones, nor any below `leave_out`.
+    """All image files below a folder, sorted, except hidden ones and those below `leave_out`.
 
     Raises:
-      UserError: if there is no folder, or no image in it, or `leave_out` is the folder itself.
+      UserError: if the folder does not exist or has no image, or `leave_out` is that folder.
     """
     folder = local_path(folder)
     if not folder.exists():
@@ -30,16 +30,16 @@ def find_images(folder: str | Path, *, leave_out: Path | None = None) -> list[Pa
     left_out = leave_out.resolve() if leave_out is not None else None
     if left_out == folder.resolve():
         raise UserError(
-            f"The output folder {leave_out} is the input folder, whose results would be taken "
-            "for photographs the next time; choose another."
+            f"The output folder {leave_out} is the input folder, so the next run would take the "
+            "results for photographs; choose another."
         )
-    if left_out in folder.resolve().parents:  # the folder is among what lies there already
+    if left_out in folder.resolve().parents:  # the photographs are inside the output folder
         left_out = None
     found = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in IMAGE_SUFFIXES or _is_hidden(path, folder):
             continue
-        # Asked first: a link that leads to itself is no file, and cannot be resolved.
+        # Checked first: a link to itself is not a file, and cannot be resolved.
         if path.is_file() and left_out not in path.resolve().parents:
             found.append(path)
     if not found:
@@ -51,14 +51,14 @@ def find_images(folder: str | Path, *, leave_out: Path | None = None) -> list[Pa
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of a file below `folder`, or of a folder between, begins with a dot.
+    """Whether the name of a file below `folder`, or of a folder in between, begins with a dot.
 
-    Macs put such files into archives, and they look like images by their names.
+    macOS adds such files to archives, with names like those of images.
     """
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def spread(total: int, count: int) -> list[int]:
-    """Indices of `count` of `total` things, evenly spread; of all for 0 or too many."""
+    """`count` evenly spread indices of `total` items; all of them for 0 or too large a count."""
     count = min(count or total, total)
     return [index * total // count for index in range(count)]

@@ -1,4 +1,4 @@
-"""What an input may be: its size, one still picture, floats from 0 to 1."""
+"""Checks on inputs: size, number of frames, and range of floats."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ __all__ = ["check_limit", "check_still", "check_unit_range"]
 
 
 def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
-    """Raises `UserError` for an image, (width, height), of more megapixels than allowed."""
+    """Raises `UserError` if an image (width, height) has more than `limit` megapixels."""
     width, height = size
-    # Written so that it is true for a limit that is not a number.
+    # Written so that it is also true for a limit of NaN.
     if not width * height <= 1e6 * limit:
         raise UserError(
             f"The image {path} has {width}x{height} pixels, more than {limit:g} megapixels; "
@@ -21,20 +21,20 @@ def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
 
 
 def check_still(path: Path, frames: int) -> None:
-    """Raises `UserError` for more than one frame or page."""
+    """Raises `UserError` if there is more than one frame or page."""
     if frames > 1:
         raise UserError(
-            f"The image {path} has {frames} frames or pages; only still images can be "
-            "restored: save one of them as a file."
+            f"The image {path} has {frames} frames or pages, but only still images can be "
+            "restored; save one of them as a file."
         )
 
 
 def check_unit_range(path: Path, samples: np.ndarray) -> None:
-    """Raises `UserError` for floating-point samples some of which are not from 0 to 1."""
+    """Raises `UserError` if floating-point samples are not all from 0 to 1."""
     low, high = samples.min(), samples.max()
-    # Written so that it is true for what is not a number.
+    # Written so that it is also true for NaN.
     if not (low >= 0 and high <= 1):
         raise UserError(
             f"The image {path} has floating-point samples from {low:g} to {high:g}; "
-            "only those from 0 to 1 can be restored: scale them."
+            "scale them to the range from 0 to 1."
         )

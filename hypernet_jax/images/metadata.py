@@ -1,4 +1,4 @@
-"""What a photograph carries beside its pixels: colour, EXIF, XMP, texts, resolution."""
+"""Metadata of a photograph: colour, EXIF, XMP, texts and resolution."""
 
 import contextlib
 import dataclasses
@@ -30,35 +30,35 @@ _PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 IPTC = 33723
 _XMP, _PROFILE = int(Base.XMLPacket), int(Base.InterColorProfile)
-# Kinds of colours in the header of a BMP file.
+# Colour space types in the header of a BMP file.
 _SRGB_OF_BMP, _WINDOWS_COLOURS = 0x73524742, 0x57696E20
-# What a TIFF directory tells of colours; of no meaning in a file of another format.
+# Colour fields of a TIFF directory; they have no meaning in other formats.
 _TIFF_COLOURS = (301, 318, 319)
-# Positions on the earth of pixels, which are others in a picture that was turned or enlarged.
+# Geographic positions of pixels, which are wrong once a picture is turned or enlarged.
 _GEOGRAPHIC = (33550, 33922, 34264)
 
-# Of a raw file's first directory: description, make, model, time, artist, copyright. The rest is
-# about the sensor's picture, and so are of its EXIF data the maker's notes and the sizes.
+# Fields to keep from a raw file's first directory: description, make, model, time, artist and
+# copyright. The other fields, and the maker's notes and sizes in EXIF, describe the sensor's image.
 _RAW_KEPT = (0x10E, 0x10F, 0x110, 0x132, 0x13B, 0x8298)
 _OF_SENSOR = (0x927C, 0xA002, 0xA003, 0xA005, 0xA302)
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """Kept from the input in the output.
+    """Metadata that is kept from input to output.
 
     Attributes:
       profile: the ICC profile.
-      exif: the EXIF block, from its TIFF header on, of an upright picture: its orientation
-        has been applied, and its thumbnail, which shows the old picture, is gone.
+      exif: the EXIF block of the upright picture, from its TIFF header on: its orientation has
+        been applied, and the thumbnail of the old picture is removed.
       xmp: the XMP packet, without its orientation.
       dpi: (horizontal, vertical) pixels per inch.
       iptc: the IPTC record of a JPEG file.
-      comments: those of a JPEG or GIF file.
-      colours: chunks of a PNG file that tell its colours without a profile.
-      texts: chunks of a PNG file that hold text.
-      tiff_colours: the fields of a TIFF file, among those of `exif`, tell its colours.
-      size: (width, height) of the pixels it was read with, upright.
+      comments: comments of a JPEG or GIF file.
+      colours: chunks of a PNG file that describe its colour space without a profile.
+      texts: text chunks of a PNG file.
+      tiff_colours: `exif` includes TIFF fields that describe the colour space.
+      size: (width, height) of the upright pixels that it was read with.
     """
 
     profile: bytes | None = None
@@ -73,18 +73,18 @@ class Metadata:
     size: tuple[int, int] | None = None
 
     def profile_as_shown(self, *, grey: bool) -> bytes | None:
-        """The profile, or that of the same meaning as `colours`, if there is one."""
+        """The profile, or else one equivalent to `colours`, if possible."""
         if self.profile or self.colour is None:
             return self.profile
         return self.colour.profile(grey=grey)
 
     @property
     def colour(self) -> Colour | None:
-        """What `colours` say."""
+        """The colour space described by `colours`."""
         return colour_of_chunks(self.colours)
 
     def of_size(self, width: int, height: int) -> "Metadata":
-        """The same for a result of another size, where EXIF and XMP tell the size."""
+        """The metadata for a result of another size, with the sizes in EXIF and XMP updated."""
         block, packet = self.exif, self.xmp
         if block is not None:
             block = exif.with_size(block, width, height)
@@ -94,15 +94,15 @@ class Metadata:
 
 
 def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list[str]]:
-    """Reads what a picture carries.
+    """Reads the metadata of a picture.
 
     Args:
-      picture: as Pillow decoded it, not turned.
-      path: its file, for what Pillow does not tell.
+      picture: as Pillow decoded it, with its orientation not applied.
+      path: its file, for data that Pillow does not expose.
 
     Returns:
-      The metadata of the upright picture, the orientation, 1 to 8, that is to be applied,
-      and half-sentences on what is left out.
+      The metadata of the upright picture, the orientation to apply, 1 to 8, and short
+      notes on what was left out.
     """
     info, notes = picture.info, []
     chunks = read_chunks(path) if picture.format == "PNG" else []
@@ -120,7 +120,7 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
     if any(content.startswith(_EXTENDED_XMP) for _, content in getattr(picture, "applist", ())):
         notes.append("the part of its XMP data that did not fit into one segment was left out")
     if _has_unread_colours(picture.format, path):
-        notes.append("what it tells of its colours is in a form that is not read, and was left out")
+        notes.append("its colour space is stored in an unsupported form and was left out")
     photoshop = info.get("photoshop")
     found = Metadata(
         profile=info.get("icc_profile") or None,
@@ -139,7 +139,7 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
 def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int, list[str]]:
-    """The same of a TIFF file, whose (width, height) is given; it is, as a whole, EXIF data."""
+    """As `read_metadata`, for a TIFF file of `size` (width, height), which is itself EXIF data."""
     with path.open("rb") as file:
         try:
             found = exif.read_directories(file)
@@ -158,7 +158,7 @@ def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int
     if orientation not in (None, 1) and by_tag.keys() & set(_GEOGRAPHIC):
         fields = tuple(field for field in kept.image if field.tag not in _GEOGRAPHIC)
         kept = dataclasses.replace(kept, image=fields)
-        notes.append("its places on the earth, of a picture that was turned, were left out")
+        notes.append("its geographic positions were left out, because the picture was turned")
     if found.damaged:
         notes.append(f"{found.damaged} damaged or unknown fields of its metadata were left out")
     metadata = Metadata(
@@ -172,9 +172,10 @@ def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int
 
 
 def read_raw_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, list[str]]:
-    """Of a camera's raw file, developed to (width, height): who took it, with what, when and where.
+    """As `read_metadata`, for a raw file developed to `size` (width, height).
 
-    Raw files that are laid out like TIFF files have it as EXIF data; of others nothing is read.
+    Reads who took it, with what, when and where from raw files with the layout of TIFF files;
+    from others it reads nothing.
     """
     nothing = Metadata(size=size), ["its EXIF and other data were left out"]
     with path.open("rb") as file:
@@ -196,7 +197,7 @@ def read_raw_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, list
 def _of_upright(
     found: Metadata, orientation: int | None, size: tuple[int, int], notes: list[str]
 ) -> tuple[Metadata, int, list[str]]:
-    """Metadata of a picture once it is turned, by XMP's word if EXIF has none."""
+    """The metadata of a picture turned upright, by its XMP orientation if EXIF has none."""
     packet = found.xmp
     if orientation is None and packet is not None:
         orientation = xmp.orientation_of(packet)
@@ -206,7 +207,7 @@ def _of_upright(
         upright = xmp.without(packet, xmp.ORIENTATION)
         if upright is None and orientation != 1:
             notes.append("its XMP data are damaged and were left out")
-        # What cannot be read is kept as it is, unless it may say that the picture lies.
+        # A packet that cannot be parsed is kept, unless it may contain an orientation.
         packet = packet if upright is None and orientation == 1 else upright
     if packet is not None:
         outdated = xmp.THUMBNAILS | (xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset())
@@ -216,7 +217,7 @@ def _of_upright(
         block = exif.without_old_picture(block, turned=turned)
         try:
             exif.read_directories(io.BytesIO(block), block=True)
-        except ValueError:  # its fields lay upon each other
+        except ValueError:  # its fields overlapped
             block = None
             notes.append("its EXIF data are damaged and were left out")
     upright_size = size[::-1] if turned else size
@@ -228,7 +229,7 @@ def _of_upright(
 def _exif_of(
     picture: Image.Image, raw: dict[bytes, bytes]
 ) -> tuple[bytes | None, list[str], int | None]:
-    """The EXIF block, notes, and the orientation that it, or an AVIF file itself, tells."""
+    """The EXIF block, notes, and the orientation in the block or in the AVIF file itself."""
     block = picture.info.get("exif") or raw.get(b"exif")
     orientation = None
     if picture.format == "AVIF":
@@ -244,10 +245,9 @@ def _exif_of(
 
 
 def _avif_exif(picture: Image.Image, block: Any) -> tuple[int, Any]:
-    """An AVIF file's orientation, a property of its own, and its EXIF block.
+    """An AVIF file's orientation, which is a separate property, and its EXIF block.
 
-    Pillow writes the orientation into the block, and so the whole block anew; its decoder
-    has it as it is.
+    Pillow rewrites the block to put the orientation into it; its decoder has the original block.
     """
     try:
         decoded = picture._decoder.get_info()  # type: ignore[attr-defined]
@@ -258,7 +258,7 @@ def _avif_exif(picture: Image.Image, block: Any) -> tuple[int, Any]:
 
 
 def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, bytes]]:
-    """Texts, and what ImageMagick stores as text: EXIF, XMP and IPTC data in hexadecimal."""
+    """Separates texts from the EXIF, XMP and IPTC data that ImageMagick stores as hex text."""
     kept, raw = [], {}
     for name, content in texts:
         keyword, _, rest = content.partition(b"\0")
@@ -270,7 +270,7 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         kind, data = keyword.removeprefix(b"Raw profile type "), b""
         with contextlib.suppress(ValueError, zlib.error):
             text = zlib.decompress(rest[1:]) if name == b"zTXt" else rest
-            # An empty line, the kind, the length, and the digits.
+            # An empty line, the kind, the length, and hex digits.
             data = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
         if kind == b"APP1":
             kind = b"xmp" if data.startswith(_XMP_PREFIX) else b"exif"
@@ -288,7 +288,7 @@ def _has_unread_colours(form: str | None, path: Path) -> bool:
     if form == "BMP" and len(head) >= 122:
         size, kind = struct.unpack_from("<I", head, 14)[0], struct.unpack_from("<I", head, 70)[0]
         return size >= 108 and kind not in (_SRGB_OF_BMP, _WINDOWS_COLOURS)
-    # A box with a profile, restricted or not.
+    # A colr box with a profile, restricted or not.
     return form == "JPEG2000" and re.search(rb"colr[\x02\x03]", head) is not None
 
 
@@ -301,7 +301,7 @@ def _comments(picture: Image.Image) -> tuple[bytes, ...]:
 
 
 def _own_dpi(picture: Image.Image) -> tuple[float, float] | None:
-    """What the file itself says, where Pillow has not taken one number from EXIF for both."""
+    """The file's own resolution, unless Pillow derived it from EXIF."""
     if picture.format in ("JPEG", "MPO") and picture.info.get("jfif_unit") not in (1, 2):
         return None
     return _dpi(picture.info.get("dpi"))
@@ -315,7 +315,7 @@ def _exif_dpi(block: bytes | None) -> tuple[float, float] | None:
 
 
 def tiff_dpi(order: str, by_tag: dict[int, exif.Field]) -> tuple[float, float] | None:
-    """(horizontal, vertical) pixels per inch that the fields of a directory tell; else None."""
+    """(horizontal, vertical) pixels per inch from the fields of a directory; None if missing."""
     unit = exif.number(order, by_tag[296]) if 296 in by_tag else 2
     inches = {2: 1.0, 3: 2.54}.get(unit or 0)
     values = [by_tag[tag].value[:8] for tag in (282, 283) if tag in by_tag]

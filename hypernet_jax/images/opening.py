@@ -1,4 +1,4 @@
-"""Opening image files, and what to say where one cannot be read."""
+"""Opens image files, and reports in one sentence why one cannot be read."""
 
 import contextlib
 import threading
@@ -15,7 +15,7 @@ _OPENING = threading.Lock()
 
 @contextlib.contextmanager
 def failures_as_sentences(path: str | Path):
-    """Turns what goes wrong in opening or decoding an image into a sentence that names the file."""
+    """Turns errors in opening or decoding an image into a `UserError` that names the file."""
     try:
         yield
     except UserError:
@@ -25,16 +25,21 @@ def failures_as_sentences(path: str | Path):
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; give an image file.") from None
     except PermissionError:
-        raise UserError(f"The file {path} may not be read; check its permissions.") from None
+        raise UserError(f"The file {path} is not readable; check its permissions.") from None
     except UnidentifiedImageError:
         raise UserError(
-            f"The file {path} is not an image that can be read; give a PNG, JPEG, WebP or the like."
+            f"The file {path} is not an image in a supported format; give a PNG, JPEG, WebP or "
+            "similar file."
         ) from None
     except Image.DecompressionBombError:
-        raise UserError(f"The image {path} has too many pixels to be opened safely.") from None
+        raise UserError(
+            f"The image {path} has too many pixels to be opened safely; give a smaller one."
+        ) from None
     except MemoryError:
-        raise UserError(f"The image {path} needs more memory than there is.") from None
-    # Decoders raise whatever their parsers stumble over in a damaged file.
+        raise UserError(
+            f"The image {path} needs more memory than there is; close other programs."
+        ) from None
+    # For a damaged file, decoders raise any kind of exception.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -43,8 +48,8 @@ def failures_as_sentences(path: str | Path):
 
 
 def open_header(path: str | Path) -> ImageFile.ImageFile:
-    """Opens an image file of any size: only its header is read; the caller checks the size."""
-    # Pillow's limit is a global of its module; it is lifted while a file is opened.
+    """Opens an image file of any size and reads only its header; the caller checks the size."""
+    # Pillow's size limit is a module global; it is lifted while a file is opened.
     with _OPENING:
         allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

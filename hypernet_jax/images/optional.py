@@ -1,6 +1,6 @@
-"""Formats that need an extra: HEIF, JPEG XL, and cameras' raw files.
+"""Formats that need an extra: HEIF, JPEG XL and raw files of cameras.
 
-HEIF and JPEG XL become formats of Pillow; raw files are developed by LibRaw.
+Plugins add HEIF and JPEG XL to Pillow; LibRaw develops raw files.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ RAW_SUFFIXES = (
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _JXL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
-# sRGB's gamma, as LibRaw takes it: power and slope of the straight part.
+# The sRGB gamma in LibRaw's form: power, and slope of the linear part.
 _SRGB_GAMMA = (2.4, 12.92)
 
 
 def is_raw(path: Path) -> bool:
-    """Whether a file is a camera's raw file, by its name: many look like TIFF files."""
+    """Whether a file is a raw file, by its name: by content many look like TIFF files."""
     return path.suffix.lower() in RAW_SUFFIXES
 
 
@@ -58,10 +58,10 @@ def _register_heif() -> None:
 
 
 def register_codec(path: Path) -> None:
-    """Lets Pillow open a file of HEIF or JPEG XL, by its first bytes; others are left alone.
+    """Loads Pillow's plugin for a HEIF or JPEG XL file, recognised by its first bytes.
 
     Raises:
-      UserError: naming the extra that is missing.
+      UserError: names the extra, if it is missing.
     """
     with path.open("rb") as file:
         start = file.read(16)
@@ -74,13 +74,13 @@ def register_codec(path: Path) -> None:
 
 
 def require_jxl_writer() -> None:
-    """Lets Pillow write JPEG XL; `UserError` where the extra is missing."""
+    """Loads Pillow's plugin for writing JPEG XL; `UserError` if the extra is missing."""
     with _needs("pillow_jxl", "jxl", "Writing JPEG XL"):
         importlib.import_module("pillow_jxl")
 
 
 def read_heif(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels, uint16 (H, W, 3 or 1), and transparency of a HEIF file of 10 or 12 bits, upright."""
+    """Upright pixels, uint16 (H, W, 3 or 1), and transparency of a 10- or 12-bit HEIF file."""
     opened = importlib.import_module("pillow_heif").open_heif(path, convert_hdr_to_8bit=False)
     samples = np.asarray(opened)
     if samples.ndim == 2:
@@ -92,7 +92,7 @@ def read_heif(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def jxl_samples(path: Path) -> np.ndarray:
-    """Samples of a JPEG XL file, upright, (H, W, C), at their full depth: Pillow has 8 bits."""
+    """Upright samples (H, W, C) of a JPEG XL file at full bit depth; Pillow has only 8 bits."""
     import imagecodecs
 
     samples: Any = imagecodecs.jpegxl_decode(path.read_bytes())
@@ -100,14 +100,14 @@ def jxl_samples(path: Path) -> np.ndarray:
 
 
 def read_raw(path: Path, limit: float) -> np.ndarray:
-    """Develops a raw file: uint16 (H, W, 3), sRGB, by the camera's own white balance, upright.
+    """Develops a raw file to upright sRGB, uint16 (H, W, 3), with the camera's white balance.
 
     Args:
       path: the file.
       limit: megapixels.
 
     Raises:
-      UserError: if rawpy is missing, the file is none that LibRaw reads, or it is too large.
+      UserError: if rawpy is missing, LibRaw cannot read the file, or it is too large.
     """
     with _needs("rawpy", "raw", f"Reading the raw file {path}"):
         rawpy = importlib.import_module("rawpy")

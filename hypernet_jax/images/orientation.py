@@ -1,11 +1,11 @@
-"""Turning pictures upright: what the EXIF orientation asks for."""
+"""Turns pictures upright according to their EXIF orientation."""
 
 import numpy as np
 
 __all__ = ["ORIENTATIONS", "swaps_sides", "upright"]
 
 ORIENTATIONS = range(1, 9)
-# How each is undone: swap rows and columns, then flip rows, flip columns.
+# Steps that undo each orientation: swap rows and columns, flip rows, flip columns.
 _STEPS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -18,12 +18,12 @@ _STEPS = {
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Whether height and width change places."""
+    """Whether undoing the orientation swaps height and width."""
     return _STEPS.get(orientation, (False,))[0]
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of (H, W, C) as the orientation, 1 to 8, says that it is to be shown."""
+    """An upright view of samples (H, W, C) stored with this orientation, 1 to 8."""
     swap, flip_rows, flip_columns = _STEPS.get(orientation, (False, False, False))
     if swap:
         samples = samples.swapaxes(0, 1)

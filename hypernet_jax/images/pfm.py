@@ -1,4 +1,4 @@
-"""PFM, the portable float map: a header of text, then 32-bit floats from the bottom row up."""
+"""PFM, the portable float map: a text header, then 32-bit floats from the bottom row up."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _HEADER = re.compile(
 
 
 def is_pfm(path: Path) -> bool:
-    """Whether a file begins as a PFM file does."""
+    """Whether a file begins like a PFM file."""
     with path.open("rb") as file:
         return re.match(rb"P[Ff]\s", file.read(3)) is not None
 
@@ -24,8 +24,8 @@ def read_pfm(path: Path, limit: float) -> np.ndarray:
     """Pixels, float32 (H, W, 3 or 1) in [0, 1].
 
     Raises:
-      ValueError: if it is cut short or its header is none.
-      UserError: if it is larger than `limit`, in megapixels, or its samples are not in [0, 1].
+      ValueError: if it is truncated or its header is damaged.
+      UserError: if it has more than `limit` megapixels, or its samples are not in [0, 1].
     """
     with path.open("rb") as file:
         head = _HEADER.match(file.read(256))
@@ -36,7 +36,7 @@ def read_pfm(path: Path, limit: float) -> np.ndarray:
         channels = 3 if head[1] == b"F" else 1
         file.seek(head.end())
         count = width * height * channels
-        # The sign of the scale tells the byte order.
+        # The sign of the scale gives the byte order.
         content = file.read(4 * count)
     if len(content) < 4 * count or not count:
         raise ValueError("it is cut short")
@@ -47,7 +47,7 @@ def read_pfm(path: Path, limit: float) -> np.ndarray:
 
 
 def encode_pfm(pixels: np.ndarray) -> bytes:
-    """A file of (H, W, 3 or 1) pixels: floats as they are, integers as floats from 0 to 1."""
+    """Encodes pixels (H, W, 3 or 1): floats unchanged, integers as floats from 0 to 1."""
     height, width, channels = pixels.shape
     if pixels.dtype.kind == "u":
         pixels = pixels / np.float32(np.iinfo(pixels.dtype).max)

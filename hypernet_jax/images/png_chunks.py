@@ -1,4 +1,4 @@
-"""Chunks of PNG files beside their pixels."""
+"""Reads and adds chunks of PNG files that do not hold pixels."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["COLOUR", "TEXT", "Chunk", "read_chunks", "with_chunks"]
 
 Chunk = tuple[bytes, bytes]
-# What tells the colours without a profile, and what people wrote.
+# Chunks that describe the colour space without a profile, and chunks of text.
 COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 _SIGNATURE = 8
@@ -16,7 +16,7 @@ _HEADER = 12 + 13
 
 
 def read_chunks(path: Path) -> list[Chunk]:
-    """The chunks of colour and text, as (type, content), as far as the file is intact."""
+    """The chunks of colour and text as (type, content), up to any damage."""
     chunks = []
     with path.open("rb") as file:
         file.seek(_SIGNATURE)
@@ -34,7 +34,7 @@ def read_chunks(path: Path) -> list[Chunk]:
 
 
 def with_chunks(content: bytes, chunks: Iterable[Chunk]) -> bytes:
-    """A PNG file with these chunks between its header and whatever follows."""
+    """Inserts chunks after the header of a PNG file."""
     start = _SIGNATURE + _HEADER
     added = b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

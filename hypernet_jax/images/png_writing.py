@@ -1,4 +1,4 @@
-"""PNG files of 8 and 16 bits per channel with all that a photograph carries."""
+"""Writes PNG files of 8 and 16 bits per channel with all metadata of a photograph."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def _chunks(metadata: Metadata) -> list[Chunk]:
 
 
 def _comment(comment: bytes) -> Chunk:
-    """A comment as text: UTF-8 if it is that, and else Latin-1; neither holds a zero."""
+    """A comment as a text chunk, UTF-8 if it is valid, else Latin-1; null bytes are removed."""
     comment = comment.replace(b"\0", b"")
     try:
         comment.decode("ascii")
@@ -48,7 +48,7 @@ def _comment(comment: bytes) -> Chunk:
 
 
 def joined_samples(photograph: Photograph) -> np.ndarray:
-    """Pixels and transparency as one array, (H, W) for grey alone and else (H, W, C)."""
+    """Pixels and transparency as one array, (H, W) for opaque grey, otherwise (H, W, C)."""
     parts = [photograph.pixels]
     if photograph.alpha is not None:
         parts.append(photograph.alpha)
@@ -57,7 +57,7 @@ def joined_samples(photograph: Photograph) -> np.ndarray:
 
 
 def encode_png(photograph: Photograph) -> bytes:
-    """A PNG file of as many bits per channel as the photograph has, 8 or 16."""
+    """Encodes a PNG file with the photograph's bit depth, 8 or 16."""
     samples = joined_samples(photograph)
     if photograph.depth == 16:
         import imagecodecs

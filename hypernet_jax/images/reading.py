@@ -1,4 +1,4 @@
-"""Photographs from files: any mode, any depth, upright, with what they carry."""
+"""Reads photographs from files: any mode and bit depth, upright, with metadata."""
 
 import dataclasses
 import io
@@ -49,11 +49,11 @@ from hypernet_jax.images.tiff_reading import is_tiff, read_tiff
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_image", "read_photograph"]
 
-# Texts and profiles that Pillow takes for attacks by their size, when they are only large.
+# Raises Pillow's limits on the size of texts and profiles, which legitimate files exceed.
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
 PngImagePlugin.MAX_TEXT_MEMORY = 256 << 20
 
-# Megapixels. More than any camera's, less than would fill a machine's memory.
+# Megapixels: more than any camera has, but not enough to exhaust memory.
 DEFAULT_LIMIT = 400.0
 
 
@@ -63,9 +63,9 @@ class Photograph:
 
     Attributes:
       pixels: (H, W, C), C = 3 or 1, uint8, uint16, or float16 or float32 in [0, 1]; upright.
-      alpha: transparency, (H, W, 1) of the same type, or None.
-      metadata: what else the file carried.
-      notes: half-sentences on what could not be kept as it was.
+      alpha: transparency, (H, W, 1) of the same dtype, or None.
+      metadata: the file's metadata.
+      notes: short notes on what could not be kept unchanged.
     """
 
     pixels: np.ndarray
@@ -75,7 +75,7 @@ class Photograph:
 
     @property
     def depth(self) -> int:
-        """What its samples need: 8 or 16 bits, or 32 for floats."""
+        """Bits per sample: 8 or 16, or 32 for floats."""
         if np.issubdtype(self.pixels.dtype, np.floating):
             return 32
         return 8 * self.pixels.dtype.itemsize
@@ -88,7 +88,7 @@ def _open(path: Path, limit: float) -> ImageFile.ImageFile:
 
 
 def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
-    """CMYK and Lab as RGB: through the profile if there is one that can be used."""
+    """Converts CMYK and Lab to RGB, through the embedded profile if it can be used."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     embedded = picture.info.get("icc_profile")
     kind = {"CMYK": "CMYK", "LAB": "Lab"}[picture.mode]
@@ -105,7 +105,7 @@ def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
-        # What is no profile, or one for other pictures.
+        # Not a valid profile, or one for another kind of picture.
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
             continue
         by_profile = "" if embedded is None or source is sources[0] else " without its profile"
@@ -117,20 +117,20 @@ def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes
 
 def _is_grey(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
-        # A profile for RGB gives greys another look, and a grey picture cannot carry it.
+        # An RGB profile changes the look of greys, and a grey picture cannot have one.
         profile = picture.info.get("icc_profile")
         if profile and profile_misfit(profile, grey=True) is not None:
             return False
         palette = np.reshape(picture.getpalette("RGB") or [], (-1, 3))
         used = np.unique(np.asarray(picture.getchannel(0)))
-        # An index beyond the palette is black.
+        # An index beyond the palette means black.
         colours = palette[used[used < len(palette)]]
         return bool((colours == colours[:, :1]).all())
     return picture.mode in ("1", "L", "LA", "La")
 
 
 def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and transparency of a picture of 8 bits."""
+    """Pixels and transparency of an 8-bit picture."""
     grey = _is_grey(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -140,29 +140,29 @@ def _shallow(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     return (pixels[..., None] if grey else pixels), None
 
 
-# Raw modes of decoders that Pillow cuts down from 16 bits; its BGR;16 is 5, 6 and 5 bits.
+# Raw modes that Pillow reduces from 16 bits; BGR;16 is not one, it has 5, 6 and 5 bits.
 _DEEP_RAW_MODE = re.compile(r"\b(I|L|LA|RGB|RGBA|CMYK);16")
 
 
 def _byte_of(path: Path, at: int) -> int:
-    """A byte of a header."""
+    """The byte at an offset of a file."""
     with path.open("rb") as file:
         file.seek(at)
         return (file.read(1) or b"\0")[0]
 
 
 def _amended(picture: Image.Image, path: Path, bits: int) -> Image.Image:
-    """A picture of 8 bits as its file means it, where Pillow means it otherwise."""
+    """Corrects 8-bit pictures that Pillow interprets wrongly."""
     key = picture.info.get("transparency")
     if picture.format == "PNG" and picture.mode == "L" and isinstance(key, int):
-        # The transparent grey is counted in the file's bits, and the pixels in 8.
+        # The transparent grey has the file's bit depth, while the pixels have 8 bits.
         scale = {2: 85, 4: 17}.get(_byte_of(path, 24), 1)
         picture.info["transparency"] = key * scale
-    # A TGA file's header says how many bits of a pixel are of transparency.
+    # A TGA file's header holds the number of transparency bits per pixel.
     if picture.format == "TGA" and "A" in picture.mode and not _byte_of(path, 17) & 0x0F:
         return picture.convert(picture.mode[:-1])
     if picture.format == "JPEG2000" and bits < 8 and picture.mode in ("L", "RGB"):
-        # Moved up, but not stretched: white is 240 where there are 4 bits.
+        # Shifted but not scaled to 8 bits: with 4 bits white is 240.
         white = (2**bits - 1) << (8 - bits)
         return picture.point(lambda value: min(255, round(value * 255 / white)))
     if isinstance(picture, TiffImageFile) and picture.mode == "P":
@@ -173,22 +173,22 @@ def _amended(picture: Image.Image, path: Path, bits: int) -> Image.Image:
 
 
 def _check_channels(picture: TiffImageFile, path: Path, notes: list[str]) -> None:
-    """Notes channels of a TIFF file that Pillow drops, and refuses what it cannot lay out."""
+    """Notes channels of a TIFF file that Pillow drops; `UserError` for unsupported layouts."""
     tags = picture.tag_v2
     ycc = tags.get(COMPRESSION, 1) == 1 and tags.get(PHOTOMETRIC_INTERPRETATION) == 6
     if ycc and tuple(tags.get(YCBCRSUBSAMPLING, (2, 2))) != (1, 1):
         raise UserError(
-            f"The image {path} has uncompressed YCbCr with fewer colours than pixels, which is "
-            "not supported; convert it to an RGB TIFF or PNG."
+            f"The image {path} has uncompressed YCbCr with subsampled chrominance, which is not "
+            "supported; convert it to an RGB TIFF or PNG."
         )
     bands = len(picture.getbands()) - (picture.mode == "RGBX")
     dropped = tags.get(SAMPLESPERPIXEL, 1) - bands
     if dropped > 0:
-        notes.append(f"{dropped} channels of no known meaning were left out")
+        notes.append(f"{dropped} channels of unknown meaning were left out")
 
 
 def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
-    """Bits per channel in the file; the picture's pixels have not been read yet."""
+    """Bits per channel in the file, before the picture's pixels are read."""
     if picture.format == "AVIF":
         return avif_bits(path)
     if picture.format == "JPEG2000":
@@ -196,7 +196,7 @@ def _bits(picture: ImageFile.ImageFile, path: Path) -> int:
     if picture.format == "HEIF":
         return int(picture.info.get("bit_depth", 8))
     if picture.format == "PPM":
-        # The arguments of a decoder are the greatest value, or a raw mode.
+        # The decoder's arguments hold the maximum value, or a raw mode.
         arguments = picture.tile[0].args
         greatest = arguments[-1] if isinstance(arguments, tuple) else 255
         return 16 if picture.mode == "I" or (isinstance(greatest, int) and greatest > 255) else 8
@@ -213,7 +213,7 @@ def _check_frames(picture: Image.Image, path: Path, notes: list[str]) -> None:
     if frames <= 1:
         return
     if picture.format in ("MPO", "HEIF"):
-        # What cameras and telephones add: a preview, or the other eye's view.
+        # Cameras and phones add a preview, or the second view of a stereo pair.
         notes.append(f"the first of the {frames} pictures in it was taken")
         return
     check_still(path, frames)
@@ -225,7 +225,7 @@ def _finished(
     found: tuple[Metadata, int, list[str]],
     notes: list[str],
 ) -> Photograph:
-    """Upright, and without a profile that is for other kinds of pictures."""
+    """Turns the photograph upright, and drops a profile that does not fit."""
     metadata, orientation, more = found
     notes = notes + more
     pixels = upright(pixels, orientation)
@@ -254,13 +254,13 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
     _check_frames(picture, path, notes)
     bits, form = _bits(picture, path), picture.format
     if isinstance(picture, TiffImageFile):
-        # Pillow turns TIFF files alone: wrongly where they are not compressed, and not at all
-        # where their orientation is an odd one. So it reads them as they are stored.
+        # Of all formats Pillow turns only TIFF files, wrongly if they are uncompressed, and not
+        # at all for some orientations. This makes it read them as stored.
         picture.getexif = Image.Exif  # type: ignore[method-assign]
         picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
         _check_channels(picture, path, notes)
     if form == "JXL" and picture.info.get("exif"):
-        # Turned already, as its own header says: the EXIF is not asked.
+        # Already turned by its own header, so the EXIF orientation is ignored.
         block = picture.info["exif"].removeprefix(b"Exif\0\0")
         picture.info["exif"] = b"Exif\0\0" + without_orientation(block)
     picture.load()
@@ -270,7 +270,7 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
     if form == "JXL":
         return _finished(*_with_transparency(path, jxl_samples(path)), found, notes)
     if form == "HEIF":
-        # Its decoder repeats chrominance that has half the pixels.
+        # The decoder only repeats subsampled chrominance.
         pixels, alpha = read_heif(path, bits) if bits > 8 else _shallow(picture)
         if picture.info.get("chroma") == 420:
             pixels = interpolated_chroma(pixels)
@@ -292,7 +292,7 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
 
 
 def _with_transparency(path: Path, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels, and the transparency that is their last channel where there are 2 or 4."""
+    """Pixels, and their transparency, the last channel if there are 2 or 4."""
     if np.issubdtype(samples.dtype, np.floating):
         check_unit_range(path, samples)
     if samples.shape[-1] in (2, 4):
@@ -301,7 +301,7 @@ def _with_transparency(path: Path, samples: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _is_for_tifffile(picture: ImageFile.ImageFile) -> bool:
-    """Whether a TIFF file has samples that Pillow would cut down or take for others."""
+    """Whether a TIFF file has samples that Pillow would reduce or misinterpret."""
     if not isinstance(picture, TiffImageFile):
         return False
     bits = picture.tag_v2.get(BITSPERSAMPLE, (1,))
@@ -311,20 +311,20 @@ def _is_for_tifffile(picture: ImageFile.ImageFile) -> bool:
 
 
 def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photograph:
-    """Reads an image file, turned upright as its EXIF orientation, or else its XMP, says.
+    """Reads an image file and turns it upright by its EXIF orientation, or else by its XMP.
 
-    Grey stays grey, also from a palette; a palette becomes RGB; CMYK and Lab become
+    Grey stays grey, even from a palette; other palettes become RGB; CMYK and Lab become
     sRGB, through the embedded profile if there is one. More than 8 bits become 16; floats
     from 0 to 1 stay floats.
 
     Args:
-      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM, PFM or what else Pillow reads; with
-        extras HEIF, JPEG XL and cameras' raw files, which are developed to sRGB.
+      path: PNG, JPEG, WebP, TIFF, BMP, AVIF, GIF, PPM, PFM or any other format of Pillow; with
+        extras also HEIF, JPEG XL and raw files of cameras, which are developed to sRGB.
       limit: megapixels.
 
     Raises:
-      UserError: one sentence that names the file: it is missing, no image, damaged, too
-        large, animated or of a kind that cannot be restored.
+      UserError: if the file is missing, not an image, damaged, too large, animated or of an
+        unsupported kind; the sentence names the file.
     """
     path = local_path(path)
     with failures_as_sentences(path):
@@ -349,17 +349,17 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
             try:
                 return _read_by_pillow(picture, path)
             except (OSError, ValueError) as error:
-                # Pillow may have no decoder where there is one.
+                # tifffile has decoders that Pillow lacks.
                 if isinstance(error, UserError) or not isinstance(picture, TiffImageFile):
                     raise
                 return _read_by_tifffile(path, limit)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads the pixels of an image file in 8 bits, as training and figures take them.
+    """Reads the pixels of an image file as 8 bits, for training and evaluation.
 
     Args:
-      path: as of `read_photograph`.
+      path: as for `read_photograph`.
 
     Returns:
       uint8 (H, W, 3), or (H, W, 1) for grey. Transparency is dropped.

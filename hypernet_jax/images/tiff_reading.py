@@ -1,4 +1,4 @@
-"""TIFF files of kinds that Pillow does not know: more than 8 bits, floats, rare compression."""
+"""Reads TIFF files that Pillow does not support: high bit depth, floats, rare compression."""
 
 import logging
 from pathlib import Path
@@ -17,13 +17,13 @@ _REMEDY = "convert it to a 16-bit PNG or TIFF, grey or RGB"
 
 
 def is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF file does: Pillow does not know all of them."""
+    """Whether a file begins like a TIFF file; Pillow does not recognise all of them."""
     with path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Reads the samples of a TIFF file as they are stored, not turned.
+    """Reads the samples of a TIFF file as stored, without applying its orientation.
 
     Args:
       path: the file.
@@ -31,12 +31,12 @@ def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, 
 
     Returns:
       Pixels (H, W, 3 or 1), uint8, uint16, float16 or float32; transparency (H, W, 1) of the
-      same type, or None; and half-sentences on what could not be kept.
+      same dtype, or None; and short notes on what could not be kept.
 
     Raises:
       UserError: one sentence on why it cannot be restored.
     """
-    # Imported when needed: a run of JPEG files has no use for it.
+    # Imported here because most runs do not need it.
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -71,7 +71,7 @@ def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, 
 
 
 def _check_kind(path: Path, page: Any) -> int:
-    """The number of channels of colour, or `UserError` for what cannot be restored."""
+    """The number of colour channels; `UserError` if the file cannot be restored."""
     import tifffile
 
     kind = _kind_of_samples(page)
@@ -79,7 +79,7 @@ def _check_kind(path: Path, page: Any) -> int:
         raise UserError(f"The image {path} has {kind}, which are not supported; {_REMEDY}.")
     photometric = tifffile.PHOTOMETRIC
     grey = page.photometric in (photometric.MINISWHITE, photometric.MINISBLACK)
-    # A JPEG decoder turns YCbCr into RGB by itself.
+    # The JPEG decoder converts YCbCr to RGB.
     as_rgb = page.photometric == photometric.YCBCR and page.compression in (6, 7)
     if not grey and not as_rgb and page.photometric != photometric.RGB:
         name = getattr(page.photometric, "name", str(page.photometric))
@@ -89,20 +89,20 @@ def _check_kind(path: Path, page: Any) -> int:
         )
     colours = 1 if grey else 3
     alphas = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
-    # Another channel may be infrared light, or a selection.
+    # A further channel may be infrared, or a selection.
     known_alpha = page.samplesperpixel == colours + 1 and any(
         extra in alphas for extra in page.extrasamples
     )
     if page.samplesperpixel != colours and not known_alpha:
         raise UserError(
-            f"The image {path} has {page.samplesperpixel} channels, some of no known meaning; "
+            f"The image {path} has {page.samplesperpixel} channels, some of unknown meaning; "
             f"{_REMEDY}."
         )
     if page.axes not in ("YX", "YXS", "SYX"):
         raise UserError(f"The image {path} has more than two dimensions; {_REMEDY}.")
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]
-    except Exception:  # of whatever kind a missing decoder's is
+    except Exception:  # the type for a missing decoder is not documented
         name = getattr(page.compression, "name", str(page.compression))
         raise UserError(
             f"The image {path} is compressed as {name}, which cannot be read here; {_REMEDY}."
@@ -121,7 +121,7 @@ def _bits_of_first(page: Any) -> int:
 
 
 def _kind_of_samples(page: Any) -> str | None:
-    """What the samples are, if it is nothing that can be restored."""
+    """A description of samples that cannot be restored; None if they can."""
     formats = page.sampleformat if isinstance(page.sampleformat, tuple) else (page.sampleformat,)
     bits = _bits(page)
     if _SIGNED in formats:
@@ -136,7 +136,7 @@ def _kind_of_samples(page: Any) -> str | None:
 
 
 def _unassociated(pixels: np.ndarray, alpha: np.ndarray, white: Any) -> np.ndarray:
-    """Colours that were multiplied by their transparency as they were before."""
+    """Undoes the premultiplication of colours by transparency."""
     floating = np.issubdtype(pixels.dtype, np.floating)
     least = np.float32(white) * (1e-6 if floating else 1.0 / white)
     share = np.maximum(alpha.astype(np.float32), least) / np.float32(white)

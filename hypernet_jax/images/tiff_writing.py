@@ -1,4 +1,4 @@
-"""TIFF files of 8 and 16 bits and of floats, with all fields of their EXIF data."""
+"""Writes TIFF files of 8 and 16 bits and floats, with all EXIF fields."""
 
 import dataclasses
 import io
@@ -18,7 +18,7 @@ _XMP, _BYTE, _UNDEFINED = 700, 1, 7
 
 
 def _carried(metadata: Metadata) -> exif.Directories:
-    """The fields of the EXIF block, and XMP and IPTC data, which have fields here."""
+    """The fields of the EXIF block, with XMP and IPTC data as further fields."""
     found = exif.Directories("<")
     if metadata.exif is not None:
         found = exif.read_directories(io.BytesIO(metadata.exif))
@@ -34,13 +34,13 @@ def _carried(metadata: Metadata) -> exif.Directories:
 
 
 def _says(dpi: tuple[float, float], order: str, by_tag: dict[int, exif.Field]) -> bool:
-    """Whether fields of resolution say this one."""
+    """Whether the resolution fields equal `dpi`."""
     found = tiff_dpi(order, by_tag)
     return found is not None and bool(np.allclose(found, dpi, rtol=1e-3))
 
 
 def encode_tiff(photograph: Photograph) -> tuple[bytes, list[str]]:
-    """A TIFF file, deflated, and half-sentences on what it cannot carry."""
+    """A TIFF file with deflate compression, and short notes on what it cannot carry."""
     import tifffile
 
     metadata = photograph.metadata
@@ -49,7 +49,7 @@ def encode_tiff(photograph: Photograph) -> tuple[bytes, list[str]]:
     tifffile.imwrite(
         stream,
         joined_samples(photograph),
-        # Of the fields that are copied as they are.
+        # The byte order of the fields that are copied unchanged.
         byteorder=carried.order,  # type: ignore[arg-type]
         bigtiff=False,
         photometric="rgb" if photograph.pixels.shape[-1] == 3 else "minisblack",
@@ -69,7 +69,7 @@ def encode_tiff(photograph: Photograph) -> tuple[bytes, list[str]]:
 
 
 def _with_fields(stream: io.BytesIO, carried: exif.Directories) -> bytes:
-    """The file with a new first directory, of its own fields and of those that are carried."""
+    """The file with a new first directory that joins its own and the carried fields."""
     own = exif.read_directories(stream)
     written = {field.tag for field in carried.image}
     layout = [field for field in own.image if field.tag not in written]

@@ -1,4 +1,4 @@
-"""Photographs to files: the format by name, 16 bits where it has them, metadata kept."""
+"""Writes photographs to files: the format by name, up to its bit depth, with metadata."""
 
 import dataclasses
 import io
@@ -32,7 +32,7 @@ _SUFFIXES = {
     ".pfm": "PFM",
     ".jxl": "JXL",
 }
-# As people write them after --format, and the ending of the files.
+# Values of --format, and the file suffix of each.
 FORMATS = {
     "png": ".png",
     "jpeg": ".jpg",
@@ -43,10 +43,10 @@ FORMATS = {
     "pfm": ".pfm",
     "jxl": ".jxl",
 }
-# Most bits per channel, 32 being floats; 8 in the other formats.
+# Largest bit depth, where 32 means floats; 8 for other formats.
 _DEPTH = {"PNG": 16, "TIFF": 32, "PFM": 32}
 _OPAQUE = ("JPEG", "BMP", "PFM")
-# What of `Metadata` a format has a place for, and what it is called.
+# Fields of `Metadata` that some formats cannot carry, with their names in notes.
 _NAMES = {
     "profile": "colour profile",
     "exif": "EXIF data",
@@ -63,8 +63,8 @@ _CARRIED = {
     "AVIF": ("profile", "exif", "xmp"),
     "JXL": ("profile", "exif", "xmp"),
 }
-# Bytes that one segment of a JPEG file holds, less what stands before each kind of data;
-# a profile is spread over up to 255 of them.
+# Bytes in one segment of a JPEG file, minus the prefix of each kind of data; a profile is
+# split over up to 255 segments.
 _SEGMENT = 65_533
 _LARGEST_IN_JPEG = {
     "exif": _SEGMENT - 6,
@@ -73,28 +73,28 @@ _LARGEST_IN_JPEG = {
     "comments": _SEGMENT,
     "profile": 255 * (_SEGMENT - 14),
 }
-# Pixels that a side may have: libjpeg's limit and that of WebP's 14 bits.
+# Longest side in pixels: libjpeg's limit, and WebP's 14 bits.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-# WebP and JPEG XL are lossless unless a quality is asked for.
+# WebP and JPEG XL are lossless unless a quality is given.
 _QUALITY = {"JPEG": 95, "WEBP": None, "AVIF": 90, "JXL": None}
 
 
 def format_of(path: Path) -> str:
-    """Pillow's name of the format that a file name asks for."""
+    """Pillow's name of the format for a file name."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(
-            f"The output {path} has no known ending; choose one of {', '.join(_SUFFIXES)}."
+            f"The output {path} has no known suffix; choose one of {', '.join(_SUFFIXES)}."
         )
     return _SUFFIXES[path.suffix.lower()]
 
 
 def is_writable(path: Path) -> bool:
-    """Whether the name of a file ends as one that can be written."""
+    """Whether a file name has the suffix of a format that can be written."""
     return path.suffix.lower() in _SUFFIXES
 
 
 def suffix_of(name: str, source: Path) -> str:
-    """The ending for a format after --format; "same" is that of `source`, if it can be written."""
+    """The suffix for a value of --format; "same" keeps that of `source` if it can be written."""
     if name == "same":
         return source.suffix if source.suffix.lower() in _SUFFIXES else ".png"
     if name.lower() in FORMATS:
@@ -116,37 +116,37 @@ class Encoding:
 
     def __post_init__(self):
         if self.quality is not None and not isinstance(self.quality, (int, np.integer)):
-            raise UserError(f"The quality {self.quality!r} is no whole number; give 1 to 100.")
+            raise UserError(f"The quality {self.quality!r} is not a whole number; give 1 to 100.")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"The quality {self.quality} is out of range; give 1 to 100.")
 
     def check(
         self, form: str, *, transparent: bool = False, size: tuple[int, int] = (1, 1)
     ) -> None:
-        """Raises `UserError` for what the format cannot hold: before the work rather than after.
+        """Raises `UserError`, before any work, for what the format cannot hold.
 
-        A quality that means nothing, transparency, a size (height, width) that is too large, or
-        an extra that is missing.
+        That is a quality for a lossless format, transparency, a size (height, width) that is too
+        large, or a missing extra.
         """
         if form == "JXL":
             require_jxl_writer()
         if self.quality is not None and form not in _QUALITY:
-            raise UserError(f"{form} is always exact and takes no --quality; leave it out.")
+            raise UserError(f"{form} is always lossless and takes no --quality; leave it out.")
         if transparent and form in _OPAQUE:
             raise UserError(
-                f"The input is transparent, which {form} cannot keep; write PNG, WebP, TIFF or "
-                "AVIF instead."
+                f"The input is transparent, but {form} cannot store transparency; write PNG, "
+                "WebP, TIFF or AVIF instead."
             )
         longest = _LONGEST_SIDE.get(form)
         if longest is not None and max(size) > longest:
             height, width = size
             raise UserError(
-                f"The result would have {width}x{height} pixels, and {form} holds {longest} on a "
-                "side; choose another format, such as .png."
+                f"The result would have {width}x{height} pixels, but {form} allows only {longest} "
+                "on a side; choose another format, such as .png."
             )
 
     def encode(self, photograph: Photograph, form: str) -> tuple[bytes, list[str]]:
-        """The photograph as a file's content, and notes on what the format cannot keep.
+        """The encoded photograph, and notes on what the format cannot keep.
 
         Raises:
           UserError: for transparency in a format without it, or a size too large for it.
@@ -180,7 +180,7 @@ class Encoding:
         if metadata.xmp:
             options["xmp"] = metadata.xmp
         if form == "JPEG":
-            # Pillow has no place for several comments, nor room for a large one.
+            # Pillow does not write several comments, or a large one.
             iptc = [_iptc_segment(metadata.iptc)] if metadata.iptc else []
             comments = [_segment(0xFE, comment) for comment in metadata.comments]
             options["extra"] = b"".join([*iptc, *comments])
@@ -210,14 +210,14 @@ def _iptc_segment(record: bytes) -> bytes:
 
 
 def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
-    """The photograph as the format can hold it, and notes on what it cannot."""
+    """The photograph reduced to what the format can hold, and notes on the rest."""
     notes = []
     depth = _DEPTH.get(form, 8)
     if photograph.depth > depth:
         had = "floats" if photograph.depth == 32 else "16"
         notes.append(f"{form} has {depth} bits per channel: the {had} were rounded")
         photograph = _rounded(photograph, depth)
-    # WebP has no grey, and AVIF none with transparency.
+    # WebP has no grey pictures, and AVIF none with transparency.
     as_rgb = form == "WEBP" or (form == "AVIF" and photograph.alpha is not None)
     grey = photograph.pixels.shape[-1] == 1 and not as_rgb
     metadata = photograph.metadata
@@ -225,34 +225,34 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
         metadata, note = _with_profile(metadata, form, grey=grey)
         notes += note
     if form != "TIFF" and metadata.tiff_colours:
-        notes.append(f"{form} cannot tell its colours as the fields of a TIFF file do")
+        notes.append(f"{form} cannot describe its colours like the fields of a TIFF file")
     if metadata.profile and as_rgb and profile_misfit(metadata.profile, grey=grey):
-        notes.append(f"{form} has no such grey pictures, and the profile for them was left out")
+        notes.append(f"{form} has no such grey pictures, so their profile was left out")
         metadata = dataclasses.replace(metadata, profile=None)
     metadata, lost = _as_carried(metadata, form)
     notes += lost
     if form == "AVIF" and metadata.exif is not None:
-        # Pillow would move the orientation elsewhere, and write the whole block anew.
+        # Pillow would move the orientation and rewrite the whole block.
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
     return dataclasses.replace(photograph, metadata=metadata), notes
 
 
 def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
-    """Colours that a PNG file's chunks tell, as a profile where they can be."""
+    """Replaces the colour chunks of a PNG file with an equivalent profile where possible."""
     colour, profile = metadata.colour, metadata.profile_as_shown(grey=grey)
     converted = dataclasses.replace(metadata, profile=profile, colours=())
     lost = [name for name, _ in metadata.colours]
     if profile or (colour is not None and colour.is_srgb):
-        # What is beside the meaning of the samples: a screen's, and how bright they get.
+        # Beyond the colour space itself: properties of the mastering screen, and brightness.
         lost = [name for name in lost if name in (b"mDCV", b"cLLI")]
     if not lost:
         return converted, []
     names = ", ".join(name.decode() for name in lost)
-    return converted, [f"{form} cannot tell its colours ({names}) as the input does"]
+    return converted, [f"{form} cannot describe its colours ({names}) like the input"]
 
 
 def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:
-    """What the format has a place for, and a note on the rest."""
+    """The metadata that the format can carry, and notes on the rest."""
     carried = _CARRIED.get(form, ())
     missing = [name for name in _NAMES if getattr(metadata, name) and name not in carried]
     notes = []
@@ -275,7 +275,7 @@ def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:
 
 
 def _rounded(photograph: Photograph, depth: int) -> Photograph:
-    """Samples of 8 or 16 bits, from more."""
+    """Rounds samples to 8 or 16 bits."""
     kind = np.uint8 if depth == 8 else np.uint16
 
     def rounded(samples: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""XMP packets: kept as they are, but for what turning and resizing a picture changes."""
+"""XMP packets: removes properties that turning or resizing a picture makes wrong."""
 
 import re
 from xml.parsers import expat
@@ -12,10 +12,10 @@ Properties = frozenset[tuple[str, str]]
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XAP = "http://ns.adobe.com/xap/1.0/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-# What a prefix means in a packet that does not declare it.
+# Namespaces of prefixes that a packet does not declare.
 _USUAL = {"tiff": _TIFF, "exif": _EXIF, "xmp": _XAP, "xap": _XAP, "rdf": _RDF}
 _VALUE = (_RDF, "value")
-# What may stand around a property of the picture; in anything else it is of something else.
+# Elements that may enclose a property of the picture; inside others it describes something else.
 _FRAME = ("xmpmeta", "xapmeta", "RDF", "Description", "rdf")
 # Properties of the old picture, which may not fit the restored one.
 ORIENTATION: Properties = frozenset({(_TIFF, "Orientation")})
@@ -34,14 +34,14 @@ _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(\"[^\"]*\"|'[^']*')", re.DOTALL
 
 
 class _Reader:
-    """Where a packet, in UTF-8, holds properties of the picture, and their values."""
+    """Finds the positions and values of the picture's properties in a UTF-8 packet."""
 
     def __init__(self, packet: bytes, wanted: Properties):
         self.found: list[tuple[tuple[int, int], str]] = []
         self._wanted, self._packet = wanted, packet
         self._prefixes: list[dict[str, str]] = [_USUAL]
-        # Of each open element: where it starts, what it is, its text, and whether a property in
-        # it would be one of the picture.
+        # For each open element: its start, name and text, and whether a property in it describes
+        # the picture.
         self._open: list[tuple[int, tuple[str, str], list[str], bool]] = []
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
@@ -100,14 +100,14 @@ class _Reader:
 
 
 def _as_utf8(packet: bytes) -> bytes:
-    """The packet as UTF-8 without a mark of byte order and what pads it, for XML parsers."""
+    """The packet as UTF-8 without byte order mark and padding, for XML parsers."""
     text = None
     if packet[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = packet.decode("utf-16", "replace")
     elif packet[:4].count(0) == 2:
         text = packet.decode("utf-16-le" if packet[1] == 0 else "utf-16-be", "replace")
     if text is not None:
-        # What it says of its encoding is not true any more.
+        # Its encoding declaration is now wrong.
         packet = re.sub(r"encoding=[\"'][^\"']*[\"']", "", text, count=1).encode()
     packet = packet.removeprefix(b"\xef\xbb\xbf").lstrip().rstrip(b"\0 \t\r\n")
     try:
@@ -133,7 +133,7 @@ def _orientation(value: str) -> int | None:
 
 
 def orientation_of(packet: bytes) -> int | None:
-    """The orientation, 1 to 8, of the picture that a packet describes; None if it tells none."""
+    """The picture's orientation in a packet, 1 to 8; None if there is none."""
     for _, value in _read(_as_utf8(packet), ORIENTATION) or []:
         if (found := _orientation(value)) is not None:
             return found
@@ -141,9 +141,9 @@ def orientation_of(packet: bytes) -> int | None:
 
 
 def without(packet: bytes, properties: Properties) -> bytes | None:
-    """The packet without these properties; None if it is no XML.
+    """The packet without these properties; None if it is not valid XML.
 
-    What has none of them stays byte for byte. An orientation that is not understood is kept.
+    A packet without them is returned unchanged. An invalid orientation is kept.
     """
     readable = _as_utf8(packet)
     found = _read(readable, properties)
@@ -152,7 +152,7 @@ def without(packet: bytes, properties: Properties) -> bytes | None:
     parts, at = [], 0
     for (start, stop), value in sorted(found):
         if start < at:
-            continue  # inside one that is gone already
+            continue  # inside one that is already removed
         if properties == ORIENTATION and _orientation(value) is None:
             continue
         parts.append(readable[at:start])

@@ -1,4 +1,4 @@
-"""What computes the generated networks: XLA on any device, or ONNX Runtime on the CPU."""
+"""Backends that compute the generated networks: XLA on any device, or ONNX Runtime."""
 
 import functools
 import importlib.util
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
-# What ONNX Runtime may compute on: its own name of it, and the package that has it.
+# ONNX Runtime's execution providers: its name for each, and the package that contains it.
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
@@ -41,8 +41,7 @@ PROVIDERS = {
     "webgpu": ("WebGpuExecutionProvider", "onnxruntime-webgpu"),
     "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
 }
-# Networks that are ready to run, each for its level; a compact one takes 2 MB, the published
-# size 6 MB.
+# Networks to cache, one per level; a compact one takes 2 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
 
 Params = Callable[[Level], dict]
@@ -52,13 +51,13 @@ class Backend(Protocol):
     """Computes the network of any level.
 
     Attributes:
-      name: as `make_backend` knows it.
-      most_at_once: batches of tiles that it makes use of at the same time, from threads.
-      memory_factor: what it works in beside what `bytes_per_pixel` counts, which is XLA's.
-      memory_of_kernel: what it works in for each further kernel that pixels weigh, as a share of
-        what it works in for one.
-      any_size: tiles may have any size, and what is not valid costs nothing; else each size is
-        a program to be compiled, and all of a tile is computed.
+      name: its name in `make_backend`.
+      most_at_once: how many batches of tiles it can compute at once, from threads.
+      memory_factor: its working memory, relative to that of XLA, which `bytes_per_pixel` bounds.
+      memory_of_kernel: the working memory for each further kernel of a level map, relative to
+        that for one kernel.
+      any_size: tiles may have any size and padding is free; otherwise each size is a program to
+        compile, and padding is computed too.
     """
 
     name: str
@@ -70,7 +69,7 @@ class Backend(Protocol):
     def prepare(self, level: Level) -> ApplyTiles:
         """The network for one level: (tiles (N, H, W, C), valid (N, 2)) -> restored tiles.
 
-        Of each tile only its first `valid` rows and columns count. Threads may call it.
+        Only the first `valid` rows and columns of each tile are valid. Threads may call it.
         """
         ...
 
@@ -78,23 +77,23 @@ class Backend(Protocol):
         """The network for a level per pixel: (tiles, valid, weights) -> restored tiles.
 
         Args:
-          banks: generated parameters by path, (D, ...): the kernels of a pixel are these D,
-            weighted.
-          has_constant: the first one weighs 1 at every pixel; then the weights of tiles are
-            (N, H, W, D - 1), and else (N, H, W, D).
+          banks: generated parameters by path, (D, ...): a pixel's kernels are weighted sums of
+            these D.
+          has_constant: the first weight is 1 at every pixel; then the weights of tiles are
+            (N, H, W, D - 1), otherwise (N, H, W, D).
 
         Raises:
-          UserError: if this network's pixels cannot have levels of their own.
+          UserError: if the network does not support a level per pixel.
         """
         ...
 
 
 class XlaBackend:
-    """The network as JAX compiles it; one program for each size of tiles, for all levels."""
+    """Computes the network with JAX; compiles one program per tile size, for all levels."""
 
     name = "jax"
     memory_factor = 1.0
-    memory_of_kernel = 1.0  # the results of all kernels lie side by side
+    memory_of_kernel = 1.0  # the results of all kernels are held at once
     any_size = False
 
     def __init__(self, model: Model, theta: Theta, params: Params):
@@ -102,8 +101,8 @@ class XlaBackend:
         self._apply_bank = jax.jit(functools.partial(apply_bank, model.network))
         self._shared = theta["shared"]
         self._params = params
-        # On CPUs XLA computes convolutions of few channels, such as the shipped networks', on
-        # one core: so there may be a batch in work for each core.
+        # On CPUs XLA uses a single core for convolutions with few channels, such as those of the
+        # shipped networks, so one batch per core can run at a time.
         on_cpu = jax.default_backend() == "cpu"
         self.most_at_once = min(os.cpu_count() or 1, 8) if on_cpu else 1
 
@@ -121,7 +120,7 @@ class XlaBackend:
 
 
 def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
-    @ordinary_arithmetic()  # also in the threads that it is called in
+    @ordinary_arithmetic()  # it is set per thread
     def network(*arrays: np.ndarray) -> np.ndarray:
         try:
             return np.asarray(apply(*arrays))
@@ -129,7 +128,7 @@ def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
             if not is_device_full(error):
                 raise
             raise UserError(
-                "The device has not enough memory for tiles of this size; allow less with "
+                "The device does not have enough memory for tiles of this size; allow less with "
                 "--memory (memory=... in Python)."
             ) from None
 
@@ -137,16 +136,14 @@ def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
 
 
 class OnnxRuntimeBackend:
-    """The network as ONNX Runtime runs it; a session for each level, of one graph.
+    """Computes the network with ONNX Runtime: one session per level, all from one graph.
 
-    For level maps there are others, in which each pixel has weights of its own for the results of
-    several kernels.
+    Level maps use further graphs, which weight the results of several kernels at each pixel.
 
     Args:
-      model, theta: whose network.
+      model, theta: the model and its parameters.
       params: level -> the network's parameters.
-      provider: of `PROVIDERS`: what ONNX Runtime computes on; operators that it lacks run on the
-        CPU.
+      provider: one of `PROVIDERS`; operators that it does not support run on the CPU.
 
     Raises:
       UserError: if onnx or onnxruntime is not installed or has no such provider, or the network
@@ -154,18 +151,18 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
-    # Half a sentence on what is not as it was asked for.
+    # Set if the provider could not be used.
     note: str | None = None
-    # It spreads every convolution over the cores itself.
+    # ONNX Runtime spreads each convolution over all cores.
     most_at_once = 1
-    # It keeps images in a layout of its own beside the usual one, and gaps between tiles of other
-    # sizes; measured by benchmarks/large_image.py and benchmarks/level_maps.py.
+    # It holds images in a second layout, and its arena has gaps between tiles of different sizes;
+    # measured by benchmarks/large_image.py and benchmarks/level_maps.py.
     memory_factor = 2.0
     memory_of_kernel = 0.4
     any_size = True
 
     def __init__(self, model: Model, theta: Theta, params: Params, provider: str = "cpu"):
-        # Else it reports to its makers as soon as it is imported, and leaves a file behind.
+        # Without this it sends telemetry on import, and leaves a file behind.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
@@ -207,7 +204,7 @@ class OnnxRuntimeBackend:
     def _session(self, content: bytes) -> ApplyTiles:
         session = self._runtime.InferenceSession(content, providers=self._providers)
         if self._providers[0] not in session.get_providers():
-            # It is part of the package, but its device or libraries are missing.
+            # The package has the provider, but its device or libraries are missing.
             self.note = f"{self.name} does not start on this machine; the CPU computed instead"
         names = [each.name for each in session.get_inputs()]
 
@@ -226,7 +223,7 @@ class OnnxRuntimeBackend:
 
 
 def _providers(onnxruntime: Any, provider: str) -> list[str]:
-    """ONNX Runtime's names of a provider and of the CPU, which does what the provider cannot."""
+    """ONNX Runtime's names of the provider and of the CPU as its fallback."""
     if provider not in PROVIDERS:
         raise UserError(f"Unknown provider {provider!r}; choose one of {', '.join(PROVIDERS)}.")
     there = onnxruntime.get_available_providers()
@@ -253,15 +250,15 @@ _BACKENDS: dict[str, Callable[[Model, Theta, Params], Any]] = {
 
 
 def backend_names() -> tuple[str, ...]:
-    """What `make_backend` takes, but for the providers of "onnxruntime:PROVIDER"."""
+    """The names that `make_backend` takes, without the "onnxruntime:PROVIDER" forms."""
     return AUTO, *_BACKENDS
 
 
 def register_backend(name: str, make: Callable[[Model, Theta, Params], Backend]) -> None:
-    """Adds a backend to those that `Restorer(backend=...)` and `--backend` may name.
+    """Adds a backend for `Restorer(backend=...)` and `--backend`.
 
     Args:
-      name: not taken yet.
+      name: a new name.
       make: (model, theta, level -> the network's parameters) -> backend.
     """
     if name in backend_names():
@@ -273,9 +270,9 @@ def make_backend(name: str, model: Model, theta: Theta, params: Params) -> Backe
     """Returns the backend called `name`.
 
     Args:
-      name: "jax", "onnxruntime", or "auto": ONNX Runtime on a CPU where it is installed and can
-        run the network, and else JAX. "onnxruntime:PROVIDER" computes on one of `PROVIDERS`.
-      model, theta: whose network it computes.
+      name: "jax", "onnxruntime", or "auto": ONNX Runtime on a CPU if it is installed and can
+        run the network, otherwise JAX. "onnxruntime:PROVIDER" uses one of `PROVIDERS`.
+      model, theta: the model and its parameters.
       params: level -> the network's parameters.
     """
     if str(name).startswith("onnxruntime:"):
@@ -288,6 +285,6 @@ def make_backend(name: str, model: Model, theta: Theta, params: Params) -> Backe
     if jax.default_backend() == "cpu" and installed:
         try:
             return OnnxRuntimeBackend(model, theta, params)
-        except UserError:  # the network has no translation to ONNX
+        except UserError:  # the network cannot be exported to ONNX
             pass
     return XlaBackend(model, theta, params)

@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of what a network makes of the symmetric views of an image."""
+"""Self-ensemble: averages a network's results over the symmetric views of an image."""
 
 import itertools
 from collections.abc import Callable
@@ -7,12 +7,12 @@ import numpy as np
 
 __all__ = ["VIEWS", "ApplyTiles", "mean_of_views"]
 
-# (tiles (N, H, W, C), valid (N, 2)) -> restored tiles; of each tile only its first rows and
-# columns count, as many as valid says. Where pixels have levels of their own, a third argument
-# gives them, (N, H, W, A).
+# (tiles (N, H, W, C), valid (N, 2)) -> restored tiles; `valid` is the number of valid rows and
+# columns at the top left of each tile. With a level per pixel there is a third argument,
+# (N, H, W, A).
 ApplyTiles = Callable[..., np.ndarray]
 
-# Quarter turns, and whether the image is mirrored before them: the symmetries of the square.
+# Quarter turns, and whether the image is mirrored first: the symmetries of the square.
 VIEWS = tuple(itertools.product(range(4), (False, True)))
 
 
@@ -26,15 +26,15 @@ def _turned_back(image: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 
 
 def mean_of_views(apply: ApplyTiles) -> ApplyTiles:
-    """Makes of a network the mean over its eight views.
+    """Wraps a network so that it returns the mean over eight views of the image.
 
-    The image is turned and mirrored, restored, and turned back. A network that was trained on
-    views of all kinds errs a little differently in each, so the mean errs less, for eight times
-    the work (Timofte, Rothe and Van Gool, CVPR 2016).
+    Each view is mirrored and rotated, restored, and turned back. A network trained on all views
+    makes slightly different errors in each, so the mean has a smaller error, for eight times the
+    work (Timofte, Rothe and Van Gool, CVPR 2016).
     """
 
     def view(tiles: np.ndarray, valid: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-        # Only what is valid is turned, so that it begins at the top left again.
+        # Only the valid part is turned, so that it stays at the top left.
         shape = _turned(tiles[0], turns, mirrored).shape
         views = np.zeros((len(tiles), *shape), np.float32)
         for one, tile, (height, width) in zip(views, tiles, valid, strict=True):

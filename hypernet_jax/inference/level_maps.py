@@ -1,8 +1,8 @@
-"""A level for every pixel: which kernel banks, and which weights of them at each pixel.
+"""A level for every pixel: the kernel banks, and their weights at each pixel.
 
-The kernels of a pixel are the bank's, weighted by the features phi of its level. Where all levels
-of a map lie on a line in phi, as those of a mask do, two kernels are enough whatever the number of
-features: that of one end, and what leads from there to the other.
+A pixel's kernels are the bank weighted by the features phi of its level. If all levels of a map
+lie on a line in phi, as those of a mask do, two kernels are enough whatever the number of
+features: that of one end of the line, and the difference to the other end.
 """
 
 import functools
@@ -20,23 +20,23 @@ from hypernet_jax.model import Model
 
 __all__ = ["MapNetworks"]
 
-# How far from the line a level may be, in z.
+# The largest distance of a level from the line, in z.
 _ON_LINE = 1e-3
-# Rows of a map that are looked at together.
+# Rows of a map to process at once.
 _ROWS = 256
 
-# Lines whose kernels are kept.
+# Lines whose kernels are cached.
 _KEPT = 4
 
 _Weights = Callable[[np.ndarray], np.ndarray]
 
 
 class MapNetworks:
-    """What restores tiles whose pixels have levels of their own.
+    """Networks for tiles with a level per pixel.
 
     Args:
-      model, theta: whose network.
-      backend: computes it.
+      model, theta: the model and its parameters.
+      backend: computes the networks.
     """
 
     def __init__(self, model: Model, theta: Theta, backend: Backend):
@@ -50,13 +50,13 @@ class MapNetworks:
         self._between = functools.lru_cache(_KEPT)(self._prepared_between)
 
     def network(self, levels: np.ndarray) -> ApplyTiles:
-        """(tiles, valid, levels of their pixels (N, H, W, A)) -> restored tiles, for this map.
+        """The network for a map: (tiles, valid, levels (N, H, W, A)) -> restored tiles.
 
         Args:
-          levels: of all pixels, (H, W, A) in native units.
+          levels: the whole map, (H, W, A) in native units.
 
         Raises:
-          UserError: if the network's pixels cannot have levels of their own.
+          UserError: if the network does not support a level per pixel.
         """
         weights, apply = self._general()
         ends = self._line(levels) if self.features > 2 else None
@@ -77,7 +77,7 @@ class MapNetworks:
     def _prepared_between(
         self, start: tuple[float, ...], end: tuple[float, ...]
     ) -> tuple[_Weights, ApplyTiles]:
-        """For levels on the line between two."""
+        """The network for levels on the line between two."""
         first, last = (np.asarray(level, np.float32) for level in (start, end))
         ends = [self._phi(level) for level in (first, last)]
         mixed = jnp.stack([ends[0], ends[1] - ends[0]])
@@ -89,7 +89,7 @@ class MapNetworks:
         return lambda levels: np.asarray(self._along(levels, first, last)), apply
 
     def _line(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """The levels at both ends, if all of the map lie on the line between them in z."""
+        """The levels at both ends, if all levels of the map lie on a line between them in z."""
         if not isinstance(self._model.hypernet.features, Affine):
             return None  # phi is not linear in z
         space = self._model.hypernet.space
@@ -99,7 +99,7 @@ class MapNetworks:
             getattr(np, kind)([getattr(part, kind)(axis=(0, 1)) for part in z], axis=0)
             for kind in ("min", "max")
         )
-        # Along the part that varies most the ends are the smallest and the largest.
+        # The ends have the smallest and the largest value of the part that varies most.
         axis = int(np.argmax(high - low))
         ends = []
         for value in (low[axis], high[axis]):
@@ -116,7 +116,7 @@ class MapNetworks:
 
 
 def _along(model: Model, levels: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
-    """How far from one level to another these are in z, (..., 1): 0 to 1 for those between."""
+    """The position of levels along the line from `start` to `end` in z, 0 to 1; (..., 1)."""
     z, first, last = (model.hypernet.space.normalise(each) for each in (levels, start, end))
     way = last - first
     length = jnp.maximum(jnp.sum(way * way), 1e-12)

@@ -1,4 +1,4 @@
-"""How much memory a network works in."""
+"""Estimates the working memory of a network."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ from hypernet_jax.model import Model
 __all__ = ["bytes_per_pixel"]
 
 _SIDE = 32
-# A block holds its input, the long skip and two activations at once; XLA's own account
-# of the shipped and the published network is below that.
+# A block holds its input, the long skip and two activations at once; XLA's memory analysis
+# of the shipped and the published network gives less.
 _HELD_AT_ONCE = 4
 
 
 def bytes_per_pixel(model: Model, theta: Theta) -> float:
-    """An upper bound on what applying the network takes, in bytes per pixel of its input."""
+    """An upper bound on the network's working memory, in bytes per input pixel."""
     params = jax.eval_shape(model.generate, theta, model.task.space.high.array)
     image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, model.colours), jnp.float32)
 

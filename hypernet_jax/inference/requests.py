@@ -1,4 +1,4 @@
-"""The level of an image: what was asked for, completed by estimates."""
+"""Resolves a requested level: fills in estimates from the image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +12,10 @@ from hypernet_jax.tasks import Task
 
 __all__ = ["Estimator", "resolve_level"]
 
-# (H, W, C) float32 in [0, 1] -> level, of one axis.
+# (H, W, C) float32 in [0, 1] -> level of one axis.
 Estimator = Callable[[np.ndarray], float]
 
-# Pixels on each side of what the level is estimated from.
+# Side, in pixels, of the area from which the level is estimated.
 _ESTIMATE_SIDE = 2048
 
 
@@ -27,20 +27,20 @@ def resolve_level(
     *,
     estimator: Estimator | None = None,
 ) -> tuple[Level, str | None]:
-    """The level itself, or the estimated one and how it was found.
+    """Returns the level and how it was estimated; None if it was given.
 
     Args:
-      task: whose level it is.
+      task: the task of the level.
       level: as `LevelSpace.request` takes it.
       pixels: (H, W, C), uint8, uint16 or float in [0, 1].
-      source: the file that they came from.
-      estimator: asked instead of the task's own way.
+      source: the file that the pixels came from.
+      estimator: replaces the task's own estimator.
     """
     request = task.space.request(level)
     if not request.estimated:
         return request.level(), None
-    # The middle is enough, and a very large image in single precision would be too much;
-    # corners at multiples of 16, as the blocks of JPEG's halved chrominance are.
+    # The middle is enough: a very large image in float32 would take too much memory. Its corner
+    # is at a multiple of 16 pixels, to stay aligned with JPEG's blocks of halved chrominance.
     middle = tuple(
         slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )

@@ -1,4 +1,4 @@
-"""Restoring arrays with trained weights: the Python interface."""
+"""The Python interface: restores arrays with trained weights."""
 
 import collections
 import functools
@@ -41,16 +41,16 @@ from hypernet_jax.weights import load_weights
 
 __all__ = ["DEFAULT_MEMORY", "Restorer"]
 
-# Generated networks that are kept; a compact one takes 0.6 MB, the published size 6 MB.
+# Generated networks to cache; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
-# Megabytes that the network may work in.
+# Working memory of the network, in megabytes.
 DEFAULT_MEMORY = 640.0
-# Of a level map, so many levels that whole tiles have get networks of their own.
+# At most so many levels of a level map that fill whole tiles get networks of their own.
 _CONSTANT_LEVELS = 4
-# Small tiles are batched up to so many pixels on CPUs, where larger batches gain nothing.
+# Most pixels in a batch of small tiles on CPUs, where larger batches gain nothing.
 _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 
-# Pixels: more than any image has, and no array has more of them than there are addresses.
+# Pixels; a bound above the side of any image.
 _LONGEST_SIDE = 2**31
 
 Window = tuple[slice, slice]
@@ -59,12 +59,12 @@ _Kept = tuple[int, slice, slice]
 
 
 class Restorer:
-    """A trained hypernetwork, ready to restore images of any size at any level.
+    """A trained hypernetwork that restores images of any size at any level.
 
-    The network for a level is generated on first use and kept. Images are
+    The network for a level is generated on first use and cached. Images are
     restored in tiles that overlap by the network's receptive field: the result
-    is that of the whole image, in bounded memory and with a few compiled
-    programs that serve all levels and all sizes. Threads may share a restorer.
+    equals that of the whole image, with bounded memory and a few compiled
+    programs for all levels and sizes. Threads may share a restorer.
 
     >>> restorer = Restorer.from_pretrained("denoise")
     >>> restored = restorer.restore(np.zeros((20, 31, 3), np.uint8), level=25)
@@ -82,30 +82,32 @@ class Restorer:
         backend: str = "auto",
         self_ensemble: bool = False,
     ):
-        """Joins a model and its trained numbers.
+        """Creates a restorer from a model and its trained parameters.
 
         Args:
           model: network, hypernetwork and task.
-          theta: what training made.
-          memory: megabytes that the network may work in, about: the images
-            themselves come on top.
+          theta: the trained parameters.
+          memory: working memory of the network in megabytes, approximately, not counting the
+            images themselves.
           backend: "jax"; "onnxruntime" (an extra), which is faster on CPUs; "onnxruntime:cuda" or
             another of `backends.PROVIDERS`; or "auto", the faster of the first two that is
-            installed and runs the network.
-          self_ensemble: restore all eight views of an image, mirrored and turned, and take the
-            mean (self-ensemble): a little better, for eight times the work.
+            installed and supports the network.
+          self_ensemble: restore all eight mirrored and rotated views of an image and average
+            them (self-ensemble): slightly better, for eight times the work.
 
         Raises:
-          UserError: if not even the smallest tile fits into `memory`, or there is no such
+          UserError: if even the smallest tile does not fit into `memory`, or there is no such
             backend.
         """
         start_jax()
         _check_model(model, theta)
         if not isinstance(self_ensemble, (bool, np.bool_)):
-            raise UserError(f"The self_ensemble {self_ensemble!r} is neither True nor False.")
+            raise UserError(
+                f"The self_ensemble {self_ensemble!r} is not valid; give True or False."
+            )
         memory = real_number(memory, "amount of memory")
-        # What makes this restorer again, in another process.
-        self._made_of = (model, theta, memory, backend, self_ensemble)
+        # Pickled, to build the same restorer in another process.
+        self._arguments = (model, theta, memory, backend, self_ensemble)
         self.model = model
         self.self_ensemble = self_ensemble
         generate = jax.jit(model.generate)
@@ -116,8 +118,8 @@ class Restorer:
         self._spec = spec_of(model.network)
         if self._spec.reach is None or not self._spec.exact_tiles:
             raise UserError(
-                f"A {type(model.network).__name__} cannot be applied in exact tiles, as images are "
-                "restored; take a network whose spec says that it can."
+                f"A {type(model.network).__name__} cannot restore images in exact tiles; take a "
+                "network whose spec has a reach and exact_tiles=True."
             )
         self._halo, self._multiple = self._spec.reach, self._spec.multiple_of
         least = smallest_side(2 * self._halo + self._multiple) ** 2 * per_pixel
@@ -132,7 +134,7 @@ class Restorer:
         share = 1e6 * memory / self._at_once
         self._largest = largest_side(share, per_pixel)
         self._maps = MapNetworks(model, theta, self.backend)
-        # With a map each convolution has the results of several kernels.
+        # With a level map each convolution holds the results of several kernels.
         self._memory_on_map = 1 + self.backend.memory_of_kernel * (self._maps.features - 1)
         self._largest_on_map = max(
             largest_side(share, per_pixel * self._memory_on_map),
@@ -151,7 +153,7 @@ class Restorer:
         backend: str = "auto",
         self_ensemble: bool = False,
     ) -> "Restorer":
-        """Loads weights that the package carries, by name, or a .safetensors file."""
+        """Loads shipped weights by name, or a .safetensors file."""
         return cls(*load_weights(name), memory=memory, backend=backend, self_ensemble=self_ensemble)
 
     @classmethod
@@ -179,10 +181,9 @@ class Restorer:
         return cls(model, theta, memory=memory, backend=backend, self_ensemble=self_ensemble)
 
     def __reduce__(self):
-        # Copies and pickles are made from the model and its numbers: threads and compiled
-        # programs stay behind.
-        model, theta, *options = self._made_of
-        return _made_again, (model, jax.tree.map(np.asarray, theta), *options)
+        # Rebuilt from its arguments: threads and compiled programs cannot be pickled.
+        model, theta, *options = self._arguments
+        return _rebuilt, (model, jax.tree.map(np.asarray, theta), *options)
 
     @property
     def space(self) -> LevelSpace:
@@ -198,13 +199,15 @@ class Restorer:
         """(height, width) of the result for an image of this (height, width).
 
         Raises:
-          UserError: for a level out of range, or what is no size.
+          UserError: if the level is out of range, or the size is not valid.
         """
         level = self.space.parse(level)
         try:
             height, width = (operator.index(length) for length in size)
         except (TypeError, ValueError):
-            raise UserError(f"The size {reprlib.repr(size)} is not two whole numbers.") from None
+            raise UserError(
+                f"The size {reprlib.repr(size)} is not valid; give two whole numbers."
+            ) from None
         if not (0 < height < _LONGEST_SIDE and 0 < width < _LONGEST_SIDE):
             raise UserError(f"An image cannot have {height} rows of {width} pixels.")
         size = height, width
@@ -212,19 +215,19 @@ class Restorer:
 
     @ordinary_arithmetic()
     def apply(self, images: np.ndarray, *, level: Any) -> np.ndarray:
-        """Applies the network for one level, as it is: nothing is clipped or rounded.
+        """Applies the network for one level, without clipping or rounding.
 
         Args:
-          images: (N, H, W, C) float in [0, 1]; C = 1 or 3. Grey images go through a
-            colour network as three equal channels, whose mean is returned;
-            colour images go through a grey network channel by channel.
+          images: (N, H, W, C) float in [0, 1]; C = 1 or 3. A colour network gets a
+            grey image as three equal channels and the mean of its output is returned;
+            a grey network restores a colour image channel by channel.
           level: as `LevelSpace.parse` takes it.
 
         Returns:
           float32 of the same shape.
 
         Raises:
-          UserError: for a level out of range or an unfit array.
+          UserError: if the level is out of range, or the array is unsuitable.
         """
         start_jax()
         level = self.space.parse(level)
@@ -252,41 +255,43 @@ class Restorer:
         margin: int | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Restores one image, or several of one size.
+        """Restores one image, or several of equal size.
 
         Args:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
             float in [0, 1]. Three equal channels stay equal.
-          level: how degraded it is, as `LevelSpace.parse` takes it: noise sigma in 8-bit grey
-            levels, JPEG quality, or the factor to enlarge by. "auto", also of single parts, where
-            the task can estimate them, for one image at a time. Or an array of the levels of all
-            pixels, (H, W), or (H, W, A) of levels with A parts.
-          blend: how much of the restored image to take, from 0 to 1; the rest is
-            the input (for super-resolution, its bicubic enlargement). A number, or one for each
-            pixel of the result, (H, W).
-          window: rows and columns of the result to make, two slices without a step; the
-            pixels are those that the whole result has there.
-          margin: how many pixels around a tile are looked at; as many as the network sees if
-            None. Fewer make a preview sooner, whose pixels near the edge of a tile may differ.
-          progress: called with the number of pixels done and of all pixels.
+          level: as `LevelSpace.parse` takes it: noise sigma in 8-bit grey levels, JPEG quality,
+            or scale factor. "auto", or "auto" for some parts, estimates the level of a single
+            image if the task has an estimator. An array gives each pixel a level: (H, W), or
+            (H, W, A) for levels with A parts.
+          blend: the weight of the restored image, from 0 to 1; the rest is the input (for
+            super-resolution, its bicubic enlargement). A number, or an array (H, W) with one for
+            each pixel of the result.
+          window: rows and columns of the result to compute, two slices without a step; they
+            equal the same part of the whole result.
+          margin: context around each tile, in pixels; None: the network's receptive field. A
+            smaller margin gives a faster preview that may differ near the edges of tiles.
+          progress: called with the number of pixels done and the total.
 
         Returns:
           The restored image, same layout and type; for super-resolution round(H * level)
           by round(W * level).
 
         Raises:
-          UserError: (a ValueError) for a level out of range or an unfit array or argument.
+          UserError: (a ValueError) if the level is out of range, or an argument is unsuitable.
         """
         start_jax()
         image = _as_array(image)
         if progress is not None and not callable(progress):
-            raise UserError(f"The progress {progress!r} cannot be called; give a function of two.")
+            raise UserError(
+                f"The progress {progress!r} is not callable; give a function of two arguments."
+            )
         images = _batch_of(image)
         if isinstance(level, np.ndarray) and level.ndim > 1:
             level = self._checked_map(level, images.shape[1:3])
         else:
             level = self._completed(level, images)
-        # A grey image saved in colour is a grey image: it would come back with a tinge.
+        # A grey image stored as RGB is restored as grey, or it would gain a colour cast.
         grey = images.shape[-1] == 3 and _without_colour(images)
         source = self._source(images[..., :1] if grey else images, level)
         shares = _checked_blend(blend, source.size)
@@ -317,25 +322,25 @@ class Restorer:
         return output[0, ..., 0] if image.ndim == 2 else output[0]
 
     def _completed(self, level: Any, images: np.ndarray) -> Level:
-        """The level, with what is asked of it to be estimated."""
+        """The level, with the parts that are "auto" estimated."""
         request = self.space.request(level)
         if not request.estimated:
             return request.level()
         if len(images) != 1:
-            raise UserError("Each of several images has its own level; estimate one at a time.")
+            raise UserError("The level can be estimated for one image only; give one at a time.")
         found, _ = resolve_level(self.model.task, request, images[0], None)
         return self.space.parse(found)
 
     def _checked_map(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         if self.model.task.enlarges:
             raise UserError(
-                "An image is enlarged by one factor: its level is a number, and masks have no "
-                "meaning; leave them out."
+                "The scale factor is the same for the whole image; give a number as its level, "
+                "and no masks."
             )
         return self.space.parse_map(levels, size)
 
     def _network(self, level: Level | np.ndarray) -> ApplyTiles:
-        """What restores tiles at one level, or those of a map."""
+        """The function that restores tiles at one level, or at those of a map."""
         if isinstance(level, Level):
             network = self.backend.prepare(level)
         else:
@@ -345,7 +350,7 @@ class Restorer:
     def _networks(
         self, level: Level | np.ndarray
     ) -> Callable[[list[Tile]], tuple[ApplyTiles, tuple[np.ndarray, ...]]]:
-        """What restores a batch of tiles, and what it takes beside them."""
+        """A function from a batch of tiles to the network for it and its further arguments."""
         if isinstance(level, Level):
             network = self._network(level)
             return lambda batch: (network, ())
@@ -355,7 +360,7 @@ class Restorer:
         def of_batch(batch: list[Tile]) -> tuple[ApplyTiles, tuple[np.ndarray, ...]]:
             levels = _levels_of(level, batch)
             first = levels[0, 0, 0]
-            # Where all pixels have the same level the network for it does, for less work.
+            # If all pixels have the same level, that level's network needs less work.
             if (levels == first).all():
                 same = self.space.parse(tuple(first.tolist()) if len(first) > 1 else first.item())
                 if same in constant or len(constant) < _CONSTANT_LEVELS:
@@ -368,14 +373,14 @@ class Restorer:
     def _plan(
         self, size: tuple[int, int], window: Window, halo: int, *, mapped: bool = False
     ) -> tuple[list[Span], list[Span]]:
-        """The tiles of both axes."""
+        """The tiles along both axes."""
         plans = []
         any_size = self.backend.any_size
         for length, part in zip(size, window, strict=True):
             place, sides = (part.start, part.stop), None
             largest = self._largest_on_map if mapped else self._largest
             if any_size:
-                # Bounded by their area instead: one side may be long where the other is short.
+                # Bounded by area instead: one side may be long if the other is short.
                 sides = even_sides(place, halo=halo, multiple=self._multiple)
                 largest = max(sides)
             plans.append(
@@ -400,13 +405,13 @@ class Restorer:
     def _restored_tiles(
         self, source: Source, level: Level | np.ndarray, window: Window, halo: int
     ) -> Iterator[tuple[_Kept, slice, np.ndarray, np.ndarray]]:
-        """Yields (image and place, channels, restored pixels, network's input there)."""
+        """Yields (image and position, channels, restored pixels, the network's input there)."""
         height, width = source.size
         mapped = isinstance(level, np.ndarray)
         rows, columns = self._plan((height, width), window, halo, mapped=mapped)
         networks = self._networks(level)
         channels = source.images.shape[-1]
-        # A grey network takes the channels of a colour image one after the other.
+        # A grey network takes the channels of a colour image one by one.
         step = channels if channels <= self.model.colours else 1
         waiting: collections.deque[tuple[list[Tile], slice, np.ndarray, Future]] = (
             collections.deque()
@@ -419,7 +424,7 @@ class Restorer:
                 given = inputs
                 if inputs.shape[-1] < self.model.colours:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
-                # Not waited for: the next tiles are cut while these are computed.
+                # Does not wait: the next tiles are cut while these are computed.
                 network, more = networks(batch)
                 restored = self._workers.submit(network, given, valid, *more)
                 waiting.append((batch, part, inputs, restored))
@@ -443,7 +448,7 @@ def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _levels_of(levels: np.ndarray, batch: list[Tile]) -> np.ndarray:
-    """The levels of the pixels of tiles, (N, side, side, A); continued as images are."""
+    """The levels of the pixels of tiles, (N, side, side, A); padded symmetrically, like images."""
 
     def places(span: Span, length: int) -> np.ndarray:
         folded = np.arange(span.start, span.start + span.side) % (2 * length)
@@ -475,7 +480,7 @@ def _kept(
 
 
 def _without_colour(images: np.ndarray) -> bool:
-    # A few rows tell nearly every colour image, so that a slider need not wait for all of it.
+    # A few rows identify nearly every colour image, which keeps a slider responsive.
     few, all_rows = images[:, ::64], images
     return all(bool((rows == rows[..., :1]).all()) for rows in (few, all_rows))
 
@@ -484,19 +489,19 @@ def _shifted(part: slice, window: slice) -> slice:
     return slice(part.start - window.start, part.stop - window.start)
 
 
-def _made_again(model: Model, theta: Theta, memory: float, backend: str, ensemble: bool):
+def _rebuilt(model: Model, theta: Theta, memory: float, backend: str, ensemble: bool):
     return Restorer(model, theta, memory=memory, backend=backend, self_ensemble=ensemble)
 
 
 def _check_model(model: Model, theta: Theta) -> None:
     if not isinstance(model, Model):
-        raise UserError(f"{reprlib.repr(model)} is no Model; use Restorer.from_pretrained.")
+        raise UserError(f"{reprlib.repr(model)} is not a Model; use Restorer.from_pretrained.")
     if not isinstance(theta, dict) or {"generated", "shared", "features"} - theta.keys():
-        raise UserError("Theta is not what HyperNetwork.init or load_weights returns.")
+        raise UserError("Theta is not valid; give what HyperNetwork.init or load_weights returns.")
 
 
 def _as_array(image) -> np.ndarray:
-    """The image as an array of this machine's byte order."""
+    """The image as an array in native byte order."""
     try:
         image = np.asarray(image)
     except (TypeError, ValueError) as error:
@@ -507,7 +512,7 @@ def _as_array(image) -> np.ndarray:
 
 
 def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
-    """The share of the restored image at each pixel, float32 (H, W); None where all is taken."""
+    """The weight of the restored image at each pixel, float32 (H, W); None: 1 everywhere."""
     if not (isinstance(blend, np.ndarray) and blend.ndim):
         blend = real_number(blend, "blend")
         if not 0.0 <= blend <= 1.0:
@@ -515,10 +520,10 @@ def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
         return None if blend == 1.0 else np.broadcast_to(np.float32(blend), size)
     if blend.shape != size or blend.dtype.kind not in "uif":
         raise UserError(
-            f"The blend is a {blend.dtype} array of shape {blend.shape}; give a number, or numbers "
-            f"of the result's shape {size}."
+            f"The blend is a {blend.dtype} array of shape {blend.shape}; give a number, or an "
+            f"array of numbers of the result's shape {size}."
         )
-    # Written so that it is false for what is not a number.
+    # Written so that it is also true for NaN.
     if not (blend.min() >= 0 and blend.max() <= 1):
         raise UserError("The blend is out of range; give numbers from 0 to 1.")
     return blend.astype(np.float32)
@@ -526,7 +531,7 @@ def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
 
 def _checked_margin(margin, halo: int) -> int:
     if isinstance(margin, (bool, np.bool_)) or not isinstance(margin, (int, np.integer)):
-        raise UserError(f"The margin {margin!r} is not a whole number.")
+        raise UserError(f"The margin {margin!r} is not a whole number; give one, or None.")
     if margin < 0:
         raise UserError(f"The margin {margin} is negative; give 0 or more, or None.")
     return min(int(margin), halo)
@@ -546,18 +551,21 @@ def _within(window: Window | None, size: tuple[int, int]) -> Window:
         and all(_is_place(end) for part in window for end in (part.start, part.stop, part.step))
     ):
         raise UserError(
-            f"The window {window!r} is not two slices of whole numbers, of rows and of columns."
+            f"The window {window!r} is not valid; give two slices of whole numbers, rows and "
+            "columns."
         )
     if any(part.step not in (None, 1) for part in window):
         raise UserError("The window has a step; give slices without one.")
     rows, columns = (slice(*part.indices(n)[:2]) for part, n in zip(window, size, strict=True))
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        raise UserError(f"The window lies outside the image of {size[1]}x{size[0]} pixels.")
+        raise UserError(
+            f"The window lies outside the image of {size[1]}x{size[0]} pixels; give one inside it."
+        )
     return rows, columns
 
 
 def _batch_of(image: np.ndarray) -> np.ndarray:
-    """The image as (N, H, W, C), or a sentence on what does not fit."""
+    """The image as (N, H, W, C); `UserError` if it is unsuitable."""
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
     if image.ndim not in (2, 3, 4) or (image.ndim > 2 and image.shape[-1] not in (1, 3)):
@@ -567,9 +575,9 @@ def _batch_of(image: np.ndarray) -> np.ndarray:
         )
     if not image.size:
         raise UserError(f"The image of shape {image.shape} has no pixels.")
-    # Written so that it is false for what is not a number.
+    # Written so that it is also true for NaN.
     if np.issubdtype(image.dtype, np.floating) and not (image.min() >= 0 and image.max() <= 1):
-        raise UserError("A float image must lie in [0, 1] everywhere.")
+        raise UserError("A float image has values outside [0, 1]; scale it to that range.")
     if image.ndim == 2:
         image = image[..., None]
     return image if image.ndim == 4 else image[None]

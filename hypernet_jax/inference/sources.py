@@ -1,4 +1,4 @@
-"""What the network is given, one window at a time: the image itself, or its enlargement."""
+"""The network's input, one window at a time: the image itself, or its enlargement."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ class Source:
 
     Attributes:
       images: (N, H, W, C), uint8, uint16 or float in [0, 1].
-      factor: what they are enlarged by; None for a task that does not enlarge.
+      factor: the scale factor; None for a task that does not enlarge.
     """
 
     images: np.ndarray
@@ -37,8 +37,8 @@ class Source:
     def read(self, image: int, rows: slice, columns: slice) -> np.ndarray:
         """A window of one image, float32 (h, w, C) in [0, 1]; it must lie inside `size`.
 
-        An enlarged 8-bit image is rounded to 8 bits, as those are that the
-        network was trained with; deeper ones keep what their depth is worth.
+        An enlarged 8-bit image is rounded to 8 bits, like those that the network
+        was trained on; images of higher bit depth are not rounded.
         """
         unit = np.float32(unit_of(self.images.dtype))
         if self.factor is None:
@@ -51,10 +51,10 @@ class Source:
         return np.clip(window / unit, 0.0, 1.0)
 
     def read_padded(self, image: int, start: tuple[int, int], side: tuple[int, int]) -> np.ndarray:
-        """A tile, (*side, C): beyond the image continued symmetrically.
+        """A tile, (*side, C), padded symmetrically beyond the image.
 
-        That is what an odd last row or column is completed with; what lies
-        farther out is masked by whoever applies the network.
+        The padding completes an odd last row or column; whoever applies the network
+        masks what lies farther out.
         """
         held = [
             slice(at, min(at + length, whole))

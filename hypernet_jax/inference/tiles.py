@@ -1,8 +1,8 @@
-"""Which tiles an image is restored in: their places, their sizes, and how many at a time.
+"""Tiling: the positions and sizes of an image's tiles, and their batches.
 
-A tile is the part of the image that its pixels depend on, so that the pixels
-kept from it are those that the whole image would give. Sizes come from a short
-list, whatever the image's: what a tile has beyond the image is masked away.
+A tile includes everything that the pixels kept from it depend on, so they equal
+those of the whole image. Tile sizes come from a short list, whatever the size of
+the image; what lies beyond the image is masked.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ __all__ = [
     "tiles",
 ]
 
-# Sides of tiles, multiples of what every network needs: each pair is one compiled program.
+# Sides of tiles, multiples of what every network needs; each pair is one compiled program.
 _SIDES = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
-# Smaller tiles go in batches on CPUs.
+# Smaller tiles are batched on CPUs.
 SMALLEST_ALONE = 256
-# How many numbers of tiles along one axis are looked at, and by how much the large ones differ;
-# the largest is about 4,000.
+# How many tile counts along one axis are tried, and the ratio between large ones; the largest
+# count is about 4,000.
 _MOST_PLANS, _GROWTH = 80, 1.11
-# Images at once, where they fit: a few sizes, so few programs.
+# Batch sizes; few, so that there are few programs.
 _BATCHES = (64, 16, 4, 1)
 
 
@@ -42,9 +42,9 @@ class Span:
 
     Attributes:
       start: where the tile begins in the image, a multiple of what the network needs.
-      side: its length; it may reach beyond the image.
+      side: its length; it may extend beyond the image.
       valid: how much of it lies in the image, padded to a multiple of what the network needs.
-      keep: the part of the image, start and stop, that is taken from it.
+      keep: start and stop, in the image, of the pixels that are kept from it.
     """
 
     start: int
@@ -87,15 +87,15 @@ def axis_plans(
     largest: int,
     sides: Sequence[int] | None = None,
 ) -> list[list[Span]]:
-    """Ways to cover one axis by tiles all of one side.
+    """Plans that cover one axis with tiles of equal side.
 
     Args:
       length: of the image.
-      window: start and stop of what is wanted.
-      halo: how far the network sees.
-      multiple: what the network's sides must be multiples of.
-      largest: no side is longer than this.
-      sides: to choose from; None for those that programs are compiled for.
+      window: start and stop of the part to cover.
+      halo: reach of the network, in pixels.
+      multiple: tile sides must be multiples of this.
+      largest: the longest allowed side.
+      sides: sides to choose from; None: those of compiled programs.
     """
     padded = length + -length % multiple
     some = _SIDES if sides is None else sides
@@ -106,18 +106,18 @@ def axis_plans(
     ]
     if not plans:
         raise UserError(
-            f"Tiles of {largest} pixels are too small for a network that sees {halo} pixels "
-            "around each; allow more memory."
+            f"Tiles of {largest} pixels are too small for a network with a reach of {halo} "
+            "pixels; allow more memory."
         )
     return plans
 
 
 def even_sides(window: tuple[int, int], *, halo: int, multiple: int) -> list[int]:
-    """Sides that cut a window into so many tiles of about equal length, 1 and more."""
+    """Sides that split a window into 1, 2, ... tiles of about equal length."""
     length = window[1] - window[0]
-    # All small numbers of tiles, and ever fewer of the larger ones.
+    # All small counts of tiles, and fewer of the large ones.
     counts = {min(length, int(_GROWTH**power) + power) for power in range(_MOST_PLANS)}
-    # A tile may begin up to a multiple before what it must see.
+    # A tile's start is rounded down to a multiple, so it may need up to that much more.
     sides = (-(-length // count) + 2 * (halo + multiple) for count in counts | {1})
     return sorted({side + -side % multiple for side in sides})
 
@@ -130,17 +130,17 @@ def cheapest_plan(
     pixels: float = math.inf,
     padded: bool = True,
 ) -> tuple[list[Span], list[Span]]:
-    """Of the plans of both axes the two that are done first.
+    """The pair of plans, one per axis, that takes the least time.
 
     Args:
       rows, columns: as `axis_plans` returns them.
-      at_once: how many tiles are in work at the same time.
-      pixels: that a tile may have.
-      padded: what a tile has beyond the image is computed, too.
+      at_once: how many tiles are computed at once.
+      pixels: the most pixels in a tile.
+      padded: padding beyond the image is computed too.
     """
 
-    # Nothing is cut into tiles that would be batched in always other numbers: each number is a
-    # program, and so is each pair of sides.
+    # Avoids cutting an image into small tiles, which are batched: each batch size is another
+    # program, as is each pair of sides.
     def cost(plan: tuple[list[Span], list[Span]]) -> tuple[bool, float, int]:
         down, across = plan
         sides = (down[0].side, across[0].side)
@@ -158,27 +158,27 @@ def cheapest_plan(
         return down * across
 
     both = list(itertools.product(rows, columns))
-    # Where none is small enough, the smallest.
+    # If none is small enough, the smallest.
     return min([plan for plan in both if area(plan) <= pixels] or [min(both, key=area)], key=cost)
 
 
 def largest_side(memory: float, bytes_per_pixel: float) -> int:
-    """The longest side whose square tile fits into so many bytes; 0 if none does."""
+    """The longest side whose square tile fits into `memory` bytes; 0 if none does."""
     return max((side for side in _SIDES if side**2 * bytes_per_pixel <= memory), default=0)
 
 
 def smallest_side(length: int) -> int:
-    """The shortest side that is longer than this."""
+    """The shortest side that is longer than `length`."""
     return next(side for side in _SIDES if side > length)
 
 
 def tiles(count: int, rows: list[Span], columns: list[Span]) -> list[Tile]:
-    """All tiles of `count` images of one size."""
+    """All tiles of `count` images of equal size."""
     return [Tile(*which) for which in itertools.product(range(count), rows, columns)]
 
 
 def batches(tiles: list[Tile], pixels: float) -> Iterator[list[Tile]]:
-    """Tiles in batches of a few sizes, of no more pixels than this, but one tile at least."""
+    """Yields batches of at least one tile and at most `pixels` pixels, in a few batch sizes."""
     area = tiles[0].rows.side * tiles[0].columns.side
     done = 0
     while done < len(tiles):

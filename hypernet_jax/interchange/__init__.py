@@ -1,1 +1,1 @@
-"""Trade with other systems: PyTorch checkpoints in; StableHLO, ONNX and plain networks out."""
+"""Interchange formats: imports PyTorch checkpoints; exports StableHLO, ONNX, plain networks."""

@@ -1,7 +1,7 @@
-"""A denoiser as darktable takes it: a folder with a description and an ONNX file.
+"""Denoisers for darktable: a folder with a description and an ONNX file.
 
-darktable cuts a photograph into tiles that overlap by `OVERLAP` pixels, mirrored beyond the
-borders, and gives each to the model as sRGB with a map of the noise's sigma / 255.
+darktable cuts a photograph into tiles that overlap by `OVERLAP` pixels, mirrored at the borders,
+and passes each to the model as sRGB with a map of the noise sigma / 255.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from hypernet_jax.version import __version__
 
 __all__ = ["OVERLAP", "darktable_config", "darktable_model"]
 
-# Pixels by which darktable's tiles overlap; so far a pixel may depend on others.
+# Overlap of darktable's tiles in pixels, and so the largest reach of a network.
 OVERLAP = 64
 _NOISE = "noise"
 
@@ -31,34 +31,33 @@ _NOISE = "noise"
 def darktable_model(
     model: Model, theta: Theta, *, estimator: PartsEstimator | None = None
 ) -> onnx.ModelProto:
-    """The model, checked.
+    """Builds and checks the ONNX model.
 
     Inputs "input" (1, 3, height, width), float32 sRGB in [0, 1], and "sigma" (1, 1, height, width),
-    the deviation of the noise / 255; output "output" like the input, in [0, 1]. Of a level with
-    further parts these are neutral.
+    the standard deviation of the noise / 255; output "output" like "input", in [0, 1]. Other parts
+    of the level are neutral.
 
     Args:
-      model, theta: the weights.
-      estimator: finds the level of each tile, all parts of it; there is no "sigma" then.
+      model, theta: the model and its parameters.
+      estimator: estimates all parts of each tile's level; there is no input "sigma" then.
 
     Raises:
-      UserError: for a network without a level of noise, of one channel, or that sees farther than
-        tiles overlap.
+      UserError: for a network without a noise level, with one channel, or with a reach larger
+        than the overlap of tiles.
     """
     space, reach = model.task.space, spec_of(model.network).reach
     if _NOISE not in space.names:
         raise UserError(
-            f"darktable asks for the level of noise, which {model.task.name} does not have; give "
-            "a denoiser."
+            f"darktable sets a noise level, which {model.task.name} does not have; give a denoiser."
         )
     check_level_map(model)
     if model.colours != 3:
         raise UserError("darktable's photographs are in colour; give a network for colour.")
     if reach is None or reach > OVERLAP:
         raise UserError(
-            f"This network sees {'the whole image' if reach is None else f'{reach} pixels'} around "
-            f"a pixel, and darktable's tiles overlap by {OVERLAP}: seams would be seen. Give a "
-            "network that sees less."
+            f"The reach of this network is "
+            f"{'the whole image' if reach is None else f'{reach} pixels'}, but darktable's tiles "
+            f"overlap by only {OVERLAP}, so seams would show; give a network with a smaller reach."
         )
 
     proto = export_onnx(model, theta, metadata={}, level_map=estimator is None)
@@ -97,9 +96,9 @@ def _described(name: str, channels: int) -> onnx.ValueInfoProto:
 
 
 def _levels_of_sigma(space: LevelSpace) -> tuple[list[onnx.NodeProto], dict[str, float]]:
-    """Nodes from "sigma" to "level", and constants that they take, beside "zero".
+    """Nodes from "sigma" to "level", and the constants that they use besides "zero".
 
-    The noise is 255 times sigma; other parts are neutral.
+    The noise level is 255 times sigma; other parts are neutral.
     """
     constants = {"white": 255.0}
     for axis in space.axes:
@@ -119,15 +118,15 @@ def _levels_of_sigma(space: LevelSpace) -> tuple[list[onnx.NodeProto], dict[str,
 
 
 def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dict[str, Any]:
-    """What config.json says.
+    """The content of config.json.
 
     Args:
-      model: of `darktable_model`.
-      name: of the weights.
-      estimates: the model finds the level itself.
+      model: as for `darktable_model`.
+      name: name of the weights.
+      estimates: the model estimates the level.
     """
     auto = "-auto" if estimates else ""
-    strength = "it finds its strength itself" if estimates else "one network for every strength"
+    strength = "it estimates its strength" if estimates else "one network for every strength"
     return {
         "id": f"denoise-hypernet-{model.task.name}{auto}",
         "name": f"hypernet_jax {name}{auto}",
@@ -141,8 +140,8 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
         "model_card": {
             "scope": "single-image denoising",
             "long_description": (
-                f"{model.task.title}. Made by hypernet_jax: the kernels of the network depend on "
-                "how degraded the photograph is."
+                f"{model.task.title}, exported by hypernet_jax. The kernels of the network depend "
+                "on the degradation level of the photograph."
             ),
             "license": "see the model card of the weights",
         },

@@ -1,4 +1,4 @@
-"""The published noise-level network as an estimator: import, file, and use."""
+"""The published noise-level network: imports, stores and applies it as an estimator."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from hypernet_jax.tensors import read_tensors
 __all__ = ["LevelEstimator", "is_level_network", "level_estimator", "load_level_estimator"]
 
 _FORMAT = "hypernet_jax/level_network/1"
-# Crops along each axis that an estimate is the median of; the published code takes one at random.
+# Crops along each axis, of which the median is taken; the published code takes one at random.
 _CROPS = 3
 
 
@@ -31,8 +31,8 @@ class LevelEstimator:
     """Estimates the level of an image.
 
     Attributes:
-      task: name of the task whose level it estimates.
-      crop: side of the crops that the network takes.
+      task: name of the task that the level belongs to.
+      crop: side of the network's input.
       network: the network.
       params: its parameters.
     """
@@ -47,13 +47,13 @@ class LevelEstimator:
         return jax.jit(lambda params, crops: self.network.apply({"params": params}, crops))
 
     def estimate(self, image: np.ndarray) -> float:
-        """The level of one image, in native units, within the task's range.
+        """Estimates the level of one image, in native units, within the task's range.
 
         Args:
           image: (H, W) or (H, W, C), C = 1 or 3; uint8, or float in [0, 1]. Sides
-            shorter than the crop are continued symmetrically.
+            shorter than the crop are padded symmetrically.
 
-        The median over crops spread evenly over the image.
+        Takes the median over crops spread evenly over the image.
         """
         image = np.asarray(image)
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
@@ -63,7 +63,7 @@ class LevelEstimator:
         if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
             raise UserError(f"An image must be (H, W) or (H, W, 3), not of shape {image.shape}.")
         if pixels.shape[2] != self.network.colours:
-            # Grey as three equal channels; colour as its mean.
+            # Grey becomes three equal channels; colour becomes its mean.
             grey = pixels.mean(axis=2, keepdims=True)
             pixels = np.repeat(grey, self.network.colours, axis=2)
         pads = [(0, max(0, self.crop - side)) for side in pixels.shape[:2]]
@@ -102,7 +102,7 @@ def level_estimator(state: State, *, task: str) -> LevelEstimator:
     """Turns the state dict of HyperRes' published noise-level network into an estimator.
 
     Raises:
-      UserError: naming the first entry that is missing or does not fit.
+      UserError: names the first entry that is missing or does not fit.
     """
     get_task(task)
     taken = StateDict(state, what="HyperRes' published noise-level network")
@@ -125,8 +125,8 @@ def level_estimator(state: State, *, task: str) -> LevelEstimator:
             if side < 1 or channels * side**2 != weight.shape[1]:
                 raise UserError(
                     f"The checkpoint is not HyperRes' published noise-level network: its entry "
-                    f"'{name}.weight' has {weight.shape[1]} inputs, and {channels} channels of a "
-                    "square are expected; give one of that architecture."
+                    f"'{name}.weight' has {weight.shape[1]} inputs, which are not {channels} "
+                    "channels of a square; give one of that architecture."
                 )
             # PyTorch flattens (channels, height, width), Flax (height, width, channels).
             weight = weight.reshape(-1, channels, side, side).transpose(0, 2, 3, 1)
@@ -140,10 +140,10 @@ def level_estimator(state: State, *, task: str) -> LevelEstimator:
 
 
 def load_level_estimator(path: str | Path) -> LevelEstimator:
-    """Reads what `LevelEstimator.save` wrote.
+    """Reads a file written by `LevelEstimator.save`.
 
     Raises:
-      UserError: if there is no such file, or it is not ours or damaged.
+      UserError: if there is no such file, or it is damaged or in another format.
     """
     path = local_path(path)
     if not path.is_file():
@@ -154,10 +154,10 @@ def load_level_estimator(path: str | Path) -> LevelEstimator:
         network = LevelNetwork(model["colours"], model["channels"], tuple(model["hidden"]))
         task, crop = get_task(model["task"]).name, int(model["crop"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The file {path} does not tell its network ({error}).") from None
+        raise UserError(f"The file {path} does not describe its network ({error}).") from None
     params = traverse_util.unflatten_dict(flat, sep="/")
     image = jax.ShapeDtypeStruct((1, crop, crop, network.colours), jnp.float32)
     expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
-        raise UserError(f"The weights in {path} do not fit the network that the file names.")
+        raise UserError(f"The weights in {path} do not fit the network in its metadata.")
     return LevelEstimator(task=task, crop=crop, network=network, params=params)

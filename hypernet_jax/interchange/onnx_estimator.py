@@ -1,4 +1,4 @@
-"""The estimator of a level with parts as an ONNX graph: the same statistics, the same network."""
+"""Exports the estimator of all parts of a level, statistics included, as an ONNX graph."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ from hypernet_jax.levels import LevelAxis, LevelSpace
 
 __all__ = ["export_estimator", "with_estimate"]
 
-# Knots of the table that turns z into a level.
+# Knots of the table that maps z to levels.
 _KNOTS = 129
 
 
 def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.ModelProto:
     """A model from "image", (1, 3, height, width) in [0, 1], to "level", (A,) in native units.
 
-    The median over 16 tiles of 192 pixels, as `PartsEstimator.estimate` takes it of an image that
-    is at least 256 pixels wide and high; of a smaller one tiles count that it would leave out.
+    It takes the median over 16 tiles of 192 pixels. For images of at least 256 pixels per side
+    this equals `PartsEstimator.estimate`, which skips repeated tiles of smaller images.
     """
     build = _Builder()
     tiles = build.op("Mul", _tiles(build), build.number(255.0))
@@ -48,12 +48,12 @@ def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.Model
 def with_estimate(
     model: onnx.ModelProto, estimator: PartsEstimator, space: LevelSpace
 ) -> onnx.ModelProto:
-    """The model with the estimator in place of its input "level"; it takes one image at a time.
+    """Replaces the input "level" of a model by the estimator; it then takes one image at a time.
 
     Args:
-      model: of inputs "image" and "level".
-      estimator: of the level.
-      space: of the level.
+      model: a model with inputs "image" and "level".
+      estimator: estimates the level.
+      space: space of the level.
     """
     own = onnx.compose.add_prefix(export_estimator(estimator, space), "estimate_").graph
     inner = model.graph
@@ -78,7 +78,7 @@ def with_estimate(
 
 
 class _Builder(Graph):
-    """Nodes with what they take besides."""
+    """A graph with helpers for nodes with constant inputs."""
 
     def number(self, value: float) -> str:
         return self.constant(np.float32(value))
@@ -99,11 +99,11 @@ class _Builder(Graph):
         return self.op("Log", self.op("Add", x, self.number(added)))
 
     def sorted(self, x: str, count: int) -> tuple[str, str]:
-        """Values along the last axis, ascending, and where they stood."""
+        """Values sorted in ascending order along the last axis, and their indices."""
         return self.op_of_two("TopK", x, self.integers(count), axis=-1, largest=0, sorted=1)
 
     def quantiles(self, x: str, count: int, shares: tuple[float, ...]) -> str:
-        """Along the last axis, of `count` values; linear between neighbours, as NumPy's."""
+        """Quantiles of `count` values along the last axis, interpolated linearly as in NumPy."""
         weights = np.zeros((count, len(shares)))
         for column, share in enumerate(shares):
             place = share * (count - 1)
@@ -113,25 +113,25 @@ class _Builder(Graph):
         return self.op("MatMul", self.sorted(x, count)[0], self.numbers(weights))
 
     def flat(self, x: str) -> str:
-        """(16, ...) as (16, F)."""
+        """Flattens (16, ...) to (16, F)."""
         return self.op("Flatten", x, axis=1)
 
 
 def _tiles(build: _Builder) -> str:
-    """Tiles spread over the image, (TILES^2, 3, SIDE, SIDE); a smaller image is continued."""
+    """Tiles spread over the image, (TILES^2, 3, SIDE, SIDE); smaller images are padded."""
     picked = "image"
     for axis in (2, 3):
         shape = build.op("Shape", "image", start=axis, end=axis + 1)
         length = build.op("Cast", shape, to=onnx.TensorProto.FLOAT)
         spare = build.op("Relu", build.op("Sub", length, build.number(SIDE)))
         shares = build.numbers(np.arange(TILES)[:, None] / (TILES - 1) / 16)
-        # A little more, so that what is a whole number stays one.
+        # The small offset keeps whole numbers from being rounded down.
         sixteenths = build.op(
             "Floor", build.op("Add", build.op("Mul", spare, shares), build.number(1e-4))
         )
         starts = build.op("Mul", sixteenths, build.number(16.0))
         places = build.op("Add", starts, build.numbers(np.arange(SIDE)[None]))
-        # Forth and back.
+        # Symmetric padding: forth and back.
         twice = build.op("Mul", length, build.number(2.0))
         turns = build.op("Floor", build.op("Div", places, twice))
         places = build.op("Sub", places, build.op("Mul", turns, twice))
@@ -144,7 +144,7 @@ def _tiles(build: _Builder) -> str:
 
 
 def _statistics(build: _Builder, tiles: str) -> str:
-    """`blind.statistics.statistics` of each tile, (16, F)."""
+    """Computes `blind.statistics.statistics` of each tile, (16, F)."""
     weights = build.numbers(seen.PLANES[..., None, None])
     planes = build.op("Conv", tiles, weights, kernel_shape=(1, 1))
     found, scaled, side = [], planes, SIDE
@@ -179,7 +179,7 @@ def _of_scale(build: _Builder, planes: str, side: int) -> list[str]:
     energies = build.op("Reshape", _pooled(build, square, block), in_blocks)
 
     def logarithms(quantiles: str) -> str:
-        """(16, 3, Q) as halved logarithms, (16, Q, 3)."""
+        """Half the logarithms of (16, 3, Q), as (16, Q, 3)."""
         turned = build.op("Transpose", quantiles, perm=(0, 2, 1))
         return build.op("Div", build.log(turned, 0.02), build.number(2.0))
 
@@ -245,7 +245,7 @@ def _small_coefficients(build: _Builder, planes: str, side: int) -> list[str]:
 
 
 def _value(build: _Builder, axis: LevelAxis, z: str) -> str:
-    """The level whose z it is, linear between the entries of a table."""
+    """The level for z, interpolated linearly in a table."""
     low, high = sorted(float(axis.normalise(end)) for end in (axis.low, axis.high))
     knots = np.linspace(low, high, _KNOTS)
     values = np.asarray(axis.values_at(knots))

@@ -1,4 +1,4 @@
-"""Features of a level map in an ONNX graph: a plane for each, at the resolution of any layer."""
+"""Features of a level map in an ONNX graph: one plane each, at the resolution of any layer."""
 
 import functools
 
@@ -11,10 +11,10 @@ __all__ = ["PixelFeatures"]
 
 
 class PixelFeatures:
-    """The features phi of every pixel's level.
+    """The features phi of the level of every pixel.
 
     Args:
-      graph: grows where a plane is first asked for.
+      graph: the graph to add nodes to when a plane is first needed.
       phi: (N, H, W, D), an image.
     """
 
@@ -26,15 +26,15 @@ class PixelFeatures:
 
     @property
     def height(self) -> int:
-        """Rows, as traced."""
+        """Number of rows, as traced."""
         return self._phi.shape[1]
 
     def _plane(self, index: int, factor: int) -> str | None:
-        """The tensor of one feature, (N, 1, h, w); None where it is 1 at every pixel.
+        """The tensor of one feature, (N, 1, h, w); None if it is 1 at every pixel.
 
         Args:
-          index: of the feature.
-          factor: rows and columns whose mean a sample takes.
+          index: index of the feature.
+          factor: downsampling factor; each sample is a mean over factor x factor pixels.
         """
         value, channel = self._planes[index]
         if value.constant is not None and (value.constant == 1).all():
@@ -57,7 +57,7 @@ class PixelFeatures:
 
 
 def _planes(value: Value):
-    """The array and channel of each of an image's channels, as far as it was put together."""
+    """For each channel of an image, the array that it was concatenated from, and its channel."""
     for part in value.parts or (value,):
         if part is value:
             yield from ((value, channel) for channel in range(value.shape[-1]))

@@ -1,4 +1,4 @@
-"""Building ONNX graphs node by node."""
+"""Builds ONNX graphs node by node."""
 
 import itertools
 import json
@@ -11,12 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["Graph"]
 
-# 17 and 8 are old enough for runtimes of the last years, browsers' included.
+# Old enough for all recent runtimes, including those in browsers.
 _OPSET, _IR_VERSION = 17, 8
 
 
 class Graph:
-    """An ONNX graph in the making; tensors are known by their names."""
+    """An ONNX graph under construction; tensors are identified by name."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -25,7 +25,7 @@ class Graph:
         self.labels: dict[str, str] = {}
 
     def constant(self, value: Any, *, label: str | None = None) -> str:
-        """Adds a tensor and returns its name; `labels` holds that of a label."""
+        """Adds a tensor and returns its name; `labels` maps its label to that name."""
         name = f"constant_{next(self._count)}"
         if label is not None:
             self.labels[label] = name
@@ -52,7 +52,7 @@ class Graph:
 
         Args:
           inputs: (name, shape) of each float32 input, dimensions as numbers or names.
-          output: (name of the tensor, name it gets outside, shape).
+          output: (name of the tensor, name of the output, shape).
           metadata: stored as strings.
         """
         tensor, name, shape = output
@@ -74,7 +74,7 @@ class Graph:
             opset_imports=[helper.make_opsetid("", _OPSET)],
             ir_version=_IR_VERSION,
         )
-        # Strings as they are, all else as JSON spells it.
+        # Strings unchanged, everything else as JSON.
         properties = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
         helper.set_model_props(model, properties)
         onnx.checker.check_model(model, full_check=True)

@@ -1,8 +1,8 @@
-"""JAX functions as ONNX nodes: networks and features of the level, from their jaxprs.
+"""Translates JAX functions to ONNX nodes: networks and level features, from their jaxprs.
 
-So each has one definition, the one that is trained with. Images are traced with rows, columns
-and batches of arbitrary size, and no node depends on it: images stay in ONNX's layout, (N, C, H,
-W), and what is broadcast stays small until an operator broadcasts it.
+Each thus has a single definition, the one used in training. No node depends on the traced sizes
+of rows, columns and batches: images stay in ONNX's layout, (N, C, H, W), and broadcasting is left
+to the operators.
 """
 
 import functools
@@ -21,7 +21,7 @@ from hypernet_jax.networks.activations import SLOPE
 
 __all__ = ["OIHW", "translate"]
 
-# Height and width, in and out: kernels as JAX and as ONNX have them.
+# Axes that turn a kernel of JAX's layout (height, width, in, out) into ONNX's.
 OIHW = (3, 2, 0, 1)
 
 
@@ -31,17 +31,17 @@ def translate(
     *inputs: tuple[Value, jax.ShapeDtypeStruct],
     features: PixelFeatures | None = None,
 ) -> Value:
-    """Adds what a JAX function of arrays does to a graph; returns its only result.
+    """Adds the operations of a JAX function to a graph; returns its only result.
 
     Args:
-      graph: grows.
-      function: made of convolutions, elementwise arithmetic, matrix products, and
+      graph: the graph to add to.
+      function: consists of convolutions, elementwise arithmetic, matrix products,
         `pixel_shuffle` and `leaky_relu`.
-      *inputs: its arguments, and what they are traced as.
-      features: of each pixel, where the inputs have banks.
+      *inputs: its arguments, each with the shape and dtype to trace.
+      features: features of each pixel, if the inputs have banks.
 
     Raises:
-      UserError: for an operation that has no translation.
+      UserError: for an operation that cannot be translated.
     """
     closed = jax.make_jaxpr(function)(*(traced for _, traced in inputs))
     return _Translation(graph, features).run(
@@ -80,7 +80,7 @@ class _Translation:
         if equation.primitive.name == "broadcast_in_dim" and len(shape) == 4:
             (x,) = inputs
             if x.constant is not None and x.label is None:
-                # It stays small: images have other sizes than those traced.
+                # Not expanded, because images have other sizes than those traced.
                 held = x.constant.reshape(_axes_of_broadcast(params, x.shape, shape))
                 return [Value(shape, constant=held)]
         if all(value.is_known for value in inputs):
@@ -166,10 +166,9 @@ class _Translation:
         bias: Value | None,
         shape: tuple[int, ...],
     ) -> str:
-        """A convolution whose kernel or bias is another at each pixel.
+        """A convolution with a different kernel or bias at each pixel.
 
-        A convolution is linear in both: it is the sum, weighted at each pixel, of one for each
-        feature.
+        A convolution is linear in both, so it is a sum over features, weighted at each pixel.
         """
         assert self._features is not None
         factor = self._features.height // shape[1]
@@ -197,7 +196,7 @@ class _Translation:
         return total
 
     def _of_channels(self, inputs: list[Value], shape: tuple[int, ...]) -> Value:
-        """A matrix product with the channels of each pixel."""
+        """A matrix product over the channels of each pixel."""
         x, matrix = inputs
         if matrix.constant is None:
             raise _untranslated("a product of an image")
@@ -210,7 +209,7 @@ class _Translation:
         return Value(shape, make, is_image=True)
 
     def _kernel(self, kernel: Value) -> str:
-        """As ONNX has it; a weighted sum of constants is one of turned constants."""
+        """A kernel in ONNX's layout; of a weighted sum, the constants are transposed instead."""
         if kernel.constant is not None:
             turned = np.ascontiguousarray(kernel.constant.transpose(OIHW))
             return self._graph.constant(turned, label=kernel.label)
@@ -240,7 +239,7 @@ class _Translation:
         is_image = any(value.is_image for value in inputs)
         if kind == "add" and is_image:
             for one, other in (inputs, inputs[::-1]):
-                # Biases go into the convolution, as fast runtimes have them.
+                # Biases become part of the convolution, which is faster.
                 if one.convolution is not None and other.vector is not None:
                     made = functools.partial(one.convolution, other.vector)
                     return Value(shape, made, is_image=True)
@@ -279,7 +278,7 @@ class _Translation:
             )
             for index, value in enumerate(inputs):
                 if not value.is_image:
-                    # A plane that was to be broadcast.
+                    # A plane that has not been broadcast yet.
                     target = self._op(
                         "Concat", batch, self._integers([value.shape[-1]]), sides, axis=0
                     )
@@ -315,7 +314,7 @@ class _Translation:
         if sizes[0] != sizes[1]:
             if kind != "broadcast_in_dim":
                 raise _untranslated(kind)
-            # As many axes, each of length 1 where it is broadcast.
+            # All axes, with length 1 where they are broadcast.
             target = _axes_of_broadcast(params, x.shape, shape)
             if len(shape) < 4:
                 return self._expanded(x, target, shape)
@@ -340,7 +339,7 @@ class _Translation:
 def _axes_of_broadcast(
     params: Any, given: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """The shape before broadcasting with all its axes."""
+    """The shape before broadcasting, with all axes."""
     lengths = dict(zip(params["broadcast_dimensions"], given, strict=True))
     return tuple(lengths.get(axis, 1) for axis in range(len(shape)))
 
@@ -354,8 +353,8 @@ def _known(value: Any) -> Value:
 
 def _untranslated(what: str) -> UserError:
     return UserError(
-        f"This model uses {what}, which has no translation to ONNX; where it is the features of "
-        "the level, give the one --level to bake in, and else take --format stablehlo."
+        f"This model uses {what}, which cannot be translated to ONNX; if it is in the features of "
+        "the level, give a single --level to bake in, otherwise use --format stablehlo."
     )
 
 

@@ -1,4 +1,4 @@
-"""A model as ONNX: the level goes in beside the image, and kernels are made in the graph."""
+"""Exports models to ONNX: image and level are inputs, and kernels are generated in the graph."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -24,15 +24,15 @@ __all__ = ["BankGraph", "PlainGraph", "export_onnx"]
 def export_onnx(
     model: Model, theta: Theta, *, metadata: dict[str, Any], level_map: bool = False
 ) -> onnx.ModelProto:
-    """Builds the model, checked.
+    """Builds and checks the ONNX model.
 
     Inputs "image" (batch, colours, height, width), float32 in [0, 1], of any size, and "level", a
-    float32 scalar in native units, or a vector of its parts, not checked for its range; output
-    "restored" of the image's shape, not clipped. A plain network takes the image alone. With
+    float32 scalar in native units, or a vector of its parts, whose range is not checked; output
+    "restored" of the image's shape, not clipped. A plain network takes only the image. With
     `level_map`, "level" is (batch, parts, height, width), a level for each pixel.
 
     Raises:
-      UserError: where the network or the features of the level have no translation.
+      UserError: if the network or the features of the level cannot be translated.
     """
     graph = Graph()
     if level_map:
@@ -71,14 +71,14 @@ def _of_banks(
     *,
     given: tuple[str, int, Callable[[jax.Array], jax.Array]],
 ) -> onnx.ModelProto:
-    """A network whose pixels weigh the kernels of banks.
+    """A network with a weighted sum of the banks' kernels at each pixel.
 
     Args:
-      graph: to be filled; its labels are PATH:INDEX of the banks' kernels.
-      model: whose network.
+      graph: the graph to add to; labels of the banks' kernels are PATH:INDEX.
+      model: the model of the network.
       banks, shared: parameters by path.
-      metadata: of the file.
-      given: name and channels of the input that the weights are made of, and how.
+      metadata: metadata of the file.
+      given: name and channels of the input from which the weights are computed, and how.
     """
     name, channels, phi = given
     paths = [*banks, *shared]
@@ -101,7 +101,7 @@ def _of_banks(
 
 
 def _with_leaves(model: Model, paths: list[str]) -> Callable[..., jax.Array]:
-    """The network as a function of the image and of its parameters, in the order of their paths."""
+    """The network as a function of the image and its parameters, in the order of `paths`."""
 
     def restore(image: jax.Array, *leaves: jax.Array) -> jax.Array:
         tree = traverse_util.unflatten_dict(dict(zip(paths, leaves, strict=True)), sep="/")
@@ -111,19 +111,19 @@ def _with_leaves(model: Model, paths: list[str]) -> Callable[..., jax.Array]:
 
 
 def _size(graph: Graph, model: Model) -> tuple[int, str]:
-    """What sides must be multiples of, and the tensor of the image's height and width."""
+    """The required multiple of sides, and the tensor of the image's height and width."""
     return spec_of(model.network).multiple_of, graph.op("Shape", "image", start=2, end=4)
 
 
 def _traced_size(multiple: int) -> tuple[int, int]:
-    """Sizes that nothing else has."""
+    """Image sizes for tracing that no other axis has."""
     return 6 * multiple, 7 * multiple
 
 
 def _plain(
     graph: Graph, model: Model, params: dict[str, np.ndarray], metadata: dict[str, Any]
 ) -> onnx.ModelProto:
-    """A network with these parameters, by path, whose names the graph remembers."""
+    """A network with these parameters, labelled in the graph by path."""
     paths = list(params)
 
     restore = _with_leaves(model, paths)
@@ -147,7 +147,7 @@ def _finished(
     features: PixelFeatures | None = None,
 ) -> onnx.ModelProto:
     """The graph of restore(image, *arguments), for images of any size."""
-    # Sides are continued to a multiple of what the network needs and cut back at the end.
+    # The image is padded to the multiple that the network needs, and cropped at the end.
     multiple, size = _size(graph, model)
     image = _completed(graph, "image", size, multiple)
     traced = jax.ShapeDtypeStruct((1, *_traced_size(multiple), model.colours), jnp.float32)
@@ -161,13 +161,13 @@ def _finished(
 
 
 class BankGraph:
-    """The graph of a network whose pixels weigh several kernels, to be filled with them.
+    """The graph of a network with weighted kernels per pixel, to be filled with kernel banks.
 
     Args:
-      model: whose network it is.
-      banks: generated parameters by path, (D, ...), of the shapes that it is to be filled with.
+      model: the model of the network.
+      banks: generated parameters by path, (D, ...), with the shapes of later banks.
       shared: the other parameters by path.
-      has_constant: the first kernel weighs 1 at every pixel, and the input "weights" lacks it.
+      has_constant: the first kernel has weight 1 at every pixel, and is not in the input "weights".
     """
 
     def __init__(
@@ -206,11 +206,11 @@ def _fill(tensor: onnx.TensorProto, leaf: np.ndarray) -> None:
 
 
 class PlainGraph:
-    """The graph of a network, to be filled with the parameters of one level after the other.
+    """The graph of a network, to be filled with the parameters of different levels.
 
     Args:
-      model: whose network it is.
-      params: by path, of any level.
+      model: the model of the network.
+      params: parameters of any level, by path.
     """
 
     def __init__(self, model: Model, params: dict[str, np.ndarray]):
@@ -226,7 +226,7 @@ class PlainGraph:
 
 
 def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:
-    """The image continued symmetrically at the bottom and right to multiples of `multiple`."""
+    """The image padded symmetrically at the bottom and right to multiples of `multiple`."""
     if multiple == 1:
         return image
 
@@ -239,7 +239,7 @@ def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:
         over = graph.op("Mod", length, integers(multiple))
         missing = graph.op("Mod", graph.op("Sub", integers(multiple), over), integers(multiple))
         stop = graph.op("Squeeze", graph.op("Add", length, missing), integers(0))
-        # Forth and back, again and again.
+        # Symmetric padding of any length: forth and back, repeatedly.
         period = graph.op("Mul", length, integers(2))
         forth = graph.op("Mod", graph.op("Range", zero, stop, one), period)
         back = graph.op("Sub", graph.op("Sub", period, integers(1)), forth)

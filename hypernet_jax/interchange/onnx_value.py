@@ -1,4 +1,4 @@
-"""An array of a JAX function, on its way to being a tensor of an ONNX graph."""
+"""Arrays of a traced JAX function, and how they become tensors of an ONNX graph."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ class Value:
 
     Attributes:
       shape: as traced.
-      constant: its value, if that is known.
-      label: what the graph is to remember the constant by.
-      is_image: whether it is kept as (N, C, H, W) where the function has (N, H, W, C).
-      bank: of a parameter that each pixel has of its own: the value for each feature, (D, ...).
-      parts: the images whose channels it has, one after the other.
+      constant: its value, if known.
+      label: label of the constant in the graph.
+      is_image: whether it is stored as (N, C, H, W), while the function has (N, H, W, C).
+      bank: for a parameter that differs per pixel, its value for each feature, (D, ...).
+      parts: the images that its channels were concatenated from.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Value:
         self.shape, self.constant, self.is_image = shape, constant, is_image
         self.label, self.bank = label, bank
         self.parts: tuple[Value, ...] = ()
-        # A convolution to which a bias may still be added, the vector that this is a view of,
-        # and the weights and arrays that this is the weighted sum of.
+        # A convolution that can still take a bias; the vector that this is a view of; the weights
+        # and arrays that this is a weighted sum of.
         self.convolution: Callable[[Value | None], str] | None = None
         self.vector: Value | None = None
         self.mixture: tuple[Value, np.ndarray] | None = None
@@ -47,17 +47,17 @@ class Value:
 
     @property
     def is_known(self) -> bool:
-        """Whether its value is known, in its own shape, and the graph need not remember it."""
+        """Whether its value is known, has its own shape and needs no label in the graph."""
         if self.constant is None or self.label is not None:
             return False
         return self.constant.shape == self.shape
 
     def name(self, graph: Graph) -> str:
-        """The tensor's name; its node is made when it is first asked for."""
+        """The tensor's name; its node is added on first use."""
         if self.bank is not None:
             raise UserError(
-                "This network has a generated parameter that is no kernel or bias of a "
-                "convolution, so pixels cannot have levels of their own; leave out the level map."
+                "This network has a generated parameter that is not a kernel or bias of a "
+                "convolution, so pixels cannot have different levels; leave out the level map."
             )
         if self._name is None:
             if self._make is not None:
@@ -67,13 +67,13 @@ class Value:
         return self._name
 
     def of_feature(self, index: int) -> "Value":
-        """One of the bank; the graph remembers it by the label, and the number after a colon."""
+        """The value for one feature of the bank; its label in the graph is LABEL:INDEX."""
         assert self.bank is not None
         label = None if self.label is None else f"{self.label}:{index}"
         return Value(self.shape, constant=self.bank[index], label=label)
 
     def image_name(self, graph: Graph) -> str:
-        """An array of four axes as (N, C, H, W)."""
+        """The name of an array of four axes as (N, C, H, W)."""
         if self.is_image:
             return self.name(graph)
         if self.constant is not None:

@@ -1,4 +1,4 @@
-"""What every exported model has in common: one level baked in or not, and its description."""
+"""Common to all exported models: baking in a level, and descriptions."""
 
 from typing import Any
 
@@ -20,15 +20,17 @@ def is_plain(model: Model) -> bool:
 
 
 def check_level_map(model: Model) -> None:
-    """Raises `UserError` where pixels cannot have levels of their own."""
+    """Raises `UserError` if the model does not support level maps."""
     if model.task.enlarges:
-        raise UserError("An image is enlarged by one factor: its level cannot be a map.")
+        raise UserError(
+            "The scale factor is the same for the whole image; leave out the level map."
+        )
     if is_plain(model):
-        raise UserError("A plain network serves one level: there is no level to make a map of.")
+        raise UserError("A plain network serves only one level; leave out the level map.")
 
 
 def level_shape(model: Model) -> tuple[int, ...]:
-    """Of the level that an exported model takes: a scalar, or a vector of several parts."""
+    """Shape of an exported model's level: a scalar, or a vector of several parts."""
     parts = len(model.task.space)
     return () if parts == 1 else (parts,)
 
@@ -36,15 +38,15 @@ def level_shape(model: Model) -> tuple[int, ...]:
 def bake(
     model: Model, theta: Theta, config: dict[str, Any], level: Level
 ) -> tuple[Theta, dict[str, Any]]:
-    """A plain network: the one for a single level, in the form of any other weights.
+    """The plain network for a single level, as weights.
 
     Args:
       model, theta, config: as `load_weights_and_config` returns them.
-      level: of the model's space.
+      level: a level of the model's space.
 
     Returns:
-      theta and config to be given to `save_weights`: features "constant", and an entry
-      "level" that makes every other level an error.
+      theta and config for `save_weights`, with features "constant" and an entry "level" that
+      makes every other level an error.
     """
     phi = model.hypernet.phi(theta["features"], level.array)
     banks = {
@@ -58,11 +60,11 @@ def bake(
 def describe(
     model: Model, *, level: Level | None, layout: str, level_map: bool = False
 ) -> dict[str, Any]:
-    """What a user of an exported file must know; stands in or beside it.
+    """A description for users of an exported file, stored in it or beside it.
 
     Args:
-      model: what is exported.
-      level: the one that is baked in; None where the level is an input.
+      model: the exported model.
+      level: the level that is baked in; None if the level is an input.
       layout: axes of image and result, such as "NCHW".
       level_map: the level is given for every pixel, in the same layout.
     """
@@ -83,7 +85,7 @@ def describe(
 
 
 def _described_axes(space: LevelSpace) -> dict[str, Any]:
-    """The quantity, unit and range of the level; lists of them where it has several parts."""
+    """The quantity, unit and range of the level; lists of them if it has several parts."""
     described = [
         {
             "level_quantity": axis.quantity,

@@ -1,4 +1,4 @@
-"""A model as StableHLO: one serialised file that JAX alone runs, on any of its platforms."""
+"""Exports models to StableHLO: one serialised file that needs only JAX, on any platform."""
 
 from typing import cast
 
@@ -20,12 +20,12 @@ def export_stablehlo(model: Model, theta: Theta, *, level_map: bool = False) -> 
     """Serialises the model; `jax.export.deserialize(...).call(image, level)` runs it.
 
     image is (batch, height, width, colours), float32 in [0, 1], of any size; level a float32
-    scalar in native units, or a vector of its parts, not checked for its range; the result is not
-    clipped. A plain network takes the image alone. With `level_map`, level is (batch, height,
+    scalar in native units, or a vector of its parts, whose range is not checked; the result is not
+    clipped. A plain network takes only the image. With `level_map`, level is (batch, height,
     width, parts), a level for each pixel. The weights are part of the file.
 
     Raises:
-      UserError: with `level_map`, where pixels cannot have levels of their own.
+      UserError: with `level_map`, if the model does not support level maps.
     """
     network = model.network
     multiple = spec_of(network).multiple_of
@@ -34,7 +34,7 @@ def export_stablehlo(model: Model, theta: Theta, *, level_map: bool = False) -> 
     level = jax.ShapeDtypeStruct(level_shape(model), jnp.float32)
 
     def completed(image: jax.Array) -> jax.Array:
-        # As `apply_network`, but what is missing of a multiple is not known yet.
+        # As in `apply_network`, but the size is symbolic, so the padding is not known yet.
         for axis in (1, 2):
             size = image.shape[axis]
             places = jnp.arange(multiple * ((size + multiple - 1) // multiple)) % (2 * size)

@@ -1,4 +1,4 @@
-"""Reading a PyTorch state dict without running anything that the file holds."""
+"""Reads a PyTorch state dict without running any code in the file."""
 
 import pickle
 import warnings
@@ -14,7 +14,7 @@ from hypernet_jax.files import local_path
 
 __all__ = ["read_state_dict"]
 
-# Under one of these names training scripts put the state dict beside the rest of their state.
+# Keys under which training scripts store the state dict among the rest of their state.
 _WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model")
 
 
@@ -22,15 +22,15 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch checkpoint.
 
     Args:
-      path: what `torch.save` wrote (needs the extra `torch`), or a .safetensors file.
+      path: a file written by `torch.save` (needs the extra `torch`), or a .safetensors file.
 
     Returns:
-      float32 arrays by name. A state dict under "state_dict" or the like is unwrapped, and
-      the "module." that PyTorch's parallel wrappers put into names is left out.
+      float32 arrays by name. A state dict under "state_dict" or a similar key is unwrapped, and
+      the "module." that PyTorch's parallel wrappers add to names is removed.
 
     Raises:
       UserError: if the file is missing, damaged, or holds anything but finite tensors. Only
-        tensors and plain containers are read; code in a pickle is refused, never run.
+        tensors and plain containers are read; code in a pickle is never run.
     """
     path = local_path(path)
     if not path.is_file():
@@ -44,8 +44,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     for name, array in state.items():
         if not np.isfinite(array).all():
             raise UserError(
-                f"The entry {name!r} of {path} holds numbers that are not finite; "
-                "take an earlier checkpoint of that training run."
+                f"The entry {name!r} of {path} has values that are not finite; "
+                "give an earlier checkpoint of that training run."
             )
     return {_plain_name(name): array for name, array in state.items()}
 
@@ -71,23 +71,23 @@ def _read_pickle(path: Path) -> Any:
     except ImportError:
         raise UserError(
             "Reading a PyTorch checkpoint needs PyTorch: install hypernet-jax[torch], or save "
-            "the state dict as .safetensors, which needs nothing more."
+            "the state dict as .safetensors, which does not need it."
         ) from None
     if not _begins_like_a_checkpoint(path):
-        raise UserError(f"{path} is not a PyTorch checkpoint; give what torch.save wrote.")
+        raise UserError(f"{path} is not a PyTorch checkpoint; give a file written by torch.save.")
     try:
-        # What PyTorch has to say of old pickles is no business of the user's.
+        # PyTorch's warnings about old pickles do not concern the user.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise UserError(
-                f"The checkpoint {path} holds Python objects beside its tensors; they could run "
-                "any code and were not loaded: save its state dict alone."
+                f"The checkpoint {path} holds Python objects besides its tensors, which could run "
+                "any code and were not loaded; save only its state dict."
             ) from None
         raise UserError(f"{path} is damaged or not a PyTorch checkpoint.") from None
-    # PyTorch reports a damaged archive by whatever the damaged part led to.
+    # A damaged archive may make PyTorch raise anything.
     except Exception as error:
         if "TorchScript" in str(error):
             raise UserError(
@@ -99,7 +99,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _begins_like_a_checkpoint(path: Path) -> bool:
-    # A zip archive, or the pickle of old: its first byte announces the protocol.
+    # A zip archive, or a pickle of the old format, which begins with its protocol version.
     with path.open("rb") as file:
         return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -118,19 +118,21 @@ def _to_arrays(content: Any, path: Path) -> dict[str, np.ndarray]:
 
     if not isinstance(content, Mapping):
         raise UserError(
-            f"The checkpoint {path} holds a {type(content).__name__} and no state dict; "
+            f"The checkpoint {path} holds a {type(content).__name__}, not a state dict; "
             "save model.state_dict()."
         )
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise UserError(
-                f"The entry {name!r} of {path} is no tensor; save model.state_dict() alone."
+                f"The entry {name!r} of {path} is not a tensor; save only model.state_dict()."
             )
         if tensor.is_complex():
-            raise UserError(f"The entry {name!r} of {path} is complex; restoration takes none.")
+            raise UserError(
+                f"The entry {name!r} of {path} is complex; give a checkpoint with real tensors."
+            )
     try:
         return {name: tensor.detach().float().numpy() for name, tensor in content.items()}
-    # Sparse tensors and those without content have no plain float32 form.
+    # Sparse tensors, and those without data, cannot be converted.
     except (RuntimeError, TypeError) as error:
         raise UserError(
             f"The tensors of {path} cannot be read as numbers ({_first_sentence(error)})."

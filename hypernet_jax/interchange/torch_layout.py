@@ -1,9 +1,9 @@
-"""From the names and layouts of PyTorch state dicts to our parameters.
+"""Converts the names and layouts of PyTorch state dicts to parameters of this package.
 
-HyperRes (Aharon and Ben-Artzi, ICASSP 2023) publishes checkpoints in which a
-linear layer of the level, `fc`, holds each residual convolution: its weight is
-the slope and its bias the base of the flattened kernel (out, in, 3, 3),
-followed by those of the convolution's bias.
+In the published checkpoints of HyperRes (Aharon and Ben-Artzi, ICASSP 2023),
+each residual convolution is stored as a linear layer of the level, `fc`: its
+weight is the slope and its bias the base of the flattened kernel
+(out, in, 3, 3), followed by those of the convolution's bias.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = ["StateDict", "restoration_theta"]
 
 State = Mapping[str, np.ndarray]
 
-# Ours by theirs; with a light tail "upsample" and "refine" are not there.
+# PyTorch's names and ours; with a light tail there is no "upsample" and "refine".
 _SHARED = {
     "conv1": "head",
     "conv2": "body_end",
@@ -31,7 +31,7 @@ _SHARED = {
 
 
 class StateDict:
-    """A state dict whose entries are taken out one by one, each with the shape it must have."""
+    """A state dict from which entries are taken one by one, with checks of their shapes."""
 
     def __init__(self, state: State, *, what: str):
         self._left = dict(state)
@@ -53,7 +53,7 @@ class StateDict:
             wanted = tuple("any" if size is None else size for size in shape)
             raise UserError(
                 f"The checkpoint is not {self._what}: its entry {name!r} has the shape "
-                f"{array.shape} where ({', '.join(map(str, wanted))}) is expected; give one of "
+                f"{array.shape}, not ({', '.join(map(str, wanted))}) as expected; give one of "
                 "that architecture."
             )
         return array
@@ -73,20 +73,20 @@ class StateDict:
         return count
 
     def has(self, prefix: str) -> bool:
-        """Whether any entry's name starts so."""
+        """Whether any entry's name starts with `prefix`."""
         return any(name.startswith(prefix) for name in self._left)
 
     def finish(self) -> None:
         """Raises `UserError` if an entry was not taken."""
         if self._left:
             raise UserError(
-                f"The checkpoint is not {self._what}: it has an entry {min(self._left)!r} that "
-                "such a network has no place for; give one of that architecture."
+                f"The checkpoint is not {self._what}: it has an unexpected entry "
+                f"{min(self._left)!r}; give one of that architecture."
             )
 
 
 def to_hwio(kernel: np.ndarray) -> np.ndarray:
-    """(out, in, height, width) to (height, width, in, out)."""
+    """Transposes (out, in, height, width) to (height, width, in, out)."""
     return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
 
 
@@ -97,15 +97,15 @@ def restoration_theta(
 
     Args:
       state: of HyperRes' published network (`res_blocks_meta.1.hy_conv1.fc.weight`, ...), or of
-        a plain network of the same body (`res_blocks.0.conv1.weight`, ...; `conv3` and `conv4`
-        may be missing, `conv5` then going straight to the image by a pixel shuffle). Width,
-        number of blocks and colours are read off the shapes.
-      task: what it restores.
+        a plain network with the same body (`res_blocks.0.conv1.weight`, ...; without `conv3` and
+        `conv4`, `conv5` leads to the image by a pixel shuffle). Width, number of blocks and
+        colours are inferred from the shapes.
+      task: name of its task.
       level: for a plain network, the level that it was trained for, in native units.
       residual_output: a plain network adds the degraded image to its output.
 
     Raises:
-      UserError: naming the first entry that is missing or does not fit.
+      UserError: names the first entry that is missing or does not fit.
     """
     space = get_task(task).space
     if any(name.startswith("res_blocks_meta.") for name in state) or not any(
@@ -113,14 +113,14 @@ def restoration_theta(
     ):
         if level is not None or residual_output:
             raise UserError(
-                "The published network serves every level and predicts the image itself: leave "
+                "The published network serves every level and predicts the image itself; leave "
                 "out --level and --residual-output."
             )
         return _published(state, task)
     if level is None:
         raise UserError(
-            "The checkpoint holds a plain network; give --level, the one that it was trained "
-            f"for: a {space.describe()}."
+            "The checkpoint holds a plain network; give the --level that it was trained for: "
+            f"a {space.describe()}."
         )
     return _plain(state, task, space.parse(level), residual_output)
 
@@ -129,7 +129,7 @@ def _published(state: State, task: str) -> tuple[Theta, dict[str, Any]]:
     taken = StateDict(state, what="HyperRes' published network")
     shared, channels, colours = _frame(taken)
     generated: dict[str, np.ndarray] = {}
-    # The published blocks count from 1.
+    # The published blocks are numbered from 1.
     blocks = max(1, taken.count("res_blocks_meta", start=1))
     size = 9 * channels**2
     for block in range(blocks):
@@ -191,8 +191,8 @@ def _frame(taken: StateDict) -> tuple[dict[str, np.ndarray], int, int]:
     channels, colours = first.shape[:2]
     if colours not in (1, 3):
         raise UserError(
-            f"The checkpoint is for images of {colours} channels; only 3 (colour) and 1 (grey) "
-            "can be restored."
+            f"The checkpoint is for images with {colours} channels; give one for 3 (colour) or "
+            "1 (grey)."
         )
     leaves = {"head/kernel": to_hwio(first), "head/bias": taken.take("conv1.bias", (channels,))}
     light = not taken.has("conv3.") and not taken.has("conv4.") and not taken.has("res_blocks_meta")

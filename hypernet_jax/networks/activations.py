@@ -1,4 +1,4 @@
-"""What the networks put between two convolutions."""
+"""Activation functions of the networks."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ from hypernet_jax.errors import UserError
 
 __all__ = ["ACTIVATIONS", "SLOPE", "activation", "leaky_relu"]
 
-# Of negative inputs.
+# Slope for negative inputs.
 SLOPE = 0.1
 
 
-@jax.jit  # so that exports find it by its name
+@jax.jit  # keeps its name in the jaxpr, for the exporters
 def leaky_relu(x: jax.Array) -> jax.Array:
-    """x, and a tenth of it where it is negative (Maas et al., ICML workshop 2013)."""
+    """Leaky ReLU (Maas et al., ICML workshop 2013) with slope 0.1 for negative inputs."""
     return jnp.maximum(x, SLOPE * x)
 
 

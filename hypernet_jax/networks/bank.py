@@ -1,10 +1,10 @@
-"""A network applied straight from its kernel bank, every image or pixel at its own level.
+"""Applies a network directly from its kernel bank, with a level for each image or pixel.
 
 A generated kernel is linear in the features phi of the level, and a convolution is
 linear in its kernel, so conv(x, sum_d phi_d bank_d) = sum_d phi_d conv(x, bank_d): one
-wide convolution with all the bank's kernels side by side, and a weighted sum of its
-channels in which every image, or every pixel of the result, has weights of its own. This
-costs as many times the arithmetic of a plain network as there are features.
+wide convolution with all kernels of the bank, followed by a sum of its channels weighted
+per image or per output pixel. The arithmetic is that of a plain network times the number
+of features.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def _wide_convolution(conv: nn.Conv, x, bank) -> jax.Array:
     """conv(x, bank[d]) for all d, without a bias.
 
     Args:
-      conv: the module, for its geometry.
+      conv: the module, which defines the geometry.
       x: (N, H, W, channels in).
       bank: (D, height, width, channels in, channels out).
 
@@ -42,7 +42,7 @@ def _wide_convolution(conv: nn.Conv, x, bank) -> jax.Array:
 
 
 def _at_resolution_of(phi: jax.Array, y: jax.Array) -> jax.Array:
-    """phi where y has its samples: (N, 1, 1, D) of images as it is; of pixels their means.
+    """phi at the resolution of y: per-image phi is unchanged, per-pixel phi is averaged.
 
     Args:
       phi: (N, 1, 1, D), or (N, H, W, D).
@@ -72,8 +72,8 @@ def apply_bank(
       network: its generated parameters must all be kernels and biases of `nn.Conv`.
       banks: generated parameters by "/"-joined path, with a leading axis D, the features.
       shared: the other parameters by path.
-      phi: (N, D), features of each image's level; or (N, H, W, D), of each pixel's. Layers of a
-        coarser resolution take the mean features of the pixels that a sample stands for.
+      phi: features of the level of each image, (N, D), or of each pixel, (N, H, W, D). Layers at
+        a coarser resolution take the mean over the pixels that a sample covers.
       images: (N, H, W, C) in [0, 1].
       valid: as in `apply_network`.
 
@@ -81,7 +81,7 @@ def apply_bank(
       (N, H, W, C).
 
     Raises:
-      UserError: if a generated parameter belongs to something else than a convolution.
+      UserError: if a generated parameter does not belong to a convolution.
     """
     used: set[str] = set()
     phi = _completed(phi, spec_of(network).multiple_of)
@@ -111,25 +111,25 @@ def apply_bank(
 
     params = traverse_util.unflatten_dict(dict(shared), sep="/")
     restored = None
-    # What the network lacks, a bank has: found out below.
+    # A parameter is missing if the bank holds it for another kind of layer: checked below.
     missing = contextlib.suppress(ScopeParamNotFoundError, ScopeCollectionNotFound)
     with nn.intercept_methods(intercept), missing:
         restored = apply_network(network, params, images, valid=valid)
-    # Where the network stopped early, convolutions too are unused: the culprit comes first.
+    # If the network stopped early, convolutions are unused too, so the culprit is sorted first.
     unused = sorted(
         set(banks) - used, key=lambda path: (path.rpartition("/")[2] in ("kernel", "bias"), path)
     )
     if restored is None or unused:
         raise UserError(
-            f"The generated parameter {unused[0]} is no kernel or bias of a convolution, so "
-            "images of one batch cannot have levels of their own; set "
-            "config.levels.per=step and config.level_form=unrolled."
+            f"The generated parameter {unused[0]} is not a kernel or bias of a convolution, so "
+            "images of a batch cannot have different levels; set config.levels.per=step and "
+            "config.level_form=unrolled."
         )
     return restored
 
 
 def _completed(phi: jax.Array, multiple: int) -> jax.Array:
-    """phi as (N, 1, 1, D), or as (N, H, W, D) continued as images are to multiples."""
+    """phi as (N, 1, 1, D), or as (N, H, W, D) padded to multiples, as images are."""
     if phi.ndim == 2:
         return phi[:, None, None, :]
     bottom, right = (-length % multiple for length in phi.shape[1:3])

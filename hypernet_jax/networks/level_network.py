@@ -1,4 +1,4 @@
-"""The noise-level network of HyperRes: an image crop in, its level out."""
+"""The noise-level network of HyperRes: estimates the level of an image crop."""
 
 import flax.linen as nn
 import jax
@@ -9,17 +9,17 @@ __all__ = ["LevelNetwork"]
 class LevelNetwork(nn.Module):
     """Stride-2 convolution, four residual blocks each followed by pooling, three dense layers.
 
-    As published with HyperRes (Aharon and Ben-Artzi, ICASSP 2023): no activation
-    but inside the blocks and between the dense layers.
+    As published with HyperRes (Aharon and Ben-Artzi, ICASSP 2023), with activations
+    only inside the blocks and between the dense layers.
 
     Attributes:
       colours: channels of the image.
       channels: width of the convolutions; published: 64.
       hidden: units of the two hidden dense layers; published: 32 and 16.
 
-    Images are (N, crop, crop, colours), float in [0, 1]; the published crop is 128,
-    a multiple of 32 in general. The result is (N,), the level in the units that it
-    was trained in: sigma in 8-bit grey levels.
+    Images are (N, crop, crop, colours), float in [0, 1]; the crop is a multiple of 32,
+    published: 128. The result is (N,), the level in the units used for training: sigma
+    in 8-bit grey levels.
     """
 
     colours: int = 3

@@ -1,4 +1,4 @@
-"""The usual alternative to a hypernetwork: a plain network that takes the level as input."""
+"""The usual alternative to a hypernetwork: a plain network with the level as an input."""
 
 import flax.linen as nn
 import jax
@@ -13,10 +13,10 @@ class LevelPlaneNetwork(nn.Module):
     """A residual network with a constant plane of the level as an extra input channel.
 
     FFDNet (Zhang et al., TIP 2018) is conditioned in this way. The level is the scalar
-    parameter "level"; with `generated="^level$"` and proportional features that
-    parameter alone depends on the level, and all kernels are shared.
+    parameter "level"; with `generated="^level$"` and proportional features only that
+    parameter depends on the level, and all kernels are shared.
 
-    Attributes: as of `ResidualNetwork`.
+    Attributes: as for `ResidualNetwork`.
     """
 
     colours: int = 3
@@ -29,7 +29,7 @@ class LevelPlaneNetwork(nn.Module):
     centre: float = 0.0
     dtype: str = "float32"
 
-    # The plane goes where the image goes, and sees no farther.
+    # The plane is an input like the image, so stride and reach are the same.
     stride = ResidualNetwork.stride
     spec = ResidualNetwork.spec
 

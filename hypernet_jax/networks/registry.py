@@ -1,4 +1,4 @@
-"""Networks by name, and the two typed ways to call one."""
+"""The registry of networks, and functions to initialise and apply one."""
 
 import contextlib
 from collections.abc import Callable
@@ -24,12 +24,12 @@ _NETWORKS: dict[str, type[nn.Module]] = {
 
 
 def register_network(name: str, network: type[nn.Module]) -> None:
-    """Adds a network to those that `config.network.name` may name.
+    """Makes a network available as `config.network.name`.
 
     Args:
-      name: not taken yet.
-      network: a Flax module that takes images (N, H, W, C) and no further arguments. Its property
-        `spec` is a `NetworkSpec`; it is made here with its default attributes.
+      name: a new name.
+      network: a Flax module that takes only images (N, H, W, C). Its property `spec` is a
+        `NetworkSpec`, checked here with the default attributes.
 
     Raises:
       UserError: if the name is taken, or the network claims exact tiles and has layers that
@@ -42,7 +42,7 @@ def register_network(name: str, network: type[nn.Module]) -> None:
 
 
 def names() -> set[str]:
-    """Names of the networks that there are."""
+    """Names of all registered networks."""
     return set(_NETWORKS)
 
 
@@ -50,7 +50,7 @@ def make_network(name: str, **options: Any) -> nn.Module:
     """Returns the network called `name` with the given attributes."""
     if name not in _NETWORKS:
         raise UserError(f"Unknown network {name!r}; choose one of {', '.join(_NETWORKS)}.")
-    # JSON has no tuples, and modules must be hashable.
+    # Lists come from JSON, which has no tuples; modules must be hashable.
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     try:
         return _NETWORKS[name](**options)
@@ -59,7 +59,7 @@ def make_network(name: str, **options: Any) -> nn.Module:
 
 
 def init_network(key: jax.Array, network: nn.Module) -> dict:
-    """Fresh parameters of a plain network: the template for a hypernetwork."""
+    """Initial parameters of a plain network: the template for a hypernetwork."""
     spec = spec_of(network)
     side = 8 * spec.multiple_of
     image = jnp.zeros((1, side, side, spec.in_channels))
@@ -67,11 +67,11 @@ def init_network(key: jax.Array, network: nn.Module) -> dict:
 
 
 def _zero_outside(valid: jax.Array, height: int, width: int) -> Callable:
-    """An interceptor that zeroes what convolutions see beyond the part that is valid.
+    """An interceptor that zeroes the input of convolutions outside the valid part.
 
-    A convolution pads its input with zeros, in every layer, where biases and
-    ReLUs have long made something else of the zeros around the image: so an
-    image inside a larger array needs its surroundings zeroed before each of them.
+    In every layer a convolution pads its input with zeros. In an image inside a larger
+    array, biases and activations change the zeros around the image, so they are zeroed
+    again before each convolution.
     """
 
     def interceptor(call, args, kwargs, context):
@@ -92,16 +92,16 @@ def apply_network(
     """Restores images of any height and width.
 
     Args:
-      network: a module; its `spec` says what height and width must be multiples of.
+      network: a module; its `spec` gives the required multiple of height and width.
       params: its parameters.
       image: (N, H, W, C) float, in [0, 1].
-      valid: (N, 2) integers, multiples of the same: only so many rows and
-        columns of each image count, from the top left. There the result is that
-        of the valid part alone, so that one compiled shape serves many sizes;
-        elsewhere it means nothing. For networks of zero-padded `nn.Conv` layers.
+      valid: (N, 2) integers, multiples of the same: the numbers of valid rows and
+        columns of each image, from the top left. There the result is that of the
+        valid part alone, so one compiled shape serves many sizes; elsewhere it is
+        undefined. For networks of zero-padded `nn.Conv` layers.
 
-    Odd sizes are padded by symmetric continuation at the bottom and right and
-    cut back afterwards: no pixel is lost. The result has the shape of `image`.
+    Other sizes are padded symmetrically at the bottom and right and cropped
+    afterwards. The result has the shape of `image`.
     """
     height, width = image.shape[1:3]
     multiple = spec_of(network).multiple_of

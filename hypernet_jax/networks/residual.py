@@ -33,21 +33,21 @@ Conv1x1 = functools.partial(
 
 
 def he_init(gain: float) -> Callable:
-    """He initialisation of a kernel, times `gain`."""
+    """He initialisation of a kernel, scaled by `gain`."""
     return nn.initializers.variance_scaling(2.0 * gain**2, "fan_in", "truncated_normal")
 
 
 def branch_init(gain: float) -> Callable:
-    """Of layers that end in a sum: they start small, so that depth does not raise the variance."""
+    """For layers whose output is added: small, so that depth does not increase the variance."""
     return he_init(min(gain, 0.1))
 
 
 def counted_from(centre: float, image: jax.Array) -> jax.Array:
-    """The image less its centre; untouched, without work for whatever runs it, if that is 0."""
+    """Subtracts the centre from the image; for 0 there is no operation."""
     return image - centre if centre else image
 
 
-@functools.partial(jax.jit, static_argnums=1)  # so that exports find it by its name
+@functools.partial(jax.jit, static_argnums=1)  # keeps its name in the jaxpr, for the exporters
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
     """(N, H, W, C f f) -> (N, H f, W f, C), channels ordered (C, f, f) as in PyTorch."""
     n, h, w, c = x.shape
@@ -72,7 +72,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """Stride-2 convolution, residual blocks under a long skip, pixel shuffle back.
+    """Stride-2 convolution, residual blocks with a long skip, and pixel shuffle.
 
     With the defaults this is the network of HyperRes (Aharon and Ben-Artzi,
     ICASSP 2023): 1,406,787 parameters in colour, 1,404,481 in grey.
@@ -81,17 +81,17 @@ class ResidualNetwork(nn.Module):
       colours: channels of the image, 3 or 1.
       channels: width of the body.
       blocks: number of residual blocks.
-      light_tail: go straight from the body to the image by one pixel shuffle,
-        without the two full-resolution convolutions of the published tail.
+      light_tail: get the image from the body by one pixel shuffle, without the
+        two full-resolution convolutions of the published tail.
       residual_output: add the degraded image to the output, so that the
         network predicts the correction; published: False.
       init_gain: factor on every kernel's He initialisation; published: 0.1.
-      activation: of `ACTIVATIONS`; published: relu.
-      centre: what the network counts an image's values from; published: 0.
-      dtype: what the convolutions compute in; parameters and result are float32.
+      activation: one of `ACTIVATIONS`; published: relu.
+      centre: subtracted from the image at the input; published: 0.
+      dtype: dtype of the convolutions; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of `stride`. A `guide`,
-    (N, H, W, any), is further input channels that are not restored.
+    (N, H, W, any), adds input channels that are not restored.
     """
 
     colours: int = 3
@@ -108,12 +108,12 @@ class ResidualNetwork(nn.Module):
 
     @property
     def spec(self) -> NetworkSpec:
-        """What it needs of images, and how it grows.
+        """Requirements on images, and how the network can grow.
 
-        Its reach is that of odd rows and columns upwards and to the left; even ones, and the
-        other directions, see up to two pixels less.
+        The reach is that of odd rows and columns, upwards and to the left; for even ones, and
+        in the other directions, it is up to two pixels less.
         """
-        # At half resolution: two convolutions per block, the body's last, and the next one.
+        # At half resolution: two convolutions per block, the last of the body, and the next one.
         half = 2 * self.blocks + 2
         return NetworkSpec(
             in_channels=self.colours,

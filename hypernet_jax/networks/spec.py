@@ -1,4 +1,4 @@
-"""What a network says of itself, and whether it is true."""
+"""`NetworkSpec`, the properties that a network declares, and a check of exact tiles."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ __all__ = ["NetworkSpec", "check_exact_tiles", "spec_of"]
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """What a restoration network needs, and what may be done with it.
+    """Requirements and properties of a restoration network.
 
     Attributes:
-      in_channels: of the images that it takes and returns, 3 or 1.
-      multiple_of: what their height and width must be multiples of.
-      reach: how far, in pixels, anything that one output pixel depends on lies from it; None
-        where that is the whole image.
-      exact_tiles: tiles that overlap by `reach`, and begin at multiples of `multiple_of`, give
-        what the whole image gives. Only for networks all of whose layers that see neighbours are
-        zero-padded `nn.Conv`, which can be masked beyond the image's edge.
-      growable: attributes that may be larger than those of the weights that training starts from.
-      branch_exits: regular expression on the paths of layers that, where they are zero, make an
-        added block the identity.
+      in_channels: channels of the images that it takes and returns, 3 or 1.
+      multiple_of: image height and width must be multiples of this.
+      reach: the largest distance, in pixels, between an output pixel and an input pixel that it
+        depends on (the radius of the receptive field); None if that is the whole image.
+      exact_tiles: tiles that overlap by `reach` and begin at multiples of `multiple_of` give
+        the same result as the whole image. This requires that all layers that mix neighbours
+        are zero-padded `nn.Conv`, which can be masked beyond the image's edge.
+      growable: attributes that may be larger than in the weights that training starts from.
+      branch_exits: regular expression on the paths of layers that make an added block the
+        identity when they are zero.
     """
 
     in_channels: int = 3
@@ -39,16 +39,16 @@ class NetworkSpec:
 
     def __post_init__(self):
         if self.exact_tiles and self.reach is None:
-            raise UserError("A network whose tiles are exact must say how far it sees.")
+            raise UserError("A network with exact tiles needs a finite reach; set it in its spec.")
 
 
 def spec_of(network: nn.Module) -> NetworkSpec:
-    """The network's own `spec`; of other Flax modules the least that every one of them offers."""
+    """The network's own `spec`, or the minimal default for other Flax modules."""
     found = getattr(network, "spec", None)
     return found if isinstance(found, NetworkSpec) else NetworkSpec()
 
 
-# Operations that give each pixel from that pixel alone.
+# Operations that compute each pixel from that pixel alone.
 _PIXELWISE = frozenset(
     (
         "abs", "add", "add_any", "and", "broadcast_in_dim", "clamp", "convert_element_type", "copy",
@@ -61,10 +61,10 @@ _PIXELWISE = frozenset(
 
 
 def check_exact_tiles(network: nn.Module) -> None:
-    """Raises `UserError` where a network claims exact tiles and has a layer that breaks them.
+    """Raises `UserError` if a network declares exact tiles but has a layer that breaks them.
 
-    Its jaxpr is walked: what sees neighbours must be an `nn.Conv` without dilation of its input,
-    and everything else must work on each pixel alone, or be `pixel_shuffle`.
+    In its jaxpr, every operation that mixes neighbours must be an `nn.Conv` without input
+    dilation; all others must be pixelwise, or `pixel_shuffle`.
     """
     spec = spec_of(network)
     if not spec.exact_tiles:
@@ -93,18 +93,18 @@ def check_exact_tiles(network: nn.Module) -> None:
         elif not _is_pixelwise(equation):
             raise _refused(name, kind)
     if found > convolutions:
-        raise _refused(name, "a convolution that is no nn.Conv")
+        raise _refused(name, "a convolution that is not an nn.Conv")
 
 
 def _refused(name: str, what: str) -> UserError:
     return UserError(
-        f"The network {name} says that its tiles are exact, but has {what}, which cannot be "
-        "masked beyond the edge of an image; let its spec say exact_tiles=False."
+        f"The network {name} declares exact tiles, but has {what}, which cannot be masked beyond "
+        "the edge of an image; set exact_tiles=False in its spec."
     )
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations but those inside `pixel_shuffle`."""
+    """All equations except those inside `pixel_shuffle`."""
     for equation in jaxpr.eqns:
         params = equation.params
         if params.get("name") == "pixel_shuffle":
@@ -117,7 +117,7 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def _is_pixelwise(equation: Any) -> bool:
-    """Whether rows and columns, the second and third axis of four or more, are left alone."""
+    """Whether the equation keeps rows and columns, axes 1 and 2 of at least four, separate."""
     kind, params = equation.primitive.name, equation.params
     shapes = [atom.aval.shape for atom in equation.invars if getattr(atom.aval, "ndim", 0) > 3]
     if not shapes:

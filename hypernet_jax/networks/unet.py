@@ -1,4 +1,4 @@
-"""A residual U-Net over three scales: half, a quarter and an eighth of the resolution."""
+"""A residual U-Net with three scales: 1/2, 1/4 and 1/8 of the resolution."""
 
 import functools
 
@@ -21,24 +21,24 @@ __all__ = ["UNet"]
 
 
 class UNet(nn.Module):
-    """Residual blocks at several resolutions, with additive skips between equal ones.
+    """Residual blocks at several resolutions, with additive skips at each resolution.
 
-    The first convolution has stride 2, so the finest scale is half the image's resolution.
-    Strided convolutions lead down, 1x1 convolutions and pixel shuffles lead up, as in DRUNet
-    (Zhang et al., TPAMI 2021) but for the half-resolution entry of FFDNet (Zhang et al., TIP
+    The first convolution has stride 2, so the finest scale has half the image's resolution.
+    Strided convolutions downsample; 1x1 convolutions and pixel shuffles upsample. This follows
+    DRUNet (Zhang et al., TPAMI 2021), with the half-resolution entry of FFDNet (Zhang et al., TIP
     2018).
 
     Attributes:
       colours: channels of the image, 3 or 1.
       channels: width at each scale, finest first.
-      blocks: residual blocks at each scale, finest first; as many on the way down as on the way
-        up, and at the coarsest scale once.
+      blocks: residual blocks at each scale, finest first; used both on the way down and on the
+        way up, and once at the coarsest scale.
       residual_output: add the degraded image to the output.
       init_gain: factor on every kernel's He initialisation.
-      activation: of `ACTIVATIONS`.
-      centre: what the network counts an image's values from: those of photographs lie around 0.5,
-        and what all of them have in common would outweigh the rest in every step of training.
-      dtype: what the convolutions compute in; parameters and result are float32.
+      activation: one of `ACTIVATIONS`.
+      centre: subtracted from the image at the input. Photographs have values around 0.5, and
+        their common mean would dominate every training step.
+      dtype: dtype of the convolutions; parameters and result are float32.
 
     Images are (N, H, W, colours), float, H and W multiples of 2 to the number of scales.
     """
@@ -62,7 +62,7 @@ class UNet(nn.Module):
 
     @property
     def spec(self) -> NetworkSpec:
-        """What it needs of images, and how it grows."""
+        """Requirements on images, and how the network can grow."""
         return NetworkSpec(
             in_channels=self.colours,
             multiple_of=2 ** len(self.channels),
@@ -73,14 +73,14 @@ class UNet(nn.Module):
         )
 
     def _reach(self) -> int:
-        """How far it sees.
+        """The reach in pixels.
 
-        A sample at the scale of s pixels stands where its s x s pixels begin. A convolution at
-        that scale sees s pixels to each side, a strided one that leads to it s / 2. A pixel
-        shuffle back to the scale of s takes from a sample up to s pixels above and to the left.
+        A sample at a scale of s pixels is located at the top left of its s x s pixels. A
+        convolution at that scale reaches s pixels to each side, a strided one into it s / 2. A
+        pixel shuffle back to scale s depends on a sample up to s pixels above and to the left.
         """
         scales = [2 ** (index + 1) for index in range(len(self.channels))]
-        passes = [2] * (len(scales) - 1) + [1]  # down and up, but once at the coarsest scale
+        passes = [2] * (len(scales) - 1) + [1]  # down and up; once at the coarsest scale
         in_blocks = sum(
             2 * blocks * times * scale
             for blocks, times, scale in zip(self.blocks, passes, scales, strict=True)

@@ -1,4 +1,4 @@
-"""Many files in one run: which output belongs to which input, and what became of each."""
+"""Restores many files in one run: plans the outputs and collects the outcomes."""
 
 import dataclasses
 import os
@@ -25,12 +25,12 @@ __all__ = ["Job", "Outcome", "plan", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input and where its result goes.
+    """One input and its output.
 
     Attributes:
       source, output: files.
-      mask: of the input, where its folder holds one: NAME.mask.png.
-      level: of its own; that of the options if None.
+      mask: the mask beside the input, NAME.mask.png, if there is one.
+      level: its own level; None: that of the options.
     """
 
     source: Path
@@ -41,7 +41,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one job: `restored`, or the sentence in `failed`, or neither if skipped."""
+    """The outcome of a job: `restored`, or an error sentence in `failed`, or neither if skipped."""
 
     job: Job
     restored: Restored | None = None
@@ -55,20 +55,20 @@ def plan(
     *,
     compare: bool = False,
 ) -> list[Job]:
-    """Outputs in the folder `output`, each below it where its input lies below the folder given.
+    """Plans outputs in the folder `output`, with the subfolders of the inputs.
 
     Args:
       inputs: files and folders.
-      output: the folder to write to; its own files are not taken for inputs.
-      suffix: the ending of an input's output.
-      compare: each output has a comparison beside it, which needs a name of its own, too.
+      output: the folder to write to; its own files are not taken as inputs.
+      suffix: returns the suffix of an input's output.
+      compare: each output has a comparison beside it, which also needs a unique name.
 
-    Inputs that would get the same name keep their ending in it: a.jpg and a.png
-    become a.jpg.png and a.png.png. Of a folder, the file a.mask.png is the mask of a.jpg and no
-    photograph, where both are there.
+    Inputs that would get the same name keep their suffix in it: a.jpg and a.png
+    become a.jpg.png and a.png.png. If a folder holds a.jpg and a.mask.png, the latter is the
+    mask of the former.
 
     Raises:
-      UserError: for a folder without images, or two files of the same name.
+      UserError: for a folder without images, or two outputs of the same name.
     """
     inputs = list(inputs)
     folders = [path for path in inputs if path.is_dir()]
@@ -82,13 +82,13 @@ def plan(
         masks |= own
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
-    # What is named twice, as overlapping patterns do, is restored once.
+    # Files named twice, as by overlapping patterns, are restored once.
     by_name = {os.path.normpath(place[0].absolute()): place for place in reversed(places)}
     places = list(by_name.values())[::-1]
     wanted = [place.with_suffix(suffix(source)) for source, place in places]
-    # Letter case does not part names everywhere.
+    # Some file systems ignore letter case.
     folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]
-    # Input folders that results could grow: those that the output folder holds.
+    # Input folders inside the output folder: results must not be added to them.
     below_output = [
         folder for path in folders if output.resolve() in (folder := path.resolve()).parents
     ]
@@ -100,8 +100,8 @@ def plan(
         for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
             if any(folder in path.resolve().parents for folder in below_output):
                 raise UserError(
-                    f"The output {path} would lie among the photographs of {path.parent}, and be "
-                    "taken for one of them the next time; choose another folder."
+                    f"The output {path} would lie among the photographs of {path.parent}, and the "
+                    "next run would take it for one of them; choose another folder."
                 )
             if path in taken:
                 raise UserError(f"Two inputs would both be written to {path}; rename one.")
@@ -127,7 +127,7 @@ def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool
         return Outcome(job, failed=f"There is not enough memory for {job.source}.")
     except OSError as error:
         return Outcome(job, failed=f"{error.strerror or error}: {error.filename or job.source}.")
-    # Whatever no one foresaw in one file must not keep the others from being restored.
+    # An unforeseen error in one file must not stop the others.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return Outcome(job, failed=f"{job.source} cannot be restored ({reason}).")
@@ -142,15 +142,15 @@ def run(
     workers: int = 1,
     skip_existing: bool = False,
 ) -> list[Outcome]:
-    """Restores every file, some at a time; one that fails does not stop the others.
+    """Restores every file; one that fails does not stop the others.
 
     Args:
       restorer: shared by the workers.
       jobs: inputs and outputs.
       options: what to do with each.
-      report: called in the caller's thread as each file is done.
-      workers: files at a time: some are read and written while one is restored.
-      skip_existing: leave out jobs whose output is there.
+      report: called in the caller's thread when a file is done.
+      workers: number of files at once: some are read and written while one is restored.
+      skip_existing: skip jobs whose output exists.
 
     Returns:
       The outcomes in the order of `jobs`.
@@ -164,6 +164,6 @@ def run(
             outcomes[outcome.job] = outcome
             report(outcome)
     finally:
-        # After an interrupt the files not begun are not begun.
+        # After an interrupt no further files are started.
         pool.shutdown(cancel_futures=True)
     return [outcomes[job] for job in jobs]

@@ -1,4 +1,4 @@
-"""Masks as level maps: white takes the level in full, black none of it."""
+"""Masks and level maps: white takes the full level, black none of it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,22 +24,22 @@ __all__ = [
     "without_masks",
 ]
 
-# A mask file, or those of parts of the level by name.
+# A mask file, or mask files by the names of the parts.
 Masks = str | Path | Mapping[str, str | Path]
 
 _BESIDE = ".mask.png"
 
-# How far the proportions of mask and image may differ: a row or column of rounding.
+# Largest difference of proportions between mask and image, in rows or columns of rounding.
 _ODD = 1.5
-# Below this share of the level the result passes into the image as it was.
+# Below this share of the level the result fades to the original image.
 _FAINT = 0.1
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Reads a mask, as float32 (H, W) in [0, 1], in the size of an image.
+    """Reads a mask and resizes it to an image; float32 (H, W) in [0, 1].
 
     Args:
-      path: an image file, grey or coloured, of 8 or 16 bits or floats, of the image's proportions.
+      path: an image file, grey or colour, of 8 or 16 bits or floats, with the image's proportions.
       size: (H, W) of the image.
 
     Raises:
@@ -48,8 +48,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     held = read_photograph(path)
     if held.alpha is not None and held.alpha.min() < unit_of(held.alpha.dtype):
         raise UserError(
-            f"The mask {path} is transparent in places, which says nothing here; fill it "
-            "with black where nothing is to be done."
+            f"The mask {path} is transparent in places, which has no meaning in a mask; fill "
+            "these places with black to leave the image unchanged there."
         )
     pixels = held.pixels
     mask = pixels.astype(np.float32) / np.float32(unit_of(pixels.dtype))
@@ -60,14 +60,14 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     height, width = mask.shape
     if abs(height * size[1] - width * size[0]) > _ODD * max(*size, height, width):
         raise UserError(
-            f"The mask {path} has {width}x{height} pixels, other proportions than the image's "
-            f"{size[1]}x{size[0]}; draw it on the image itself."
+            f"The mask {path} has {width}x{height} pixels, which does not fit the proportions of "
+            f"the image's {size[1]}x{size[0]}; draw it on the image itself."
         )
     return mask_of_size(mask, size, (0, 0), size)
 
 
 def parse_masks(text: str, space: LevelSpace) -> Masks:
-    """The masks that a text names: a file, or PART=FILE, joined by commas.
+    """Parses masks: a file, or PART=FILE pairs separated by commas.
 
     Raises:
       UserError: for a part that the level does not have, or one that is named twice.
@@ -79,7 +79,7 @@ def parse_masks(text: str, space: LevelSpace) -> Masks:
         name, _, path = (part.strip() for part in pair.partition("="))
         if name not in space.names or not path:
             raise UserError(
-                f"The mask {pair!r} is not PART=FILE with a part of the level: "
+                f"The mask {pair!r} is not valid; give PART=FILE with a part of the level: "
                 f"{', '.join(space.names)}."
             )
         if name in masks:
@@ -89,12 +89,12 @@ def parse_masks(text: str, space: LevelSpace) -> Masks:
 
 
 def mask_beside(source: Path) -> Path:
-    """Where the mask of a photograph lies in its folder: NAME.mask.png."""
+    """The path of a photograph's mask in its folder: NAME.mask.png."""
     return source.with_name(source.stem + _BESIDE)
 
 
 def without_masks(found: Sequence[Path]) -> tuple[list[Path], set[Path]]:
-    """The photographs among the images of a folder, and the masks that lie beside them."""
+    """Separates the images of a folder into photographs and the masks beside them."""
     masks = {mask_beside(path) for path in found} & set(found)
     return [path for path in found if path not in masks], masks
 
@@ -102,7 +102,7 @@ def without_masks(found: Sequence[Path]) -> tuple[list[Path], set[Path]]:
 def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.ndarray:
     """Reads a mask, (H, W), or one for each part of the level, (H, W, A), as `read_mask`.
 
-    Parts without a mask of their own are taken in full everywhere.
+    Parts without a mask are applied fully everywhere.
     """
     if not isinstance(masks, Mapping):
         return read_mask(masks, size)
@@ -114,13 +114,13 @@ def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.nda
 def mask_of_size(
     mask: np.ndarray, size: tuple[int, int], origin: tuple[int, int], part: tuple[int, int]
 ) -> np.ndarray:
-    """A mask in the size of an image, or a part of it, interpolated; float32 in [0, 1].
+    """Resizes a mask to an image, or to a part of it, bilinearly; float32 in [0, 1].
 
     Args:
-      mask: (H, W) in [0, 1], of the whole image in any size.
+      mask: (H, W) in [0, 1], for the whole image, in any size.
       size: (H, W) of the image.
       origin: first row and column of the part.
-      part: its (H, W).
+      part: (H, W) of the part.
     """
     if mask.shape == size:
         rows, columns = (slice(start, start + n) for start, n in zip(origin, part, strict=True))
@@ -134,11 +134,11 @@ def mask_of_size(
 
 
 def blend_of_mask(mask: np.ndarray, blend: float = 1.0) -> np.ndarray:
-    """How much of the restored image each pixel takes, (H, W) in [0, 1].
+    """The weight of the restored image at each pixel, (H, W) in [0, 1].
 
-    A network at its neutral level changes a degraded image a little. So where a mask is nearly
-    black the result passes into the image as it was, which it is where the mask is black. Of
-    several masks, (H, W, A), the whitest counts.
+    Even at its neutral level a network slightly changes a degraded image. Where a mask is nearly
+    black, the result therefore fades to the original image, which it equals where the mask is
+    black. Of several masks, (H, W, A), the largest value counts.
     """
     if mask.ndim == 3:
         mask = mask.max(axis=-1)
@@ -149,10 +149,10 @@ def level_map(level: Level, mask: np.ndarray) -> np.ndarray:
     """The level of every pixel, (H, W, A) in native units.
 
     Args:
-      level: where the mask is white.
-      mask: (H, W), or (H, W, A) with one for each part, in [0, 1]; of 0, the level is neutral.
-        Between them z of each part, on which the kernels depend, goes from one to the other in
-        proportion.
+      level: the level where the mask is 1.
+      mask: (H, W), or (H, W, A) with one for each part, in [0, 1]. The level is neutral where it
+        is 0; between 0 and 1, z of each part is interpolated linearly, because the kernels depend
+        on z.
     """
     parts = []
     for index, (axis, value) in enumerate(zip(level.space.axes, level.values, strict=True)):

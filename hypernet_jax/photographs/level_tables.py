@@ -1,8 +1,8 @@
-"""Tables of photographs and their levels: written by estimates, edited, and restored from.
+"""Tables of photographs and their levels, written by `estimate` and read by `restore`.
 
-A table is a CSV file with a column "file" and one for each part of the level ("level" where it is a
-single number), or a JSON list of objects with the same names. Files are named from the folder that
-the table lies in. An empty cell is estimated.
+A table is a CSV file with a column "file" and one for each part of the level ("level" if it is a
+single number), or a JSON list of objects with the same names. File names are relative to the
+table's folder. Empty cells are estimated.
 """
 
 import csv
@@ -37,8 +37,8 @@ def write_levels(
 
     Args:
       path: ends in .csv or .json.
-      rows: photograph, its level, and how that was found.
-      space: of the levels.
+      rows: photograph, its level, and how the level was found.
+      space: space of the levels.
       overwrite: replace an existing file.
     """
     path = _table(path)
@@ -63,11 +63,11 @@ def write_levels(
 
 
 def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]:
-    """The levels of a table by the resolved paths of its files.
+    """Reads a table: levels by resolved path of file.
 
     Raises:
-      UserError: if it cannot be read, or a row has no file, a level out of range, or a file that
-        another row has too; with the number of the row.
+      UserError: if the table cannot be read, or a row has no file, an invalid level or a repeated
+        file; the sentence gives the number of the row.
     """
     path = _table(path)
     try:
@@ -81,7 +81,7 @@ def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]
         where = f"row {number} of {path}"
         name = row.get(_FILE)
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"There is no file in {where}; expected a column named {_FILE}.")
+            raise UserError(f"There is no file in {where}; fill its column {_FILE}.")
         source = (path.parent / name.strip()).resolve()
         if source in found:
             raise UserError(f"The file {name} has two rows in {path}; remove one.")
@@ -90,7 +90,7 @@ def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]
         except UserError as error:
             raise UserError(f"In {where}: {error}") from None
     if not found:
-        raise UserError(f"The table {path} has no rows.")
+        raise UserError(f"The table {path} has no rows; add one for each photograph.")
     return found
 
 
@@ -99,7 +99,7 @@ def _request(row: Mapping[str, Any], space: LevelSpace) -> LevelRequest:
     unknown = [name for name in row if name not in (*columns, _FILE, _HOW)]
     if unknown:
         raise UserError(
-            f"There is no part of the level named {unknown[0]!r} here; expected the columns "
+            f"There is no part of the level named {unknown[0]!r}; use the columns "
             f"{', '.join((_FILE, *columns))}, or the task that the table was made for."
         )
     values = [row.get(name) for name in columns]
@@ -112,12 +112,12 @@ def _request(row: Mapping[str, Any], space: LevelSpace) -> LevelRequest:
 def _table(path: str | Path) -> Path:
     path = local_path(path)
     if path.suffix.lower() not in (".csv", ".json"):
-        raise UserError(f"A table of levels ends in .csv or .json, not as {path.name}.")
+        raise UserError(f"The table {path.name} must end in .csv or .json; rename it.")
     return path
 
 
 def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
-    # Spreadsheets of some countries part cells by semicolons, and numbers by commas.
+    # In some locales spreadsheets separate cells by semicolons and use decimal commas.
     semicolons = ";" in text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if semicolons else ",")
     rows = [(reader.line_num, row) for row in reader]

@@ -1,4 +1,4 @@
-"""Luminance of one restoration, colour of another: as photo editors turn noise of both apart."""
+"""Combines the luminance of one restoration with the chrominance of another."""
 
 import numpy as np
 
@@ -7,18 +7,19 @@ from hypernet_jax.inference.sources import unit_of
 
 __all__ = ["luma_with_chroma"]
 
-# BT.601, of which JPEG's YCbCr is made, too.
+# Rows to process at once.
 _ROWS = 256
 
 
 def luma_with_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """The picture that has Y of `luma` and Cb and Cr of `chroma`.
+    """The picture with the BT.601 Y of `luma` and the Cb and Cr of `chroma`.
 
     Args:
-      luma, chroma: (H, W, C) of one shape and type, C = 3 or 1; uint8, uint16 or float in [0, 1].
+      luma, chroma: (H, W, C) of equal shape and dtype, C = 3 or 1; uint8, uint16 or float in
+        [0, 1].
 
     Returns:
-      The same shape and type, clipped to its range. What is grey has its luminance alone.
+      The same shape and dtype, clipped to its range. For grey, `luma`.
     """
     if luma.shape[-1] == 1:
         return luma
@@ -27,7 +28,7 @@ def luma_with_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     for top in range(0, len(chroma), _ROWS):
         rows = slice(top, top + _ROWS)
         colour = chroma[rows].astype(np.float32)
-        # RGB is Y and a sum of Cb and Cr: another Y is the same amount more of each channel.
+        # RGB is Y plus a combination of Cb and Cr, so a change of Y adds equally to each channel.
         more = (luma[rows].astype(np.float32) - colour) @ LUMA
         band = np.clip(colour + more[..., None], 0.0, white)
         merged[rows] = np.round(band) if chroma.dtype.kind == "u" else band

@@ -1,4 +1,4 @@
-"""Image files in, image files out."""
+"""Restores an image file and writes the result."""
 
 import dataclasses
 from pathlib import Path
@@ -33,21 +33,20 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is done to a file.
+    """Options for restoring a file.
 
     Attributes:
-      level: how degraded the image is, as `LevelSpace.request` takes it: "auto" estimates it.
-      blend: how much of the restored image to take, 0 to 1.
-      encoding: how the output is written.
+      level: as `LevelSpace.request` takes it; "auto" estimates it.
+      blend: the weight of the restored image, 0 to 1.
+      encoding: how the output is encoded.
       overwrite: replace an existing output.
-      compare: also write input and result side by side, beside the output.
-      limit: megapixels that an input may have.
-      estimator: what `AUTO` asks instead of the task's own way, such as
-        `LevelEstimator.estimate`.
-      level_map: a mask file, of the image's proportions: white takes the level in full, black
-        none; or such files by the names of parts of the level.
-      luma, chroma: how strongly luminance and colour are restored, as shares of the level: 0 not
-        at all, 1 as the level says, 2 for twice of it.
+      compare: also write input and result side by side, in a file beside the output.
+      limit: the largest input, in megapixels.
+      estimator: replaces the task's own estimator for "auto", e.g. `LevelEstimator.estimate`.
+      level_map: a mask file with the image's proportions, in which white takes the full level and
+        black none; or such files by the names of parts.
+      luma, chroma: strength of restoration of luminance and colour, relative to the level: 0: not
+        at all, 1: as the level, 2: twice as strong.
     """
 
     level: Any
@@ -63,9 +62,9 @@ class Options:
 
     def __post_init__(self):
         if not isinstance(self.encoding, Encoding):
-            raise UserError(f"{self.encoding!r} is no Encoding; give Encoding(quality).")
+            raise UserError(f"{self.encoding!r} is not an Encoding; give Encoding(quality).")
         if self.estimator is not None and not callable(self.estimator):
-            raise UserError(f"The estimator {self.estimator!r} cannot be called.")
+            raise UserError(f"The estimator {self.estimator!r} is not callable; give a function.")
         real_number(self.blend, "blend")
         real_number(self.limit, "limit")
         for name in ("luma", "chroma"):
@@ -74,13 +73,13 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What became of one file.
+    """The result for one file.
 
     Attributes:
       size: (width, height) of the result.
-      level: that it was restored at.
+      level: the level that it was restored at.
       estimate: how the level was found, if it was estimated.
-      notes: half-sentences on what could not be kept as it was.
+      notes: short notes on what could not be kept unchanged.
     """
 
     size: tuple[int, int]
@@ -90,7 +89,7 @@ class Restored:
 
 
 def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:
-    """Transparency, enlarged as the pixels are; a band of rows at a time."""
+    """Enlarges transparency like the pixels, a band of rows at a time."""
     enlarged = np.empty((*size, 1), alpha.dtype)
     white = unit_of(alpha.dtype)
     for top in range(0, size[0], 256):
@@ -111,7 +110,7 @@ def _restored(
     mask: np.ndarray | None,
     progress: Progress | None,
 ) -> np.ndarray:
-    """The pixels with luminance and colour restored as strongly as they are to be."""
+    """Restores the pixels, with separate strengths for luminance and colour."""
 
     def taken(strength: float) -> Level | np.ndarray:
         scaled = restorer.space.scaled(level, strength)
@@ -120,14 +119,16 @@ def _restored(
     shares = blend if mask is None else blend_of_mask(mask, blend)
     luma, chroma = strengths
     if restorer.model.task.enlarges and strengths != (1.0, 1.0):
-        raise UserError("Luminance and colour are enlarged alike; leave --luma and --chroma out.")
+        raise UserError(
+            "Luminance and colour cannot be enlarged differently; leave --luma and --chroma out."
+        )
     if restorer.space.only is not None and strengths != (1.0, 1.0):
-        raise UserError("This network serves one level; leave --luma and --chroma out.")
+        raise UserError("This network serves only one level; leave --luma and --chroma out.")
     if luma == chroma or pixels.shape[-1] == 1:
         return restorer.restore(pixels, level=taken(luma), blend=shares, progress=progress)
 
     def part(number: int) -> Progress | None:
-        """Half of the progress."""
+        """Progress of one of the two restorations."""
         if progress is None:
             return None
         return lambda done, of: progress((number * of + done) // 2, of)
@@ -155,14 +156,14 @@ def restore_photograph(
     mask: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Photograph:
-    """Restores the pixels, enlarges the transparency with them, keeps the rest.
+    """Restores the pixels, enlarges transparency if necessary, and keeps the metadata.
 
     Args:
-      mask: (H, W), or (H, W, A) for each part, in [0, 1]: the share of the level that each pixel
-        takes; all of it if None.
+      mask: (H, W), or (H, W, A) for each part, in [0, 1]: the share of the level at each pixel;
+        None: the full level everywhere.
 
     Raises:
-      UserError: for luma, chroma or a mask where the task enlarges.
+      UserError: for luma, chroma or a mask if the task enlarges.
     """
     pixels = _restored(restorer, photograph.pixels, level, blend, (luma, chroma), mask, progress)
     height, width = pixels.shape[:2]
@@ -175,20 +176,20 @@ def restore_photograph(
 
 
 def exists_already(source: Path, output: Path) -> bool:
-    """Whether there is an output; raises `UserError` if it is the input itself."""
+    """Whether the output exists; raises `UserError` if it is the input itself."""
     if output.exists() and source.exists() and output.samefile(source):
         raise UserError(f"The output {output} is the input itself; choose another name.")
     return output.exists()
 
 
 def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
-    """As `files.check_output`; and the input is never written over."""
+    """As `files.check_output`, and refuses to overwrite the input."""
     exists_already(source, output)
     files.check_output(output, overwrite=overwrite)
 
 
 def comparison_name(output: Path) -> Path:
-    """Where input and result are written side by side."""
+    """The path of the side-by-side comparison for an output."""
     return output.with_name(f"{output.stem}-compare.png")
 
 
@@ -206,34 +207,34 @@ def restore_file(
     """Restores one image file into another.
 
     Orientation is applied; transparency, 16 bits, colour profile, EXIF and XMP are
-    kept; grey stays grey. The ending of `output` tells its format.
+    kept; grey stays grey. The suffix of `output` determines its format.
 
     Args:
-      restorer: of the task.
+      restorer: restores the pixels.
       source: the input file.
       output: the file to write; it appears only when it is complete.
-      options: what to do, in full; or
-      level: as `LevelSpace.request` takes it, "auto" among others, and
-      overwrite: whether to replace an existing output, and
-      limit: megapixels that the input may have.
+      options: all options; excludes `level`, `overwrite` and `limit`.
+      level: as `LevelSpace.request` takes it, including "auto".
+      overwrite: replace an existing output.
+      limit: the largest input, in megapixels.
       progress: as in `Restorer.restore`.
 
     Raises:
-      UserError: one sentence, for a bad level, an unreadable input or an unwritable output.
-        Nothing is written then.
+      UserError: if the level is not valid, the input unreadable or the output unwritable. Nothing
+        is written then.
     """
     if not isinstance(restorer, Restorer):
-        raise UserError(f"{restorer!r} is no Restorer; use Restorer.from_pretrained.")
+        raise UserError(f"{restorer!r} is not a Restorer; use Restorer.from_pretrained.")
     source, output = local_path(source), local_path(output)
     if options is not None and not isinstance(options, Options):
-        raise UserError(f"{options!r} are no Options; give Options(level, ...).")
+        raise UserError(f"{options!r} is not an Options; give Options(level, ...).")
     if options is None:
         if level is None:
             raise UserError(f"Give a level: a {restorer.space.describe()}.")
         options = Options(level, overwrite=overwrite, limit=limit)
     elif level is not None or overwrite or limit != DEFAULT_LIMIT:
         raise UserError(
-            "Give options, or level, overwrite and limit, which are among them; not both."
+            "Both options and level, overwrite or limit are given; put all of them into options."
         )
     form = format_of(output)
     options.encoding.check(form)
@@ -265,12 +266,12 @@ def restore_file(
         progress=progress,
     )
     if not options.compare:
-        # The encoder needs the room.
+        # Frees memory for the encoder.
         del photograph
     content, notes = options.encoding.encode(restored, form)
     if options.compare:
         sheet = side_by_side(restorer.model.task, photograph, restored, found)
-        # Before the result, whose presence says that nothing is left to do.
+        # Written before the result, whose existence marks the file as done.
         files.write_atomically(outputs[1], sheet, overwrite=options.overwrite)
     files.write_atomically(output, content, overwrite=options.overwrite)
     height, width = restored.pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Frames of one recording: one level for all of them, so that their strength does not flicker."""
+"""Frames of one recording: a common level for all, so that the strength does not flicker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from hypernet_jax.tasks import Task
 
 __all__ = ["SAMPLE", "level_of_frames"]
 
-# Frames that the level is estimated from, at most.
+# The largest number of frames to estimate the level from.
 SAMPLE = 9
 
 
@@ -28,14 +28,14 @@ def level_of_frames(
     """The level of all frames, and how it was found.
 
     Args:
-      task: whose level it is.
-      request: what is given of it; the rest is estimated.
-      frames: image files, in their order.
-      limit: megapixels that a frame may have.
-      estimator: as of `resolve_level`.
+      task: the task of the level.
+      request: the level; parts that are "auto" are estimated.
+      frames: image files, in order.
+      limit: the largest frame, in megapixels.
+      estimator: as in `resolve_level`.
 
-    Each estimated part is the median over up to `SAMPLE` frames, spread evenly. Frames that cannot
-    be read are left out.
+    Each estimated part is the median over up to `SAMPLE` evenly spread frames. Unreadable frames
+    are skipped.
 
     Raises:
       UserError: if none of those frames can be read.

@@ -1,4 +1,4 @@
-"""Labelled pictures side by side: before and after, and contact sheets of levels."""
+"""Captioned pictures side by side: comparisons, and contact sheets of levels."""
 
 import io
 import math
@@ -16,8 +16,8 @@ from hypernet_jax.tasks import Task
 __all__ = ["before_pixels", "contact_sheet", "level_text", "shown", "side_by_side", "sweep"]
 
 _CAPTION, _GAP = 22, 4
-# Of one picture on a sheet of levels: pixels as they are, for noise is not to be
-# judged in a reduced picture.
+# Side of one picture on a sheet of levels; pictures are cropped, not downscaled, because noise
+# cannot be judged in a downscaled picture.
 _SIDE = 480
 _COLUMNS = 4
 
@@ -25,7 +25,7 @@ Labelled = tuple[np.ndarray, str]
 
 
 def level_text(task: Task, level: Level) -> str:
-    """A level as it stands in captions: "noise sigma 25", "x2.5"."""
+    """A level for captions: "noise sigma 25", "x2.5"."""
     return level.describe() if task.factor(level) is None else f"x{task.factor(level):g}"
 
 
@@ -34,11 +34,11 @@ def contact_sheet(rows: Sequence[Sequence[Labelled]], *, profile: bytes | None =
 
     Args:
       rows: (picture, caption); pictures are uint8 (H, W, C), C = 1 or 3, of any sizes.
-      profile: the ICC profile of them all.
+      profile: the ICC profile of all pictures.
     """
     heights = [max(image.shape[0] for image, _ in row) for row in rows]
     font = ImageFont.load_default(14)
-    # A caption longer than its picture is wide must not run into the next one.
+    # A caption wider than its picture must not overlap the next one.
     widths = [
         max(max(image.shape[1], math.ceil(font.getlength(text)) + 4) for image, text in column)
         for column in (
@@ -66,7 +66,7 @@ def contact_sheet(rows: Sequence[Sequence[Labelled]], *, profile: bytes | None =
 
 
 def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
-    """Pixels as a screen shows them: 8 bits, on white where they are transparent."""
+    """Pixels for display: 8 bits, on a white background."""
     pixels = _as_8_bits(pixels)
     if alpha is None:
         return pixels
@@ -77,13 +77,13 @@ def shown(pixels: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
 def before_pixels(
     task: Task, pixels: np.ndarray, level: Level, part: tuple[slice, slice]
 ) -> np.ndarray:
-    """What the network was given there, in 8 bits."""
+    """A part of the network's input, in 8 bits."""
     source = Source(pixels[None], task.factor(level))
     return np.round(255.0 * source.read(0, *part)).astype(np.uint8)
 
 
 def side_by_side(task: Task, before: Photograph, after: Photograph, level: Level) -> bytes:
-    """Input and result, whole, as a PNG file; the input enlarged where the task enlarges."""
+    """The whole input and result as a PNG file; the input is enlarged if the task enlarges."""
     height, width = after.pixels.shape[:2]
     whole = (slice(0, height), slice(0, width))
     alpha = None if after.alpha is None else _as_8_bits(after.alpha)
@@ -116,7 +116,7 @@ def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, sl
 def sweep(
     restorer: Restorer, photograph: Photograph, levels: Sequence[Level], *, blend: float = 1.0
 ) -> bytes:
-    """The middle of a photograph, pixel by pixel, at several levels: a PNG file.
+    """The middle of a photograph at several levels, at full resolution, as a PNG file.
 
     For super-resolution each picture shows the same part of the input, enlarged.
     """

@@ -1,1 +1,1 @@
-"""The page with a slider: what it shows, and the server that it lives in."""
+"""The web page with sliders, and its server."""

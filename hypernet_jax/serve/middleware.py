@@ -1,4 +1,4 @@
-"""What stands before the page: it loads nothing from elsewhere, and does nothing for elsewhere."""
+"""Middleware of the page: blocks resources from other sites, and requests by other sites."""
 
 import json
 import re
@@ -9,22 +9,22 @@ from urllib.parse import urlsplit
 
 __all__ = ["NothingFromOutside", "OwnRequests"]
 
-# Gradio's page asks for fonts and a script from elsewhere: these parts are taken
-# out, and a policy keeps the browser from loading anything from elsewhere.
+# Gradio's page links to fonts and a script on other sites: the links are removed, and
+# a policy keeps the browser from loading anything from other sites.
 _OUTSIDE = re.compile(rb"<link[^>]*https?://[^>]*>|<script[^>]*src=\"https?://[^>]*></script>")
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
 )
-# Requests that are no uploads hold a level, a name and the like.
+# Bytes; requests other than uploads hold only a level, a name and similar.
 _LARGEST_REQUEST = 1_000_000
 _UPLOAD = "/gradio_api/upload"
-# Of an upload, beside its file.
+# Bytes of an upload in addition to its file.
 _FRAME = 65_536
 
 
 class NothingFromOutside:
-    """ASGI middleware: a content security policy, and pages without links to elsewhere."""
+    """ASGI middleware: adds a content security policy and removes links to other sites."""
 
     def __init__(self, app):
         self._app = app
@@ -59,7 +59,7 @@ class NothingFromOutside:
 
 
 class _RefusedError(Exception):
-    """A request that is not answered: status and sentence."""
+    """A refused request, with HTTP status and sentence."""
 
     def __init__(self, status: int, sentence: str):
         super().__init__(sentence)
@@ -67,18 +67,18 @@ class _RefusedError(Exception):
 
 
 class OwnRequests:
-    """ASGI middleware: refuses what the page itself would never ask.
+    """ASGI middleware: refuses requests that the page itself never makes.
 
-    A web site that the visitor has open elsewhere can send requests here through the visitor's
-    browser, under its own name (another Origin) or under one that it points at this machine
-    (another Host: DNS rebinding). And a client can name any file of this machine, or a URL, as the
-    photograph that it has uploaded: gradio does not check that of an app that is mounted.
+    Another web site that the visitor has open can send requests here through the visitor's
+    browser, under its own name (a foreign Origin), or under a name that it points at this machine
+    (a foreign Host: DNS rebinding). Also, a client can name any file of this machine, or a URL, as
+    its uploaded photograph: gradio does not check that for a mounted app.
 
     Args:
-      app: what is guarded.
-      folder: files that may be named lie in it.
+      app: the application to guard.
+      folder: the folder that requests may name files in.
       names: hosts that the page answers to; None for all.
-      max_upload: bytes of an upload.
+      max_upload: the largest upload, in bytes.
     """
 
     def __init__(self, app, *, folder: Path, names: frozenset[str] | None, max_upload: int):
@@ -91,7 +91,7 @@ class OwnRequests:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # the page has no other
+        if scope["type"] != "http":  # the page uses no other type
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
@@ -115,28 +115,29 @@ class OwnRequests:
         try:
             name, site = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc.lower()
         except ValueError:
-            raise _RefusedError(400, "The request's Host or Origin is none.") from None
+            raise _RefusedError(400, "The request's Host or Origin is not valid.") from None
         if self._names is not None and name not in self._names:
             raise _RefusedError(
-                403, f"The page does not answer to {host!r}; start it with --allow-host for that."
+                403,
+                f"The page does not answer to {host!r}; allow it with --allow-host.",
             )
         if origin is not None and site != host.lower():
             raise _RefusedError(
                 403,
-                f"The page takes no requests from {origin!r}; a proxy before it must pass the "
-                "visitor's Host on.",
+                f"The page takes no requests from {origin!r}; a proxy in front of it must forward "
+                "the visitor's Host.",
             )
 
     def _check_length(self, length: str) -> None:
         if not (length.isascii() and length.isdecimal()):
-            raise _RefusedError(411, "An upload must tell its length.")
+            raise _RefusedError(411, "An upload must give its length.")
         if int(length) > self._max_upload + _FRAME:
             raise _RefusedError(
                 413, f"The upload is larger than {self._max_upload / 1e6:g} megabytes."
             )
 
     async def _checked_body(self, receive):
-        """What the request holds, once it is known to be harmless."""
+        """Reads and checks the body; returns a `receive` that replays it."""
         body, more = bytearray(), True
         while more:
             message = await receive()
@@ -160,18 +161,18 @@ class OwnRequests:
         try:
             content = json.loads(body) if body else None
         except (ValueError, RecursionError):
-            raise _RefusedError(400, "The request is no JSON.") from None
+            raise _RefusedError(400, "The request is not valid JSON.") from None
         for path in _paths(content):
             try:
                 inside = Path(path).resolve().is_relative_to(self._folder)
-            except (OSError, RuntimeError, ValueError):  # no path at all
+            except (OSError, RuntimeError, ValueError):  # not a valid path
                 inside = False
             if not inside:
                 raise _RefusedError(403, "The request names a file that was not uploaded.")
 
 
 def _paths(content: Any) -> Iterator[str]:
-    """Every "path" in a request, at whatever depth: where gradio looks for files."""
+    """Every "path" in a request, at any depth; gradio takes files from these."""
     waiting = [content]
     while waiting:
         part = waiting.pop()

@@ -1,4 +1,4 @@
-"""The page itself, in gradio: components, and what happens when they are touched."""
+"""The page in gradio: its components and event handlers."""
 
 import dataclasses
 import hashlib
@@ -20,8 +20,8 @@ from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["CSS", "make_page"]
 
-# Sides of the window in pixels of the result. Tiles of the larger one are those of
-# 384 pixels for the shipped networks: a fifth of a second on two cores.
+# Sides of the window in pixels of the result. For the shipped networks the larger one fits
+# a tile of 384 pixels, which takes a fifth of a second on two cores.
 _ZOOMS = {"x2": 300, "x4": 150}
 
 _ONLY, _SPARED = "Restore only what is painted", "Spare what is painted"
@@ -58,7 +58,7 @@ def _axis_slider(axis: LevelAxis, value: float, **options: Any) -> gr.Slider:
 
 
 class _Handlers:
-    """What the page answers; every mistake is a sentence in its message line."""
+    """Event handlers of the page; every mistake becomes a sentence in its message line."""
 
     def __init__(self, studio: Studio, folder: Path, most_parts: int):
         self.studio = studio
@@ -66,7 +66,7 @@ class _Handlers:
         self.most_parts = most_parts
 
     def view(self, path, task, level, zoom, centre, given=NOTHING) -> tuple[Any, Any, str]:
-        """(before and after, overview, message)."""
+        """Returns (before and after, overview, message)."""
         if path is None:
             return None, None, "Drop a photograph, or take the example."
         try:
@@ -78,17 +78,17 @@ class _Handlers:
             return None, None, _sentence(error, path)
 
     def divider(self, path, task, level, zoom, centre, given=NOTHING):
-        """Before and after alone: what the slider turns."""
+        """Returns (before and after, message), which depend on the slider."""
         pair, _, message = self.view(path, task, level, zoom, centre, given)
         return pair, message
 
     def part_given(self, path, task, level, zoom, centre, given, *parts):
-        """A part of the level: what is given now, before and after, message."""
+        """Handles a changed part; returns (given, before and after, message)."""
         given = dataclasses.replace(given, parts=parts[: len(TASKS[task].space)])
         return given, *self.divider(path, task, level, zoom, centre, given)
 
     def painted(self, path, task, level, zoom, centre, given, drawing, kind, softness):
-        """A stroke: what is given now, the mask's file, before and after, message."""
+        """Handles a brush stroke; returns (given, mask file, before and after, message)."""
         mask = _mask_of(drawing, kind, softness)
         saved = gr.DownloadButton(interactive=False)
         if mask is not None and path is not None:
@@ -102,7 +102,7 @@ class _Handlers:
         return given, saved, *self.divider(path, task, level, zoom, centre, given)
 
     def canvas(self, path):
-        """What is painted on: the photograph, small."""
+        """The canvas to paint on: a small version of the photograph."""
         try:
             background = None if path is None else self.studio.small(path)
         except UserError:
@@ -111,8 +111,8 @@ class _Handlers:
         return drawing if background is not None else None
 
     def opened(self, path, task, zoom, given):
-        """A new photograph or another task: all that is to be shown, but no download yet."""
-        # A mask is for a photograph, parts are for a task as well.
+        """Handles a new photograph or task; returns all outputs, without a download."""
+        # A mask belongs to a photograph; parts belong to a photograph and a task.
         mask = given.mask if given.path == path else None
         given = Given(mask=mask, path=path)
         level, how = starting_value(TASKS[task]), ""
@@ -128,7 +128,7 @@ class _Handlers:
         return _level_slider(task, level), (0.5, 0.5), *shown, given, *self._parts(path, task)
 
     def _parts(self, path, task) -> list[Any]:
-        """The group of sliders of parts, and they themselves; none for a level of one number."""
+        """The group of sliders for parts and the sliders, hidden if the level is one number."""
         space = TASKS[task].space
         sliders: list[Any] = [gr.Slider(visible=False)] * self.most_parts
         if len(space) > 1:
@@ -139,7 +139,7 @@ class _Handlers:
         return [gr.Accordion(visible=len(space) > 1), *sliders] if sliders else []
 
     def moved(self, path, task, level, zoom, given, event: gr.SelectData):
-        """The window goes where the overview was clicked."""
+        """Moves the window to the clicked position of the overview."""
         try:
             height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
         except UserError as error:
@@ -149,7 +149,7 @@ class _Handlers:
         return centre, *self.view(path, task, level, zoom, centre, given)
 
     def whole(self, path, task, level, given=NOTHING, progress=gr.Progress()):  # noqa: B008
-        """The whole photograph as a PNG file."""
+        """Restores the whole photograph to a PNG file."""
         if path is None:
             return _no_file(), "Drop a photograph first."
         try:
@@ -173,12 +173,12 @@ class _Handlers:
 
 
 def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
-    """What was painted, (H, W) in [0, 1]: the share of the level; None before the first stroke."""
+    """The painted mask, (H, W) in [0, 1], the share of the level; None before the first stroke."""
     layers = [] if drawing is None else [layer for layer in drawing["layers"] if layer is not None]
     opacity = [np.asarray(layer)[..., 3].astype(np.float32) / 255 for layer in layers]
     if not opacity or not max(float(each.max()) for each in opacity):
         return None
-    # Paint is half transparent, so that the photograph is seen under it; of 8 bits.
+    # Paint is half transparent, to show the photograph below, and has 8 bits.
     mask = np.clip(np.max(opacity, axis=0) / (_PAINT[1] - 1 / 255), 0.0, 1.0)
     if softness:
         mask = gaussian_filter(mask, softness * _SOFTEST * max(mask.shape) / 2, truncate=2.0)
@@ -186,7 +186,7 @@ def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
 
 
 def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
-    """A PNG file of the pixels, named after them: what was not turned is not written again."""
+    """A PNG file of the pixels, named by their hash, so that equal pixels are written once."""
     if name is None:
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()
         name = f"{digest}-{pixels.shape[1]}x{pixels.shape[0]}.png"
@@ -196,7 +196,7 @@ def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
-        # It is looked at once, on this machine or near it: time counts, not size.
+        # Viewed once, mostly on this machine, so speed matters more than size.
         Image.fromarray(pixels).save(content, "PNG", compress_level=1)
         write_atomically(path, content.getvalue(), overwrite=True)
     return str(path)
@@ -208,7 +208,7 @@ def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _sentence(error: UserError, path: str) -> str:
-    """The sentence for the message line, with the file's name instead of its place here."""
+    """The sentence for the message line, with the file's name instead of its path."""
     return f"**{str(error).replace(str(path), Path(path).name)}**"
 
 
@@ -217,19 +217,19 @@ def _no_file() -> gr.DownloadButton:
 
 
 def _offered() -> list[str]:
-    """Tasks with weights; first what serves a photograph of which nothing is known."""
+    """Tasks with shipped weights, the default task first."""
     return sorted(shipped_tasks(), key=lambda name: name != DEFAULT_TASK)
 
 
 def make_page(studio: Studio, folder: Path) -> gr.Blocks:
-    """The page.
+    """Builds the page.
 
     Args:
-      studio: what it can do.
-      folder: for results, until they are swept away.
+      studio: restores the photographs.
+      folder: for results, until they are swept.
     """
     names = _offered()
-    # Sliders of parts are for levels that have several.
+    # Only levels with several parts have sliders for their parts.
     most_parts = max(
         (len(TASKS[name].space) for name in names if len(TASKS[name].space) > 1), default=0
     )
@@ -245,7 +245,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     label="Task",
                     elem_id="task",
                 )
-                # Values beyond the range that it is made with are refused, whatever comes later.
+                # Gradio rejects values outside the initial range, even if it is changed later.
                 widest = [axis for name in names for axis in TASKS[name].space.axes]
                 level = gr.Slider(
                     min(axis.low for axis in widest),
@@ -342,7 +342,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             show_progress="hidden",
             api_visibility="private",
         )
-        # The newest position of the slider counts, not each one on the way.
+        # Only the newest position of the slider is computed, not each one on the way.
         turned = level.input(
             handlers.divider,
             seen,
@@ -367,8 +367,8 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             concurrency_limit=1,
             api_name="restore",
         )
-        # One event, so that of two the later answer comes last; and what was asked of the old
-        # photograph or task must not appear beside the new one.
+        # A single event, so that the newest answer comes last; and results for the old photograph
+        # or task are cancelled, so that they do not appear with the new one.
         gr.on(
             [photograph.change, task.input],
             handlers.opened,

@@ -1,4 +1,4 @@
-"""The server of the page: on this machine only, with limits, and leaving nothing behind."""
+"""The server of the page: local by default, with limits, and with files removed at the end."""
 
 import errno
 import math
@@ -24,7 +24,7 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def sweep(folder: Path, older_than: float) -> None:
-    """Deletes files unused for so many seconds; `Studio` marks those that it reads."""
+    """Deletes files unused for `older_than` seconds; `Studio` touches those that it reads."""
     for path in folder.rglob("*"):
         try:
             if path.is_file() and time.time() - path.stat().st_mtime > older_than:
@@ -52,13 +52,13 @@ def make_app(
 
     Args:
       folder: for uploads and results; the caller deletes it.
-      limit: megapixels of a photograph and of its enlargement.
-      max_upload: megabytes of a file.
-      queue: requests that may wait.
+      limit: the largest photograph and enlargement, in megapixels.
+      max_upload: the largest file, in megabytes.
+      queue: the largest number of waiting requests.
       names: hosts that the page answers to; None for all.
-      studio: what restores; one of the shipped weights if None.
+      studio: restores photographs; None: with the shipped weights.
     """
-    # Read by gradio when it is imported: no telephoning home, no files elsewhere.
+    # Read by gradio on import: no telemetry, and no files outside the folder.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
@@ -66,7 +66,7 @@ def make_app(
         import gradio as gr
     except ImportError:
         raise UserError(
-            "The page needs gradio, which is not installed; pip install 'hypernet-jax[serve]'."
+            "The page needs gradio, which is not installed; run pip install 'hypernet-jax[serve]'."
         ) from None
     from fastapi import FastAPI
 
@@ -76,8 +76,8 @@ def make_app(
 
     page = make_page(studio or Studio(limit=limit), folder / "results")
     page.queue(max_size=queue, default_concurrency_limit=2, api_open=False)
-    # Only then does gradio see to it that files are those that were uploaded; `mount_gradio_app`
-    # leaves it out. `OwnRequests` looks too.
+    # Gradio checks that files were uploaded only if this is set, and `mount_gradio_app` does not
+    # set it. `OwnRequests` checks too.
     page.has_launched = True
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(NothingFromOutside)
@@ -109,10 +109,10 @@ def serve_page(
     """Serves the page until Ctrl-C, SIGTERM or the end of its terminal.
 
     Args:
-      host: name or address to be served at.
-      port: 0 for any that is free.
-      limit, max_upload, queue: as of `make_app`.
-      allowed_hosts: names that the page answers to beside its own.
+      host: name or address to serve at.
+      port: 0 for any free port.
+      limit, max_upload, queue: as in `make_app`.
+      allowed_hosts: further names that the page answers to.
     """
     _check_limits(max_upload=max_upload, limit=limit, queue=queue)
     _end_on_signals()
@@ -130,21 +130,21 @@ def serve_page(
         threading.Thread(target=_sweep_for_ever, args=(folder,), daemon=True).start()
         port = _free_port(host, port)
         shown = f"[{host}]" if ":" in host else host
-        print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C ends the page.", flush=True)
+        print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C stops the server.", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2)
 
 
 def _end_on_signals() -> None:
-    """Makes the signals that end a program end this one in order, so that its folder goes too."""
+    """Makes signals that end the program run its cleanup, so that its folder is removed."""
 
     def stop(number, frame):
         del number, frame
         sys.exit(0)
 
-    # Uvicorn raises it again once it is down.
+    # Uvicorn raises it again after its shutdown.
     signal.signal(signal.SIGTERM, stop)
     hangup = getattr(signal, "SIGHUP", None)
-    # With nohup it is to be passed over.
+    # Under nohup it stays ignored.
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
 
@@ -157,10 +157,7 @@ def _names(host: str, allowed: Sequence[str]) -> frozenset[str] | None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0; `UserError` where nothing can be served.
-
-    Tells host and port apart.
-    """
+    """The port, or a free one for 0; the `UserError` says whether host or port is at fault."""
     served = f"The page cannot be served at {host}:{port}"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -1,4 +1,4 @@
-"""What the page can do with a photograph; nothing in here knows of web pages."""
+"""The operations of the page on photographs, independent of any web framework."""
 
 import contextlib
 import dataclasses
@@ -27,17 +27,16 @@ from hypernet_jax.tasks import TASKS, Task, get_task
 
 __all__ = ["NOTHING", "OVERVIEW_SIDE", "STRENGTH", "Given", "Studio", "starting_value"]
 
-# Where a level has several parts the slider says how many times the estimated one is taken.
+# Initial strength; if a level has several parts, the slider scales the estimated level.
 STRENGTH = 1.0
 
 OVERVIEW_SIDE = 560
-# Decoded photographs that are kept: turning the slider must not decode again.
+# Decoded photographs to cache, so that the slider does not decode them again.
 _KEPT = 4
 
-# Pixels around the window that are looked at: of what lies farther away a network sees little, and
-# time counts.
+# Context around the window in pixels, for speed less than the reach: farther pixels matter little.
 _MARGIN = 16
-# A window with a mask is cut out with so many pixels around it, at multiples of them.
+# Margin of the cut-out for a window with a mask; its edges are at multiples of this.
 _AROUND = 32
 
 Part = tuple[slice, slice]
@@ -45,13 +44,13 @@ Part = tuple[slice, slice]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Given:
-    """What a visitor gave beside the slider.
+    """A visitor's input besides the slider.
 
     Attributes:
-      mask: of the whole photograph in any size, (H, W) in [0, 1]: the share of the level that a
-        pixel takes. Not used where the task enlarges.
-      parts: of the level, in native units, in place of the estimated ones.
-      path: the photograph that they are for.
+      mask: for the whole photograph, in any size, (H, W) in [0, 1]: the share of the level at
+        each pixel. Not used if the task enlarges.
+      parts: parts of the level in native units, instead of the estimated ones.
+      path: the photograph that they belong to.
     """
 
     mask: np.ndarray | None = None
@@ -63,11 +62,11 @@ NOTHING = Given()
 
 
 class Studio:
-    """Photographs by the path of their file, restored in part and as a whole.
+    """Restores windows of photographs, or whole ones; identifies photographs by path.
 
     Args:
-      limit: megapixels that a photograph and its enlargement may have.
-      restorers: by task; the shipped weights, loaded when first used, if None.
+      limit: the largest photograph and enlargement, in megapixels.
+      restorers: by task; for other tasks the shipped weights are loaded on first use.
     """
 
     def __init__(self, *, limit: float, restorers: dict[str, Restorer] | None = None):
@@ -89,13 +88,13 @@ class Studio:
             return self._restorers[task]
 
     def photograph(self, path: str | Path) -> Photograph:
-        """A decoded file, marked as in use now; `UserError` if it cannot be decoded."""
+        """A decoded file, marked as recently used; `UserError` if it cannot be decoded."""
         with contextlib.suppress(OSError):
             os.utime(path)
         return self._read(str(path))
 
     def starting_value(self, path: str | Path, task: str) -> tuple[float, str]:
-        """Where the slider starts, and a sentence on how that was found."""
+        """The initial value of the slider, and a sentence on how it was found."""
         entry = get_task(task)
         try:
             level, how = self._estimated(str(path), task)
@@ -106,21 +105,21 @@ class Studio:
         return STRENGTH, f"Found {level.describe(digits=2)} ({how})."
 
     def parts(self, path: str | Path, task: str) -> Level:
-        """The estimated level, or the usual one of the task where there is no estimate."""
+        """The estimated level, or the task's default if there is no estimate."""
         try:
             return self._estimated(str(path), task)[0]
         except UserError:
             return get_task(task).space.parse(TASKS[task].starting_level)
 
     def level(self, path: str | Path, task: str, value: float, given: Given = NOTHING) -> Level:
-        """The level at which the slider stands.
+        """The level for a position of the slider.
 
         Args:
           path: the photograph.
-          task: which restorer.
-          value: of the slider: the level itself, or, where it has several parts, how many times
-            the estimated one is taken.
-          given: parts in place of the estimated ones, among others.
+          task: name of the task.
+          value: value of the slider: the level itself, or, if it has several parts, the strength
+            relative to the estimated level.
+          given: may hold parts that replace the estimated ones.
         """
         space = get_task(task).space
         if len(space) == 1:
@@ -136,10 +135,10 @@ class Studio:
 
         Args:
           path: the photograph.
-          task: which restorer.
-          value: of the slider: needed where it is a factor.
+          task: name of the task.
+          value: value of the slider, needed if it is a scale factor.
           centre: (down, across), each from 0 to 1.
-          side: of the window, in pixels of the result.
+          side: side of the window, in pixels of the result.
         """
         size = self._result_size(path, task, self.level(path, task, value))
         parts = []
@@ -159,10 +158,12 @@ class Studio:
     ) -> tuple[np.ndarray, np.ndarray]:
         """A window before and after, uint8 (h, w, 3).
 
-        The pixels of the whole result there, or within a grey level of them near the edge.
+        The pixels equal those of the whole result, or differ by at most a grey level near the
+        edge.
 
         Args:
-          path, task, value, part: as of `level` and from `part`.
+          path, task, value: as in `level`.
+          part: the window, from `part`.
           given: mask and parts of the level.
         """
         photograph, level = self.photograph(path), self.level(path, task, value, given)
@@ -230,9 +231,9 @@ class Studio:
         given: Given = NOTHING,
         progress: Progress | None = None,
     ) -> Path:
-        """Restores the whole photograph; returns a PNG file of its name in a folder of its own.
+        """Restores the whole photograph; returns a PNG file in a new subfolder of `folder`.
 
-        Args: as of `compare`.
+        Args: as in `compare`.
         """
         level, mask = self.level(path, task, value, given), given.mask
         self._result_size(path, task, level)
@@ -254,13 +255,13 @@ class Studio:
         height, width = self.restorer(task).restored_size(size, level)
         if height * width > 1e6 * self.limit:
             raise UserError(
-                f"Enlarged by {level} the photograph would have {width}x{height} pixels, more "
+                f"Enlarged by {level}, the photograph would have {width}x{height} pixels, more "
                 f"than {self.limit:g} megapixels; choose a smaller factor."
             )
         return height, width
 
     def example(self, folder: Path, task: str) -> Path:
-        """A degraded photograph to begin with: scikit-image's *coffee* (Rachel Michetti, CC0)."""
+        """A degraded example photograph: scikit-image's *coffee* (Rachel Michetti, CC0)."""
         import jax
         import skimage.data
 
@@ -271,7 +272,7 @@ class Studio:
             degraded = _degraded(
                 entry, jax.random.key(0), clean, entry.space.parse(entry.starting_level)
             )
-            # Two visitors may ask at once, and each must find a whole file.
+            # Two visitors may request it at once, and each must get a complete file.
             stream = io.BytesIO()
             Image.fromarray(degraded).save(stream, "PNG")
             write_atomically(path, stream.getvalue(), overwrite=True)
@@ -279,7 +280,7 @@ class Studio:
 
 
 def starting_value(task: Task) -> float:
-    """Where the slider starts for a photograph of which nothing is known."""
+    """The initial value of the slider for a photograph without an estimate."""
     return STRENGTH if len(task.space) > 1 else float(task.space.parse(task.starting_level))
 
 

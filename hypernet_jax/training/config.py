@@ -1,4 +1,4 @@
-"""Checks on a training config: mistakes are reported before the first step."""
+"""Validates a training config, so that mistakes are reported before the first step."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from hypernet_jax.training.recipes import recipe
 
 __all__ = ["check_config", "config_difference"]
 
-# Fields that may change between a run and its continuation: they do not touch
-# the numbers that are trained, but for the order of sums.
+# Fields that may change when a run is resumed: they do not affect the result, except for
+# the order of summation.
 _FREE_FIELDS = (
     "checkpoint",
     "data.cache_gib",
@@ -28,10 +28,10 @@ _FREE_FIELDS = (
 )
 
 
-# Where levels become larger numbers, a step of the slopes outweighs one of the base by far.
+# For larger z, updates of the slopes far outweigh those of the base.
 _LARGEST_Z = 4.0
 
-# Inclusive ranges of real values; a value must be finite too.
+# Inclusive ranges; values must also be finite.
 _RANGES = {
     "seed": (0, 2**31 - 1),
     "levels.power": (0.1, 10.0),
@@ -59,20 +59,20 @@ _RANGES = {
 def _check_fields(config) -> None:
     given = _flatten(config.to_dict())
     for name in _flatten(recipe("base").to_dict()):
-        # Networks have fields of their own.
+        # The fields of config.network depend on the network.
         if name not in given and not name.startswith("network."):
             raise UserError(f"The config has no field {name}; start from one of configs/.")
     for name, (low, high) in _RANGES.items():
         value = given.get(name, low)
         each = value if isinstance(value, tuple) else (value,)
-        if not all(low <= one <= high for one in each):  # false for NaN, too
+        if not all(low <= one <= high for one in each):  # also catches NaN
             raise UserError(f"config.{name} is {value}; it must lie in {low:g} to {high:g}.")
     if given.get("network.colours", 3) not in (1, 3):
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
 
 def _check_axes(levels, axes: int) -> None:
-    """Options of drawn levels are numbers, or tuples of one for each part of the level."""
+    """Checks that options for drawn levels are numbers, or tuples with one for each part."""
     for name in ("low", "high", "power", "whole", "absent", "normalisation", "origin", "far"):
         value = levels[name]
         if isinstance(value, tuple) and len(value) != axes:
@@ -84,21 +84,21 @@ def _check_axes(levels, axes: int) -> None:
 
 
 def _check_normalisation(space: LevelSpace) -> None:
-    """Any may be tried on any task that it is finite and of moderate size for."""
+    """Checks that z is finite and moderate; otherwise any normalisation fits any task."""
     for axis in space.axes:
         z = np.abs(np.asarray(axis.normalise(np.linspace(axis.low, axis.high, 101))))
-        if not z.max() <= _LARGEST_Z:  # or not a number
+        if not z.max() <= _LARGEST_Z:  # also catches NaN
             reached = f"reaches {z.max():.3g}" if np.isfinite(z).all() else "is not finite"
             raise UserError(
-                f"config.levels.normalisation={axis.normalisation}, from config.levels.origin to "
-                f"far ({axis.far}), {reached} for some {axis.describe()}; choose another, or give "
-                "config.levels.far, the level that becomes 1, such that none is above "
+                f"With config.levels.normalisation={axis.normalisation} and config.levels.far="
+                f"{axis.far}, z {reached} for some {axis.describe()}; choose another, "
+                "or set config.levels.far, the level where z is 1, so that |z| is at most "
                 f"{_LARGEST_Z:g}."
             )
 
 
 def check_config(config) -> None:
-    """Raises `UserError` where a value cannot be trained with."""
+    """Raises `UserError` if a value is not valid for training."""
     _check_fields(config)
     levels, space = config.levels, get_task(config.task).space
     _check_axes(levels, len(space))
@@ -122,8 +122,8 @@ def check_config(config) -> None:
         )
     if config.remat and (levels.per != "step" or config.level_form != "unrolled"):
         raise UserError(
-            "config.remat takes the networks of a step one by one; leave config.level_form at "
-            "unrolled and config.levels.per at step."
+            "config.remat recomputes the networks of a step one by one; leave config.level_form "
+            "at unrolled and config.levels.per at step."
         )
     if levels.per != "step" and levels.fixed:
         raise UserError(
@@ -131,8 +131,8 @@ def check_config(config) -> None:
         )
     if levels.per == "pixel" and not get_task(config.task).degradation.traceable:
         raise UserError(
-            f"config.levels.per=pixel needs degradations that the device computes, and not all of "
-            f"the task {config.task} are; choose crop."
+            f"config.levels.per=pixel needs degradations that run on the device, but one of the "
+            f"task {config.task} does not; choose crop."
         )
     positive = {
         "steps": config.steps,
@@ -163,7 +163,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def config_difference(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Fields in which two configs differ and that matter to the result, as short sentences."""
+    """Differences between two configs that affect the result, as short sentences."""
     old, new = _flatten(saved), _flatten(given)
     return [
         f"config.{name} was {old.get(name)!r} and is now {new.get(name)!r}"

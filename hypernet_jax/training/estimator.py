@@ -1,4 +1,4 @@
-"""Training the network that estimates all parts of a level, on the chain of its task."""
+"""Trains the network that estimates all parts of a level, on its task's degradation."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ _HIDDEN = (96, 96)
 def _degraded_crops(
     task: Task, dataset: str | Path, sampler: LevelSampler, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless (degraded crops (N, H, W, 3) in 0..255, levels (N, A))."""
+    """Yields (degraded crops (N, H, W, 3) in 0..255, levels (N, A)) without end."""
     source = CachedImages(open_split(dataset, "train"), capacity=2**30, name=dataset)
     cut = Crops(_SIDE, recoloured=0.2, grey=0.1, softened=0.5)
     clean = make_pipeline(source, seed=seed, crops=1, cut=cut, sampler=sampler)
@@ -47,11 +47,11 @@ def estimator_examples(
     """Statistics of degraded crops, (count, F), and their levels, (count, A).
 
     Args:
-      task: whose degradation and levels.
+      task: provides the degradation and level space.
       dataset: made by `prepare`.
-      sampler: ranges of the levels; each crop has one of its own.
+      sampler: ranges of the levels; each crop has its own level.
       count: a multiple of 16.
-      seed: of everything.
+      seed: seed of crops, levels and degradations.
     """
     form = BatchForm(per="step", own_crops=True)
     sampler = dataclasses.replace(sampler, count=_TOGETHER, fixed=(), form=form)
@@ -78,16 +78,16 @@ def train_estimator(
     seed: int = 0,
     report: Callable[[dict[str, float]], None] = lambda errors: None,
 ) -> PartsEstimator:
-    """Trains a network to tell the parts of a level from the statistics of an image.
+    """Trains a network to estimate the parts of a level from the statistics of an image.
 
     Args:
-      task: whose levels.
+      task: defines the level space.
       seen, levels: as `estimator_examples` returns them.
-      steps, batch: of training, by Adam on the mean absolute error of z.
-      learning_rate: at first; it falls to zero as a cosine.
-      held_out: the last of the examples, to measure on.
-      seed: of the first parameters and of the order.
-      report: called at the end with the mean error of each part in z on what was held out.
+      steps, batch: number of steps and batch size, for AdamW on the mean absolute error of z.
+      learning_rate: initial value; it decays to zero along a cosine.
+      held_out: number of examples, at the end, to measure on.
+      seed: seed of the initial parameters and the order of examples.
+      report: called at the end with each part's mean error in z on the held-out examples.
     """
     z = np.asarray(task.space.normalise(levels))
     mean, deviation = seen.mean(axis=0), seen.std(axis=0) + 1e-3
@@ -115,7 +115,7 @@ def train_estimator(
     rng, state = np.random.default_rng(seed), optimizer.init(layers)
     for _ in range(steps):
         chosen = rng.integers(0, train.stop, batch)
-        # A little noise keeps the network from telling single examples apart.
+        # A little noise keeps the network from memorising single examples.
         x = white[chosen] + 0.05 * rng.standard_normal((batch, white.shape[1])).astype(np.float32)
         layers, state = step_fn(layers, state, x, z[chosen])
     made = tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers)

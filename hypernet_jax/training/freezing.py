@@ -1,7 +1,7 @@
-"""Training a part of theta: what a pattern names stays as it is, bit for bit.
+"""Trains only part of theta: parameters that match a pattern stay unchanged, bit for bit.
 
 A bank holds its base (the coefficient of the constant feature) and its slopes
-(all others) in one array, so the mask runs along that axis too.
+(all others) in one array, so the mask extends along that axis too.
 """
 
 import jax
@@ -17,15 +17,15 @@ __all__ = ["freeze", "trainable_mask"]
 
 
 def trainable_mask(theta: Theta, frozen: str) -> Theta:
-    """A tree like theta of arrays, 1 where training goes on and 0 where it does not.
+    """A tree of arrays like theta: 1 for parameters to train, 0 for frozen ones.
 
     Args:
-      theta: its shapes count.
+      theta: arrays or their shapes.
       frozen: regular expression on paths: "base/block_0/conv_1/kernel" for the first feature
-        of a bank, "slopes/..." for its others, "shared/..." and "features/...".
+        of a bank, "slopes/..." for the others, "shared/..." and "features/...".
 
     Raises:
-      UserError: if the pattern names nothing, or everything.
+      UserError: if the pattern matches nothing, or everything.
     """
     matches = path_matches(frozen)
 
@@ -36,7 +36,7 @@ def trainable_mask(theta: Theta, frozen: str) -> Theta:
     def leaf_masks(group):
         flat = traverse_util.flatten_dict(theta[group], sep="/")
         masks = {path: np.float32(not matches(f"{group}/{path}")) for path in flat}
-        # "shared" is flat already; its paths hold the slashes.
+        # "shared" is already flat; its paths contain slashes.
         return masks if group == "shared" else traverse_util.unflatten_dict(masks, sep="/")
 
     mask = {
@@ -46,9 +46,9 @@ def trainable_mask(theta: Theta, frozen: str) -> Theta:
     }
     entries = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(mask)])
     if entries.all() or not entries.any():
-        what = "nothing" if entries.all() else "everything that is trained"
+        what = "no parameter" if entries.all() else "every parameter"
         raise UserError(
-            f"config.frozen, {frozen!r}, names {what}; it is a regular expression on paths such "
+            f"config.frozen, {frozen!r}, matches {what}; give a regular expression on paths such "
             "as base/block_0/conv_1/kernel, which begin with base, slopes, shared or features."
         )
     return mask
@@ -57,9 +57,9 @@ def trainable_mask(theta: Theta, frozen: str) -> Theta:
 def freeze(
     optimizer: optax.GradientTransformation, theta: Theta, frozen: str
 ) -> optax.GradientTransformation:
-    """The optimizer with the gradients of frozen parts taken as zero, and their updates too.
+    """Wraps an optimizer so that gradients and updates of frozen parameters are zero.
 
-    Zeroed before clipping, so that the global norm is of what is trained.
+    Gradients are zeroed before clipping, so that the global norm covers only trained parameters.
     """
     mask = trainable_mask(theta, frozen)
 

@@ -1,8 +1,8 @@
-"""What training starts from: fresh parameters, or weights that came before.
+"""Initial parameters for training: fresh ones, or existing weights.
 
-Weights of a smaller network grow into a larger one that at first restores exactly as they
-do, so that what a small network learnt cheaply is not learnt again (net morphism; Chen et al.,
-Net2Net, ICLR 2016). Those of other features of the level are expressed in the new ones.
+A smaller network's weights grow into a larger network that initially computes the same
+function, so a small network's cheap training is not repeated (net morphism; Chen et al.,
+Net2Net, ICLR 2016). Weights with other features of the level are converted to the new features.
 """
 
 from typing import Any
@@ -22,15 +22,15 @@ from hypernet_jax.weights import load_weights
 
 __all__ = ["grow", "initial_theta", "with_features_of"]
 
-# What an attribute of a network may differ in without changing what its parameters mean.
+# Attributes of a network that do not change the meaning of its parameters.
 _FREE_ATTRIBUTES = ("dtype", "init_gain", "name", "parent")
 
-# Of features expressed in others, which are of the size of 1.
+# Largest error of features expressed in others; features are of order 1.
 _LARGEST_MISFIT = 1e-4
 
 
 def _network_fits(source: Model, model: Model) -> bool:
-    """Whether the source's network, within the model's, makes the same function."""
+    """Whether the source's network can be embedded in the model's as the same function."""
     if type(source.network) is not type(model.network):
         return False
     sizes = spec_of(model.network).growable
@@ -44,13 +44,13 @@ def _network_fits(source: Model, model: Model) -> bool:
 
 
 def _within(size: int | tuple[int, ...], larger: int | tuple[int, ...]) -> bool:
-    """Whether a size, or each of several, is at most the other."""
+    """Whether a size, or each of several, is at most as large as the other."""
     sizes, bounds = np.atleast_1d(size), np.atleast_1d(larger)
     return sizes.shape == bounds.shape and bool(np.all(sizes <= bounds))
 
 
 def _same_features(source: Model, model: Model) -> bool:
-    """Whether the same bank means the same; of another task, which counts otherwise, too."""
+    """Whether a bank means the same in both models; z may differ between tasks."""
     one, other = source.hypernet, model.hypernet
 
     return one.features == other.features and (
@@ -59,29 +59,29 @@ def _same_features(source: Model, model: Model) -> bool:
 
 
 def _ways(space: LevelSpace) -> dict[str, tuple]:
-    """How each axis, by its name, is turned into z."""
+    """How each axis, by name, is normalised to z."""
     return {axis.name: (axis.normalisation, axis.origin, axis.far) for axis in space.axes}
 
 
 def _adds_axes(source: Model, model: Model) -> bool:
-    """Whether both are affine in their levels and the model's level has more parts."""
+    """Whether both models have affine features and the new model's level has more parts."""
     affine = source.hypernet.features == model.hypernet.features == Affine()
     return affine and len(source.task.space) < len(model.task.space)
 
 
 def _onto_axes(source: Model, theta: Theta, model: Model) -> Theta:
-    """Affine theta of a level with some of the model's axes: the slopes of the others are zero.
+    """Extends affine theta to all of the model's axes; the slopes of new axes are zero.
 
     Raises:
-      UserError: where an axis is not among the model's, or means something else there.
+      UserError: if an axis is not one of the model's, or is normalised differently there.
     """
     own, axes = _ways(source.task.space), _ways(model.task.space)
     places = {name: index for index, name in enumerate(axes)}
     if any(axes.get(name) != way for name, way in own.items()):
         raise UserError(
             f"The levels of the initial weights, {source.task.space.describe()}, are not among "
-            f"those of the task {model.task.name}, or are normalised in another way; choose other "
-            "weights, or their normalisation, origin and far."
+            f"those of the task {model.task.name}, or are normalised differently; choose other "
+            "weights, or use their normalisation, origin and far."
         )
 
     def wider(bank: jax.Array) -> jax.Array:
@@ -96,21 +96,21 @@ def _onto_axes(source: Model, theta: Theta, model: Model) -> Theta:
 def with_features_of(
     model: Model, key: jax.Array, source: Model, theta: Theta, levels: ArrayLike
 ) -> Theta:
-    """Expresses theta of one feature map, of the same task, in that of another.
+    """Converts theta to another feature map of the same task.
 
     Args:
-      model: its features are wanted.
-      key: PRNG key of features that have parameters of their own.
-      source: what theta belongs to.
+      model: has the new features.
+      key: PRNG key for features with parameters of their own.
+      source: the model that theta belongs to.
       theta: of the source.
-      levels: where both shall generate the same networks, (n, A) in native units.
+      levels: levels at which both must generate the same networks, (n, A) in native units.
 
     Returns:
-      A theta for the model's features, of the same networks.
+      A theta for the model's features that generates the same networks.
 
     Raises:
-      UserError: where the model's features do not span the source's, as polynomials of a higher
-        degree or from another origin do, and independent networks at `levels`.
+      UserError: if the model's features do not span the source's. Polynomials of a higher degree
+        or from another origin do, and so do independent networks at `levels`.
     """
     features = model.hypernet.features.init(key)
     at = jnp.asarray(levels, jnp.float32)
@@ -120,7 +120,7 @@ def with_features_of(
 
     weights = model.hypernet.fit(features, at, wanted)
     found = jax.vmap(lambda level: model.hypernet.phi(features, level) @ weights)(at)
-    # Written so that it is true for what is not a number.
+    # Written so that it is also true for NaN.
     if not jnp.max(jnp.abs(found - jax.vmap(wanted)(at))) < _LARGEST_MISFIT:
         raise UserError(
             "The features of the level in the config cannot express those of its initial weights; "
@@ -143,16 +143,17 @@ def _check_plain_start(model: Model, theta: Theta, plain: Any) -> None:
         )
         if not max(jax.tree.leaves(misfits)) < _LARGEST_MISFIT:
             raise UserError(
-                "Without a constant among the features of the level in the config, no hypernetwork "
-                "begins as the plain network of its initial weights; choose others, such as affine."
+                "The features of the level in the config have no constant, so training cannot "
+                "start from the plain network in its initial weights; choose others, such as "
+                "affine."
             )
 
 
 def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
-    """A parameter in whose corner an older one stands.
+    """Embeds an old parameter in the corner of a larger, fresh one.
 
-    The last axis is of outputs. Old outputs see old inputs alone, so they stay what they were;
-    new ones keep their fresh kernels, from whatever they see.
+    The last axis is that of outputs. Old outputs depend only on old inputs, so they are
+    unchanged; new outputs keep their fresh kernels for all inputs.
     """
     if not old.ndim:
         return old
@@ -161,18 +162,18 @@ def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
 
 
 def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
-    """Puts theta of a smaller network into that of a larger one, of the same function.
+    """Embeds theta of a smaller network in that of a larger one, preserving its function.
 
     Args:
       theta: of the smaller network.
-      fresh: of the larger one, newly initialised: more channels or more blocks. Each array must
-        be at least as large as theta's.
-      exits: regular expression on the paths of the last layers of residual branches. Those of
-        blocks that theta lacks become zero, so that the new blocks begin as the identity.
+      fresh: newly initialised theta of the larger one, with more channels or blocks. Each array
+        must be at least as large as theta's.
+      exits: regular expression on the paths of the last layers of residual branches. In new
+        blocks they become zero, so that these blocks start as the identity.
 
     Returns:
-      A tree like fresh. With theta inside, the new channels reach the output through zeros only;
-      gradients are not zero there, and they are learnt like any other.
+      A tree like fresh. New channels reach the output only through zeros, but the gradients
+      there are not zero, so they are learned normally.
     """
     ends_branch = path_matches(exits)
 
@@ -193,13 +194,13 @@ def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
 
 
 def initial_theta(config, model: Model) -> Theta:
-    """What a training config's run begins with.
+    """The initial theta of a training run.
 
-    Fresh parameters; or those of `config.initial_weights`, with the features of the level that the
-    config has, and grown to its network.
+    Fresh parameters, or those of `config.initial_weights`, converted to the config's features of
+    the level and grown to its network.
 
     Raises:
-      UserError: if the weights are of another network, or of a larger one.
+      UserError: if the weights belong to another or a larger network.
     """
     key = jax.random.key(config.seed)
     fresh = model.init(key)
@@ -207,7 +208,7 @@ def initial_theta(config, model: Model) -> Theta:
         return fresh
     source, theta = load_weights(config.initial_weights)
     if isinstance(source.hypernet.features, Constant):
-        # A plain network does not tell which of its parameters shall depend on the level.
+        # The config determines which parameters of a plain network depend on the level.
         plain = source.generate(theta, source.task.space.low.array)
         theta = model.hypernet.init(key, plain)
         _check_plain_start(model, theta, plain)
@@ -216,10 +217,10 @@ def initial_theta(config, model: Model) -> Theta:
     elif not _same_features(source, model):
         if source.task.name != model.task.name:
             raise UserError(
-                f"The weights {config.initial_weights} are of the task {source.task.name}, whose "
-                "levels mean something else; begin with the same config.features."
+                f"The weights {config.initial_weights} are for the task {source.task.name}, whose "
+                "levels mean something else; use the same config.features as they do."
             )
-        # Independent networks, and those interpolated, are nothing between their levels.
+        # Independent and interpolated networks can be matched only at their own levels.
         levels: ArrayLike = model.task.space.array(config.levels.fixed or config.features.levels)
         if not isinstance(model.hypernet.features, Independent):
             levels = model.hypernet.levels_of_fit()
@@ -228,8 +229,8 @@ def initial_theta(config, model: Model) -> Theta:
         not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")
     ):
         raise UserError(
-            f"The weights {config.initial_weights} have another shape or network than the model of "
-            "the config; choose others, or the network and generated parameters that they were "
-            "trained with, or a larger network of that kind (more channels or blocks)."
+            f"The weights {config.initial_weights} do not fit the network of the config; choose "
+            "others, or the network and generated parameters that they were trained with, or a "
+            "larger network of that kind (more channels or blocks)."
         )
     return grow(theta, fresh, exits=spec_of(model.network).branch_exits)

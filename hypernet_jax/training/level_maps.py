@@ -1,25 +1,25 @@
-"""Level maps to train with."""
+"""Random level maps for training."""
 
 import jax
 import jax.numpy as jnp
 
 __all__ = ["random_blobs"]
 
-# Pixels between the random values that blobs are made of.
+# Spacing, in pixels, of the random field behind the blobs.
 _CELL = 12
-# How fast a share rises at the edge of a blob, per unit of the random values.
+# Slope of the share at the edge of a blob, per unit of the random field.
 _SOFTEST, _HARDEST = 2.0, 200.0
 
 
 def random_blobs(key: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """A random share of two levels at each pixel: blobs with edges from soft to hard.
+    """A random mixing weight of two levels at each pixel: blobs with soft to hard edges.
 
     Args:
       key: PRNG key.
       size: height and width.
 
     Returns:
-      (H, W) in [0, 1]; in every second image 0 everywhere.
+      (H, W) in [0, 1]; for half of the keys 0 everywhere.
     """
     values, place, edge, flat = jax.random.split(key, 4)
     cells = tuple(-(-length // _CELL) + 1 for length in size)

@@ -21,19 +21,20 @@ from hypernet_jax.data.prepare import (
     fingerprint,
     folders_of,
     has_split,
+    local_dataset,
     open_split,
 )
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder, local_path
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
-from hypernet_jax.training.reports import Meter, MetricsWriter
+from hypernet_jax.training.reports import Meter, metrics_writer
 from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
@@ -102,7 +103,7 @@ def _stop_on_signal(checkpoints: Checkpoints):
             signal.signal(number, handler)
 
 
-def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:
+def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) -> None:
     """Raises `UserError` where a run would go on with another config or other photographs."""
     if saved.pop(_FINGERPRINT, None) == given.pop(_FINGERPRINT):
         # The same dataset, even if it was moved.
@@ -120,9 +121,11 @@ def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Path)
         )
 
 
-def _check_workdir(workdir: Path) -> None:
+def _check_workdir(workdir: Any) -> None:
     """Makes the workdir and refuses one in which something foreign has our names."""
-    ensure_folder(workdir)
+    ensure_place(workdir)
+    if not isinstance(workdir, Path):
+        return  # in a store a file and a folder may have the same name
     for name in ("checkpoints", "tensorboard"):
         if (workdir / name).exists() and not (workdir / name).is_dir():
             raise UserError(f"{workdir / name} is not a folder; choose another --workdir.")
@@ -163,7 +166,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
 
     Args:
       config: an `ml_collections.ConfigDict` with the fields of configs/.
-      workdir: folder for checkpoints, metrics.jsonl and TensorBoard events. If it
+      workdir: folder or address for checkpoints, metrics and TensorBoard events. If it
         holds a checkpoint of the same config, training resumes there.
       progress: draw a progress bar.
 
@@ -172,7 +175,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     """
     start_jax()
     check_config(config)
-    workdir = local_path(workdir).absolute()
+    workdir = storage_path(workdir)
+    if isinstance(workdir, Path):
+        workdir = workdir.absolute()
     _check_workdir(workdir)
     model = make_model(
         model_config(config),
@@ -184,7 +189,7 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
     mesh = make_mesh(
         level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
     )
-    dataset = local_path(config.data.dataset) if config.data.dataset else default_dataset()
+    dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     config_json = json.dumps(json.loads(config.to_json()) | {_FINGERPRINT: fingerprint(dataset)})
     check_crop_size(dataset, config.data.crop_size)
@@ -221,7 +226,9 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         start = step = int(state["step"])
         # Of several processes, the first one writes and validates.
         first = jax.process_index() == 0
-        writer = stack.enter_context(MetricsWriter(workdir, resume_step=start)) if first else None
+        writer = metrics_writer(workdir, resume_step=start) if first else None
+        if writer is not None:
+            stack.enter_context(writer)
         stop = stack.enter_context(_stop_on_signal(checkpoints))
         bar = stack.enter_context(
             tqdm.tqdm(
@@ -239,7 +246,8 @@ def train(config, workdir: str | Path, *, progress: bool = True) -> dict[str, An
         def save() -> int:
             # The loss of a step is that of the parameters before it.
             _check_finite("The parameters are", state["theta"], step)
-            checkpoints.save(state, iterator, config_json)
+            beside = writer.take if writer is not None else lambda step: {}
+            checkpoints.save(state, iterator, config_json, beside=beside)
             return step
 
         meter = Meter()

@@ -1,9 +1,9 @@
-"""Devices: a mesh with a data axis and a level axis, and what goes where on it.
+"""The device mesh, with a data axis and a level axis, and the placement of arrays on it.
 
 Crops are split over the data axis and levels over the level axis; the state is
-on every device, or split over all of them. Each device restores its own crops at
-its own levels, so that no image ever travels: a step exchanges one vector of
-gradients and, where the state is split, the parameters.
+replicated on every device, or split over all of them. Each device restores its
+own crops at its own levels, so images are never exchanged: a step exchanges one
+vector of gradients and, if the state is split, the parameters.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ AXES = ("data", "level")
 
 
 def batch_specs(entries: Iterable[str], form: BatchForm) -> dict[str, PartitionSpec]:
-    """Which axes of a batch's arrays, by their names, are split over which axis of the mesh."""
+    """For each array of a batch, by name, how its axes are split over the mesh."""
     crops = ("level", "data") if form.own_crops else ("data",)
     axes = {
         "clean": crops,
@@ -46,10 +46,10 @@ def batch_specs(entries: Iterable[str], form: BatchForm) -> dict[str, PartitionS
 
 
 def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
-    """All devices of all processes, `level_devices` of them along the level axis.
+    """A mesh of all devices of all processes, `level_devices` of them along the level axis.
 
     Args:
-      level_devices: how many ways the levels are split.
+      level_devices: number of devices to split the levels over.
       levels: levels per step.
       crops: crops per step, over all processes.
 
@@ -64,7 +64,7 @@ def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
         )
     if levels % level_devices:
         raise UserError(
-            f"The {levels} levels of a step cannot be split {level_devices} ways; "
+            f"The {levels} levels of a step cannot be split over {level_devices} devices; "
             "change config.levels.count or config.level_devices."
         )
     data_devices = devices // level_devices
@@ -79,12 +79,12 @@ def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
 
 
 def join_processes(*, coordinator: str, processes: int, process: int) -> None:
-    """Makes this process one of several that train together; nothing for one process.
+    """Joins this process to others that train together; does nothing for one process.
 
     Args:
-      coordinator: HOST:PORT of process 0, or "auto" where a cluster (SLURM, TPU pods and
-        the like) tells JAX everything by itself.
-      processes, process: how many there are, and which one this is, from 0.
+      coordinator: HOST:PORT of process 0, or "auto" on a cluster that JAX detects (SLURM, TPU
+        pods and similar).
+      processes, process: number of processes, and the index of this one, from 0.
     """
     if not coordinator:
         if processes > 1:
@@ -128,13 +128,13 @@ def ending_with_the_others() -> Iterator[None]:
 
 
 def state_shardings(mesh: Mesh, state: Any, *, split: bool) -> Any:
-    """Where each leaf of a training state lives.
+    """The sharding of each leaf of a training state.
 
     Args:
       mesh: devices.
       state: arrays or their shapes.
-      split: split each leaf over all devices along its longest axis that they divide; the
-        others, few and small, stay whole on every device. Without it all do.
+      split: split each leaf over all devices along its longest divisible axis; leaves without
+        one, few and small, are replicated. If False, all are replicated.
 
     Returns:
       A pytree of shardings of the same structure.
@@ -150,7 +150,7 @@ def state_shardings(mesh: Mesh, state: Any, *, split: bool) -> Any:
 
 
 def local_copy(mesh: Mesh, tree: Any) -> Any:
-    """This process' own whole copy of a pytree; every process must call it, if any does."""
+    """This process's own whole copy of a pytree; a collective call: every process must make it."""
     whole = NamedSharding(mesh, PartitionSpec())
     if not all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
         tree = jax.jit(lambda tree: tree, out_shardings=whole)(tree)
@@ -158,7 +158,7 @@ def local_copy(mesh: Mesh, tree: Any) -> Any:
 
 
 def place_batch(mesh: Mesh, batch: dict[str, np.ndarray], form: BatchForm) -> dict[str, jax.Array]:
-    """Puts a process' share of a batch on its devices."""
+    """Places a process's share of a batch on its devices."""
     specs = batch_specs(batch, form)
     return {
         name: jax.make_array_from_process_local_data(NamedSharding(mesh, specs[name]), value)

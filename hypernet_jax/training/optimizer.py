@@ -23,7 +23,7 @@ def make_schedule(config, steps: int) -> optax.Schedule:
     rest = max(1, steps - warmup)
     schedules = {
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=config.final_fraction),
-        # The published recipe: constant, then a tenth from half-way on.
+        # The published recipe: constant, then a tenth after half of the steps.
         "halfway": lambda: optax.piecewise_constant_schedule(peak, {steps // 2 - warmup: 0.1}),
         "constant": lambda: optax.constant_schedule(peak),
     }
@@ -35,23 +35,23 @@ def make_schedule(config, steps: int) -> optax.Schedule:
     main = schedules[config.schedule]()
     if not warmup:
         return main
-    # The first step already moves: the ramp starts one increment above zero.
+    # The ramp starts one increment above zero, so that the first step has an effect.
     ramp = optax.linear_schedule(peak / warmup, peak, warmup - 1)
     return optax.join_schedules([ramp, main], [warmup])
 
 
-# Size of Muon's updates, root mean square, at a learning rate of 1: about that of Adam's, so that
-# both share one learning rate (Liu et al., Muon is scalable for LLM training, 2025).
+# RMS of Muon's updates at a learning rate of 1: about that of Adam's, so that both can share a
+# learning rate (Liu et al., Muon is scalable for LLM training, 2025).
 _MUON_RMS = 0.2
 
 
-# The groups of theta that hold the networks' parameters, and the axis where each parameter starts:
-# the networks of a bank are matrices of their own.
+# The groups of theta that hold network parameters, and the first axis of the parameter itself:
+# Muon treats each network of a bank as a separate matrix.
 _FIRST_AXIS = {"generated": 1, "shared": 0}
 
 
 def _kernel_axes(theta: Any) -> Any:
-    """For each leaf of theta, what Muon takes as rows and columns; None: no matrix.
+    """For each leaf of theta, the axes that Muon takes as rows and columns; None: not a matrix.
 
     A kernel (3, 3, in, out) is a matrix from 9 in to out.
     """
@@ -66,7 +66,7 @@ def _kernel_axes(theta: Any) -> Any:
 
 
 def _biases(theta: Any) -> Any:
-    """For each leaf of theta, whether it holds biases of the networks."""
+    """For each leaf of theta, whether it holds network biases."""
 
     def is_bias(path, leaf) -> bool:
         first = _FIRST_AXIS.get(path[0].key)
@@ -76,10 +76,10 @@ def _biases(theta: Any) -> Any:
 
 
 def make_optimizer(config, steps: int) -> optax.GradientTransformation:
-    """Adam, or Muon for kernels and Adam for the rest, after clipping by global norm (0: none).
+    """Adam, or Muon for kernels with Adam for the rest, after clipping by global norm (0: none).
 
-    Muon (Jordan et al., 2024) makes the singular values of each kernel's update equal. Biases
-    then move at `config.bias_rate` times the learning rate.
+    Muon (Jordan et al., 2024) makes the singular values of each kernel's update equal. With it
+    the learning rate of biases is multiplied by `config.bias_rate`.
 
     Args:
       config: `config.optimizer`.
@@ -108,5 +108,5 @@ def make_optimizer(config, steps: int) -> optax.GradientTransformation:
 
 
 def ema_decay(step: jax.Array, decay: float) -> jax.Array:
-    """Decay of the parameter average, shorter at the start to forget the initial values."""
+    """Decay of the parameter average; smaller at the start, to forget the initial values."""
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))

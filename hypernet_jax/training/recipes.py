@@ -1,9 +1,9 @@
-"""The three recipes that every task's config starts from.
+"""The recipes that the configs of all tasks start from.
 
-`configs/*.py` take one of these and give what belongs to the task: its name and
-levels. Where a value departs from the published recipe (HyperRes,
-Aharon and Ben-Artzi, ICASSP 2023) its comment names the published one.
-Sequences are tuples, since lists cannot be overridden on the command line.
+`configs/*.py` take one of these and set the task's name and levels. Where a value
+differs from the published recipe (HyperRes, Aharon and Ben-Artzi, ICASSP 2023),
+its comment gives the published one. Sequences are tuples, because lists cannot be
+overridden on the command line.
 """
 
 from typing import Any
@@ -18,31 +18,32 @@ __all__ = ["VARIANTS", "recipe", "task_recipe", "use_task"]
 
 
 def _base() -> ConfigDict:
-    """Ours: the published width and depth, trained on a GPU or TPU."""
+    """Our recipe for a GPU or TPU, with the published width and depth."""
     return ConfigDict(
         {
-            "task": "",  # a name of hypernet_jax/tasks.py; set by the config file
+            "task": "",  # a name in hypernet_jax/tasks.py; set by the config file
             "seed": 0,
-            # Weights to go on from, by name or file; empty: start afresh. At first the networks
-            # are those of the weights, even if these have fewer channels, blocks or powers of the
-            # level, or one level alone (a plain network: the base, with slopes of zero).
+            # Weights to start from, by name or file; empty: random initialisation. Training starts
+            # with exactly their networks, even if they have fewer channels, blocks or powers of
+            # the level, or a single level (a plain network: it becomes the base, with zero slopes).
             "initial_weights": "",
-            # What stays as it is: a regular expression on base/PATH, slopes/PATH (of a generated
-            # parameter), shared/PATH and features/PATH; "^(base|shared)/" trains slopes only.
+            # Parameters to keep fixed: a regular expression on base/PATH and slopes/PATH (of a
+            # generated parameter), shared/PATH and features/PATH; "^(base|shared)/" trains only
+            # the slopes.
             "frozen": "",
             "steps": 300_000,  # published: 1,000,000
             "loss": "l1",  # l1 (published), l2 or charbonnier
-            "ema_decay": 0.999,  # parameter average that is evaluated; published: none (0)
+            "ema_decay": 0.999,  # of the parameter average to evaluate; published: none (0)
             "log_every": 100,
             "compute_dtype": "bfloat16",  # parameters and state stay float32; published: float32
-            # The backward pass recomputes the activations of one level at a time, instead of
-            # keeping those of all: less memory, more time.
+            # The backward pass recomputes the activations of one level at a time instead of
+            # keeping those of all levels: less memory, more time.
             "remat": False,
-            "shard_state": False,  # split optimizer state and average over the devices
-            # how the levels of a step are computed: unrolled (a network per level; the fastest on
-            # CPUs), vmap (a convolution per level) or wide (one convolution with the whole bank)
+            "shard_state": False,  # split the training state over the devices
+            # How the levels of a step are computed: unrolled (a network per level; the fastest on
+            # CPUs), vmap (a convolution per level) or wide (one convolution with the whole bank).
             "level_form": "unrolled",
-            "level_devices": 1,  # devices that the levels are split over; the rest split crops
+            "level_devices": 1,  # number of devices to split the levels over; the rest split crops
             "network": {
                 "name": "residual",
                 "colours": 3,  # 3 RGB, 1 grey
@@ -51,46 +52,46 @@ def _base() -> ConfigDict:
                 "light_tail": True,  # published: False (two more full-resolution convolutions)
                 "residual_output": True,  # published: False
                 "init_gain": 1.0,  # published: 0.1
-                # relu (published) or leaky_relu: ReLUs that are negative everywhere learn no more,
+                # relu (published) or leaky_relu: ReLUs that are negative everywhere stop learning,
                 # and Muon's large steps drive many of them there.
                 "activation": "leaky_relu",
-                # What images are counted from; published: 0. Else the mean that all photographs
-                # share fills every step of training.
+                # Subtracted from images; published: 0. Otherwise the mean that all photographs
+                # share dominates every training step.
                 "centre": 0.5,
             },
             "features": {
                 # affine (published), proportional, polynomial, mlp, constant,
                 # independent, interpolated
                 "name": "affine",
-                "degree": 2,  # of polynomial
-                "hidden": 16,  # units of mlp
-                "outputs": 3,  # features of mlp beside the constant
-                "levels": (),  # of independent and interpolated: one network at each
+                "degree": 2,  # polynomial
+                "hidden": 16,  # mlp: hidden units
+                "outputs": 3,  # mlp: features besides the constant
+                "levels": (),  # independent and interpolated: one network at each
             },
             # Regular expression on parameter paths; published: "block_" (the residual blocks)
             "generated": "",
             "levels": {
-                # The first field and those from low to absent are for levels that are drawn. Where
-                # levels have parts, those from low to far are tuples, a value for each part.
-                "count": 4,  # networks per step
-                # each level restores crops of its own: the same arithmetic for `count` times as
-                # many crops; published: False, all restore the same ones
+                # `count` and the fields from `low` to `absent` are for drawn levels. If levels
+                # have parts, the fields from `low` to `far` are tuples with a value for each part.
+                "count": 4,  # levels per step
+                # Each level restores different crops: the same arithmetic for `count` times as
+                # many crops. Published: False, all levels restore the same crops.
                 "own_crops": True,
-                # what has levels of its own: step, crop (count times crops levels per step), or
-                # pixel (half of the crops have blobs of two levels)
+                # step: all crops share the levels of a step; crop: each crop has `count` levels of
+                # its own; pixel: each pixel has its own (half of the crops mix two in blobs).
                 "per": "step",
-                # relative: each level's loss counts in proportion to its size, so that a decibel is
-                # worth the same at every level; published: equal
+                # relative: each level's loss is divided by its size, so that a decibel is worth
+                # the same at every level; published: equal.
                 "weighting": "relative",
                 "fixed": (),  # published: four levels, set by the task; empty: drawn afresh
                 "low": 0.0,  # range of drawn levels, set by the task
                 "high": 0.0,
-                "power": 1.0,  # 2: drawn evenly in the square root of the range, more low levels
+                "power": 1.0,  # 2: uniform in the square root of the range, so more low levels
                 "whole": 0.0,  # share of drawn levels that are rounded to whole numbers
-                "absent": 0.0,  # share of drawn parts that are neutral: not degraded so
+                "absent": 0.0,  # share of drawn parts that are neutral (no such degradation)
                 "normalisation": "",  # level -> z, set by the task; published: level / 255
-                # Level at which z is 0 and the network is its base alone: for a warm start the
-                # one that the plain network was trained at. None: where the normalisation is 0.
+                # Level at which z is 0 and the network equals its base: for a warm start, the
+                # level of the plain network. None: where the normalisation is 0.
                 "origin": placeholder(float),
                 # Level at which z is 1, set by the task. None: where the normalisation is 1.
                 "far": placeholder(float),
@@ -99,32 +100,32 @@ def _base() -> ConfigDict:
                 "dataset": "",  # a folder made by `hypernet-jax prepare`; empty: a small default
                 "crop_size": 96,
                 "crops": 16,
-                # Share of the crops that a colour network sees in grey, degraded as a grey image:
-                # without it the network takes grey noise for texture. Published: 0.
+                # Share of crops that are grey for a colour network, and degraded as a grey image:
+                # without them the network mistakes grey noise for texture. Published: 0.
                 "grey": 0.15,
-                # Share of the crops that get other colours: permuted channels, saturation, white
+                # Share of crops with changed colours: permuted channels, saturation, white
                 # balance, exposure, gamma.
                 "recoloured": 0.0,
-                # Share of the crops that are as soft as photographs are at a camera's own
-                # resolution, and are to stay so.
+                # Share of clean crops that are softened, like photographs at a camera's native
+                # resolution.
                 "softened": 0.0,
-                # No folder of the photographs gives more than this share of the crops.
+                # The largest share of crops from one folder of photographs.
                 "largest_share": 1.0,
                 "threads": 4,
-                "cache_gib": 2.0,  # of decoded sub-images that each process keeps in memory
+                "cache_gib": 2.0,  # decoded sub-images that each process keeps in memory
             },
             "optimizer": {
                 "name": "muon",  # muon or adam; published: adam
                 "learning_rate": 5e-4,  # published: 1e-4
                 "schedule": "cosine",  # cosine, halfway or constant; published: halfway
-                "warmup_steps": 500,  # at most half of all; published: 0
+                "warmup_steps": 500,  # at most half of all steps; published: 0
                 "final_fraction": 0.01,  # of the learning rate, at the end of a cosine
                 "clip_norm": 1.0,  # global gradient norm; published: none (0)
-                # Of Muon: the share of the learning rate that biases have. Adam moves them by the
-                # whole rate in every step, Muon each weight by far less; with a share of 1 biases
+                # With Muon: learning rate of biases, relative to that of kernels. Adam moves a
+                # bias by the full rate in every step, Muon each weight by far less; at 1, biases
                 # soon outweigh the signals and leave units negative everywhere.
                 "bias_rate": 0.1,
-                # Of Adam; of what Muon leaves to it: biases. Muon's own momentum is 0.95.
+                # For Adam; with Muon, for biases only. Muon's own momentum is 0.95.
                 "b1": 0.9,
                 "b2": 0.999,
             },
@@ -140,8 +141,8 @@ def _base() -> ConfigDict:
 
 
 def _published() -> ConfigDict:
-    """The published recipe. It departs only in that its network starts well scaled at every
-    level (published: kernels A*z + B that start at A*z)."""
+    """The published recipe, except that its network starts well scaled at every level
+    (published: kernels A*z + B that start at A*z)."""
     config = _base()
     config.steps = 1_000_000
     config.ema_decay = 0.0
@@ -165,7 +166,7 @@ def _published() -> ConfigDict:
 
 
 def _compact() -> ConfigDict:
-    """Ours for two CPU cores: about 0.4 s per step."""
+    """Our recipe for two CPU cores: about 0.4 s per step."""
     config = _base()
     config.steps = 6_000  # published: 1,000,000
     config.compute_dtype = "float32"  # CPUs gain nothing from bfloat16
@@ -183,7 +184,7 @@ def _compact() -> ConfigDict:
 
 
 def _unet() -> ConfigDict:
-    """Ours for two CPU cores, with a network over three scales that needs less arithmetic."""
+    """Our recipe for two CPU cores, with a three-scale network that needs less arithmetic."""
     config = _compact()
     config.network = ConfigDict(
         {
@@ -215,7 +216,7 @@ def recipe(variant: str) -> ConfigDict:
 
 
 def use_task(config: ConfigDict, task: str, drawn: tuple[Any, Any]) -> None:
-    """Sets the task of a recipe, the range of its drawn levels, and how it counts them."""
+    """Sets the task of a recipe, with the range and normalisation of its levels."""
     config.task = task
     axes = get_task(task).space.axes
     values = {
@@ -244,26 +245,26 @@ def task_recipe(
     validated: tuple[Any, ...],
     compact_steps: int,
 ) -> ConfigDict:
-    """A recipe with what belongs to a task: what `configs/*.py` return.
+    """A recipe for a task, as `configs/*.py` return it.
 
     Args:
-      variant: of `VARIANTS`, "" for base; "_grey" appended for a network of one channel.
-      task: its name.
-      drawn: the range that levels are drawn from, but for the published recipe; tuples of one
-        number per part where levels have parts.
+      variant: one of `VARIANTS`, or "" for base; append "_grey" for a one-channel network.
+      task: name of the task.
+      drawn: lowest and highest drawn level, not used by the published recipe; tuples with a
+        number for each part if levels have parts.
       published: the fixed levels of the published recipe.
-      validated: levels of validation.
-      compact_steps: steps of the compact recipe.
+      validated: levels for validation.
+      compact_steps: steps of the compact recipes.
 
-    Levels are normalised in the task's own way, but for the published recipe.
+    The normalisation is the task's own, except in the published recipe.
     """
     variant, grey = variant.removesuffix("_grey"), variant.endswith("_grey")
     config = recipe(variant)
     if variant == "published":
         config.task = task
         config.levels.fixed = published
-        # Not used, since the levels are fixed, but checked.
-        with config.ignore_type():  # tuples, where levels have parts
+        # Not used, because the levels are fixed, but checked.
+        with config.ignore_type():  # tuples, if levels have parts
             config.levels.low, config.levels.high = drawn
     else:
         use_task(config, task, drawn)

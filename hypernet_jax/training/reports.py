@@ -1,4 +1,9 @@
-"""Where the numbers of a run go: metrics.jsonl and TensorBoard."""
+"""Where the numbers of a run go: metrics.jsonl and TensorBoard.
+
+A store cannot append to a file, and to write metrics.jsonl anew for each line would send the run's
+lines over and over. There, lines and events are kept on this machine and sent with each checkpoint
+as files of their own: every line is sent once, and none is lost that the checkpoint counts on.
+"""
 
 import contextlib
 import itertools
@@ -6,12 +11,16 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import tensorboardX
 
-from hypernet_jax.files import first_free
+from hypernet_jax.buckets import patiently, remove_file, send_file
+from hypernet_jax.errors import UserError
+from hypernet_jax.files import first_free, temporary_folder
+from hypernet_jax.storage import names_in
 
-__all__ = ["Meter", "MetricsWriter"]
+__all__ = ["Meter", "MetricsWriter", "SegmentWriter", "metrics_writer"]
 
 
 class Meter:
@@ -89,12 +98,97 @@ class MetricsWriter:
         self._file.close()
         self._board.close()
 
+    def take(self, step: int) -> dict[str, bytes]:
+        """Nothing is left to be written with the checkpoint of a step."""
+        del step
+        return {}
+
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes scalars of one step to both places."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+
+
+class SegmentWriter:
+    """As `MetricsWriter`, in a store: WORKDIR/metrics/STEP.jsonl and WORKDIR/tensorboard/.
+
+    Each file has the lines, or the events, that came after the checkpoint before; STEP is that of
+    the checkpoint that it was sent with. What has not been sent when the run fails is sent as it
+    ends. On resuming, files of later steps are removed: those steps are logged again. Where a run
+    starts anew, the files of another are moved to metrics-1/, or -2 and so on.
+    """
+
+    def __init__(self, workdir: Any, *, resume_step: int):
+        self._workdir = workdir
+        self._resumed = resume_step
+        self._step = resume_step
+        self._lines: list[str] = []
+        self._board: tensorboardX.SummaryWriter | None = None
+        later = [name for name in names_in(workdir / "metrics") if _file_step(name) > resume_step]
+        if not resume_step and later:
+            self._move(later)
+        for name in later:
+            remove_file(workdir / "metrics" / name)
+        self._stack = contextlib.ExitStack()
+        self._scratch = self._stack.enter_context(temporary_folder())
+
+    def _move(self, names: list[str]) -> None:
+        """Copies files of metrics/ to a folder that is free."""
+        free = (self._workdir / f"metrics-{n}" for n in itertools.count(1))
+        folder = next(folder for folder in free if not names_in(folder))
+        for name in names:
+            source = self._workdir / "metrics" / name
+            send_file(folder / name, patiently(source.read_bytes, source))
+
+    def __enter__(self) -> "SegmentWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        with self._stack, contextlib.suppress(UserError):
+            for name, content in self.take(self._step).items():
+                send_file(self._workdir / name, content)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Keeps scalars of one step until they are taken."""
+        self._step = step
+        self._lines.append(json.dumps({"step": step, **values}) + "\n")
+        if self._board is None:
+            self._board = tensorboardX.SummaryWriter(
+                str(self._scratch),
+                purge_step=self._resumed + 1,
+                filename_suffix=f".from-{step:09d}",
+            )
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def take(self, step: int) -> dict[str, bytes]:
+        """What was written since the last time, as contents of files by their paths."""
+        if not self._lines or self._board is None:
+            return {}
+        taken = {f"metrics/{step:09d}.jsonl": "".join(self._lines).encode()}
+        self._lines = []
+        self._board.close()
+        self._board = None
+        self._resumed = step
+        for events in sorted(self._scratch.iterdir()):
+            taken[f"tensorboard/{events.name}"] = events.read_bytes()
+            events.unlink()
+        return taken
+
+
+def metrics_writer(workdir: Any, *, resume_step: int) -> MetricsWriter | SegmentWriter:
+    """The writer for a workdir of this machine or of a store, a `storage_path`."""
+    if isinstance(workdir, Path):
+        return MetricsWriter(workdir, resume_step=resume_step)
+    return SegmentWriter(workdir, resume_step=resume_step)
+
+
+def _file_step(name: str) -> float:
+    """The step in the name of a file of metrics; before all others for a foreign name."""
+    stem = name.removesuffix(".jsonl")
+    return float(stem) if stem.isdigit() else float("-inf")
 
 
 def _step(line: str) -> float:

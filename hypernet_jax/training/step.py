@@ -1,4 +1,4 @@
-"""The training state and one step of it, as pure functions."""
+"""The training state and the training step, as pure functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ from hypernet_jax.training.optimizer import ema_decay
 
 __all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
 
-# Where Charbonnier's cost turns from a parabola into a cone: a quarter of a grey level.
+# Where the Charbonnier loss changes from quadratic to linear: a quarter of a grey level.
 _EPSILON = 1e-3
 
 
@@ -30,13 +30,12 @@ def _charbonnier(error: ArrayLike) -> jax.Array:
     return jnp.sqrt(jnp.square(error) + _EPSILON**2) - _EPSILON
 
 
-# What an error costs; see `make_train_step`.
+# The cost of an error; see `make_train_step`.
 LOSSES = {"charbonnier": _charbonnier, "l1": jnp.abs, "l2": jnp.square}
-# Keeps levels that are restored almost without an error, such as sigma 0, from taking all the
-# weight: a grey level.
+# One grey level: keeps levels with almost no error, such as sigma 0, from taking all the weight.
 _SMALLEST_ERROR = 1 / 255
 
-# Added to a crop's key for where its two levels lie.
+# Folded into a crop's key to draw its level map.
 _BLOBS = 1
 
 # How the losses of a step's levels are averaged; see `make_train_step`.
@@ -47,7 +46,7 @@ TrainState = dict[str, Any]
 
 
 def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """A training state at its first step; the parameter average starts at the parameters."""
+    """The initial training state; the parameter average starts at the parameters."""
     return {
         "step": jnp.zeros((), jnp.int32),
         "theta": theta,
@@ -68,17 +67,17 @@ def degrade_batch(
     """Degrades every clean crop to every level.
 
     Args:
-      key: PRNG key of the run. What a crop gets depends on it, on the crop's id and on
-        the number of its level alone, wherever in whatever batch the crop stands.
-      task: says how.
+      key: PRNG key of the run. A crop's degradation depends only on this key, the crop's id and
+        the index of its level, not on its position in a batch.
+      task: defines the degradation.
       batch: as `make_pipeline` yields it, or a device's share of it.
       form: of the batch.
-      first_level: number of the share's first level.
+      first_level: index of the share's first level.
 
     Returns:
-      clean (1, N, H, W, C), or (K, N, H, W, C) where each level has crops of its own, and
-      degraded (K, N, H, W, C); float32, in [0, 1] but for noise that is not clipped. The levels,
-      as the batch has them, or (K, N, H, W, A) of pixels.
+      clean (1, N, H, W, C), or (K, N, H, W, C) if each level has its own crops, and
+      degraded (K, N, H, W, C); float32, in [0, 1] except for unclipped noise. The levels,
+      as in the batch, or (K, N, H, W, A) for levels per pixel.
     """
     clean, levels, ids = batch["clean"], batch["levels"], batch["ids"]
     if "degraded" in batch:
@@ -134,27 +133,26 @@ def make_train_step(
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
 
     Args:
-      model: what is trained.
+      model: the model to train.
       optimizer: an Optax transformation.
       mesh: devices; batches are placed by `place_batch`.
       seed: of the degradations.
       decay: of the parameter average.
       form: of the batches.
-      loss: "l1", the mean absolute error, as published; "l2", the mean squared error, which PSNR
-        is made of; or "charbonnier" (Lai et al., CVPR 2017), absolute but for errors below a
-        quarter of a grey level, which count less and less: where a level is restored exactly,
-        l1's gradient is as large as anywhere.
-      weighting: "equal": the mean of the levels' losses is made small. "relative": each level's
-        loss has a weight inverse to its size (a constant as far as the gradient goes), which is
-        the gradient of its logarithm: a decibel is worth the same at every level, where equal
-        weights leave the low levels, of small errors, to the end.
-      shardings: where the new state's leaves live (`state_shardings`); None: where the
-        compiler puts them, which is on every device if the old state is.
+      loss: "l1", the mean absolute error, as published; "l2", the mean squared error, which
+        determines PSNR; or "charbonnier" (Lai et al., CVPR 2017), like l1 but smooth for errors
+        below a quarter of a grey level, where the gradient of l1 does not shrink.
+      weighting: "equal": minimises the mean of the levels' losses. "relative": weights each
+        level's loss by its inverse, held constant, which gives the gradient of its logarithm. A
+        decibel is then worth the same at every level; equal weights learn the low levels, which
+        have small errors, last.
+      shardings: shardings of the new state (`state_shardings`); None: chosen by the compiler,
+        which replicates the state if the old one is replicated.
 
-    The devices exchange one vector per step: the mean of gradients and metrics; and
-    theta, where it is split over them; and, for relative weights, the K losses.
-    Metrics: loss (the mean of the levels' losses, whatever their weights), psnr (mean over
-    levels, of this batch), gradient_norm.
+    The devices exchange one vector per step, the mean of gradients and metrics; also theta, if it
+    is split over them, and for relative weights the K losses.
+    Metrics: loss (the unweighted mean over levels), psnr (the mean over the levels of this
+    batch), gradient_norm.
     """
     if loss not in LOSSES:
         raise UserError(f"Unknown config.loss {loss!r}; choose one of {', '.join(LOSSES)}.")
@@ -181,7 +179,7 @@ def make_train_step(
         clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
 
         def of_all_levels(values):
-            """What this share adds to the mean over devices that is the values of all levels."""
+            """This share's part of a vector whose mean over devices holds all levels' values."""
             everywhere = jnp.zeros(level_shares * count)
             return everywhere.at[first + jnp.arange(count)].set(values * level_shares)
 
@@ -190,7 +188,7 @@ def make_train_step(
             if weighting == "equal":
                 return jnp.mean(losses), (losses, mse)
             sizes = lax.pmean(of_all_levels(lax.stop_gradient(losses)), AXES) + smallest
-            # Such that the weighted mean is as large as the plain one: so are gradients, roughly.
+            # Scaled so that the weighted mean, and roughly its gradient, is as large as the plain.
             own = lax.dynamic_slice_in_dim(sizes, first, count)
             return jnp.mean(losses / own) * jnp.mean(sizes), (losses, mse)
 
@@ -199,7 +197,7 @@ def make_train_step(
         return unravel(lax.pmean(vector, AXES))
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict[str, jax.Array]]:
-        # Without the check of varying axes the gradient stays local until our one mean.
+        # With check_vma off, the gradient stays local until our single mean over devices.
         sharded = jax.shard_map(
             gradient_of_share,
             mesh=mesh,
@@ -214,7 +212,7 @@ def make_train_step(
         new_state = {
             "step": state["step"] + 1,
             "theta": theta,
-            # In this form the average of a frozen parameter is that parameter, bit for bit.
+            # In this form the average of a frozen parameter equals that parameter, bit for bit.
             "ema": jax.tree.map(lambda a, x: a + rate * (x - a), state["ema"], theta),
             "opt_state": opt_state,
         }

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.markdown import table
+from hypernet_jax.storage import ensure_place, names_in, write_whole
 from hypernet_jax.training.loop import train
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
@@ -85,7 +85,7 @@ def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], An
       The table of all runs so far, the best first: varied values, steps, and the best PSNR of
       validation. A run that fails, as where a loss is not finite, is a row with the reason.
     """
-    sweep, folder = load_sweep(path), ensure_folder(workdir)
+    sweep, folder = load_sweep(path), ensure_place(workdir)
     rows: list[tuple[float, list[str]]] = []
     for name, values in sweep.runs():
         config = load(sweep.config)
@@ -100,13 +100,13 @@ def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], An
             step = int(train(config, folder / name)["step"])
         except UserError as error:
             note = str(error)
-        best = _best(folder / name / "metrics.jsonl")
+        best = _best(folder / name)
         result = note or ("" if best == -math.inf else f"{best:.2f}")
         rows.append((best, [*map(_text, values.values()), str(step), result]))
         header = [*sweep.varied, "steps", "best validation PSNR, dB"]
         ordered = [row for _, row in sorted(rows, key=lambda row: -row[0])]
         text = table(header, ordered, text_columns=len(sweep.varied))
-        write_atomically(folder / "table.md", text.encode(), overwrite=True)
+        write_whole(folder / "table.md", text.encode(), overwrite=True)
         if step < config.steps:  # asked to stop
             break
     return text
@@ -116,7 +116,10 @@ def _field(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _best(metrics: Path) -> float:
-    """The highest PSNR of all validations; minus infinity if there is none."""
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
+def _best(workdir: Any) -> float:
+    """The highest PSNR of all validations of a run; minus infinity if there is none."""
+    files = [workdir / "metrics.jsonl"]
+    if not isinstance(workdir, Path):  # a store has one for each checkpoint
+        files = [workdir / "metrics" / name for name in names_in(workdir / "metrics")]
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
     return max((json.loads(line).get(_METRIC, -math.inf) for line in lines), default=-math.inf)

@@ -11,25 +11,25 @@ from hypernet_jax.tasks import get_task
 
 __all__ = ["Validation"]
 
-# Of what is restored to the bit, as undegraded images may be: means stay numbers, and JSON.
+# PSNR of an exact restoration, as of undegraded images: keeps means finite and valid in JSON.
 _HIGHEST_PSNR = 100.0
 
 
 class Validation:
-    """PSNR of fixed centre crops, degraded once, at fixed levels.
+    """PSNR on fixed centre crops, degraded once, at fixed levels.
 
     Args:
-      model: what to validate.
+      model: the model to validate.
       source: records of held-out sub-images.
       config: `config.validation` with `levels`, `images` and `crop_size`.
     """
 
     def __init__(self, model: Model, source, config):
-        # A plain network is validated at other levels than its own, too.
+        # A plain network is also validated at levels other than its own.
         space = get_task(model.task.name).space
         self._levels = [space.parse(level) for level in config.levels]
         crops = []
-        # Spread over the split, so that few crops still show many photographs.
+        # Spread over the split, so that even a few crops show many photographs.
         for index in spread(len(source), config.images):
             image = source[index]["image"]
             size = min(config.crop_size, *image.shape[:2])
@@ -52,7 +52,7 @@ class Validation:
     def __call__(self, theta) -> dict[str, float]:
         """Returns {"validation/psnr_LEVEL": dB, ..., "validation/psnr": their mean}.
 
-        What is restored to the bit counts as 100 dB.
+        An exact restoration counts as 100 dB.
         """
         values = {}
         for level, degraded in zip(self._levels, self._degraded, strict=True):

@@ -1,4 +1,4 @@
-"""The node: image, task and level in, and a mask if there is one; restored image out."""
+"""A ComfyUI node that restores an image for a task and level, with an optional mask."""
 
 import functools
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ _restorer = functools.cache(Restorer.from_pretrained)
 
 
 class HypernetRestore:
-    """Restores images, (N, H, W, C) float32 in [0, 1] on any device, as ComfyUI has them."""
+    """Restores ComfyUI images, (N, H, W, C) float32 in [0, 1] on any device."""
 
     CATEGORY = "image/restoration"
     FUNCTION = "restore"
@@ -23,12 +23,12 @@ class HypernetRestore:
     RETURN_NAMES: ClassVar[tuple[str, ...]] = ("image", "level")
     DESCRIPTION = (
         "Removes noise, JPEG artefacts or blur, or enlarges, at any level. The level is a number, "
-        "or parts as in noise=15,jpeg=60; auto estimates it. Where a mask is black nothing is done."
+        "or parts as in noise=15,jpeg=60; auto estimates it. Black parts of a mask stay unchanged."
     )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        """What the node takes."""
+        """The inputs of the node."""
         return {
             "required": {
                 "image": ("IMAGE",),
@@ -47,15 +47,15 @@ class HypernetRestore:
         blend: float = 1.0,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, str]:
-        """Restored images, and the levels that they were restored at, one a line.
+        """Returns the restored images and their levels, one per line.
 
         Raises:
-          UserError: (a ValueError) for a level out of range, or a mask where the task enlarges.
+          UserError: (a ValueError) for a level out of range, or a mask if the task enlarges.
         """
         restorer, entry = _restorer(task), get_task(task)
         restored, levels = [], []
         masks = None if mask is None else mask.detach().cpu().numpy()
-        # What ComfyUI gives for a picture without transparency: 64x64, all black.
+        # For a picture without transparency ComfyUI gives a black mask of 64x64.
         if masks is not None and masks.shape[-2:] == (64, 64) and not masks.any():
             masks = None
         if masks is not None and masks.ndim == 2:
