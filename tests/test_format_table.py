@@ -79,7 +79,7 @@ def depth_of(path):
 
 def cells():
     """The table of the page: bit depth of each output, by input."""
-    text = (REPOSITORY / "docs" / "restoring.md").read_text()
+    text = (REPOSITORY / "docs" / "howto" / "formats.md").read_text()
     rows = re.findall(r"^\| ([^|]+) \|((?: (?:8|16|float) \|){8})$", text, re.MULTILINE)
     return {name: cells.strip(" |").split(" | ") for name, cells in rows}
 
