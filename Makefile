@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Without PyTorch, which only comparisons with it need: make test TEST_EXTRAS=test
 TEST_EXTRAS ?= test,test-torch
 
-.PHONY: demo test lint web clean
+.PHONY: demo test lint docs release web clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hypernet-jax demo $(ARGS)
@@ -22,6 +22,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, in build/site; a broken link is an error.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Wheel and source archive in dist/, each installed into an empty environment and tried.
+release: $(BIN)/python
+	$(INSTALL) build
+	$(BIN)/python tools/release.py --constraints constraints/$(SERIES).txt $(ARGS)
 
 # The page that restores photographs in the browser, in build/web; needs npm.
 web: $(VENV)/.installed
@@ -43,6 +52,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(INSTALL) -e '.[train,$(TEST_EXTRAS),dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 clean:

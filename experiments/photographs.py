@@ -1,4 +1,4 @@
-"""Measures the figures of docs/photographs.md that no other command gives.
+"""Measures the figures of docs/results/photographs.md that no other command gives.
 
     python experiments/photographs.py clean FOLDER        # effect of `auto` on clean photographs
     python experiments/photographs.py estimates FOLDER    # estimation errors, synthetic damage

@@ -1,4 +1,4 @@
-"""Writes figures to docs/denoising.md, dejpeg.md, super_resolution.md, model cards and README.
+"""Writes figures to the pages of docs/results, to model cards and README.
 
     python experiments/report.py denoise
     python experiments/report.py denoise --measure figures,requested,blind --datasets DIR

@@ -69,7 +69,7 @@ class Study:
     """One task's report.
 
     Attributes:
-      page: the page in docs/ to fill.
+      page: the page to fill, below docs/.
       figures: (test set, protocol, levels) of the tables.
       summary: levels of the first test set for the README.
       ensemble: levels, with the first test set and protocol, for self-ensemble.
@@ -92,7 +92,7 @@ class Study:
 
 STUDIES = {
     "denoise": Study(
-        page="denoising.md",
+        page="results/denoising.md",
         figures=(
             ("CBSD68", "8-bit", (0, 5, 10, 15, 25, 35, 50, 75, 90)),
             ("Kodak24", "8-bit", (0, 15, 25, 50)),
@@ -106,7 +106,7 @@ STUDIES = {
         blind=("CBSD68", "8-bit", 24, (5, 10, 15, 25, 50, 75)),
     ),
     "dejpeg": Study(
-        page="dejpeg.md",
+        page="results/dejpeg.md",
         figures=(
             ("LIVE1", "grey", (10, 20, 30, 40, 60, 80, 90)),
             ("LIVE1", "colour", (10, 20, 30, 40, 60, 80, 90)),
@@ -119,7 +119,7 @@ STUDIES = {
         blind=("LIVE1", "colour", 12, (5, 10, 20, 40, 60, 80, 90)),
     ),
     "sr": Study(
-        page="super_resolution.md",
+        page="results/super_resolution.md",
         figures=(
             ("Set5", "y", (1.5, 2, 2.5, 3, 3.5, 4, 5)),
             ("Set14", "y", (2, 3, 4)),

@@ -1,7 +1,7 @@
 """The restoration tasks: for each its degradation, level space and evaluation protocols.
 
 Everything specific to a task is defined here; the commands, the page and training
-read it from a `Task` and name none. docs/new_task.md adds one, step by step.
+read it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
 """
 
 import dataclasses

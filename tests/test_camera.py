@@ -43,7 +43,7 @@ class CameraNoiseTest(chex.TestCase):
 
 
 def test_it_is_like_that_of_real_cameras():
-    """Between the low-light set and CC15 of in-camera JPEGs: see docs/photographs.md."""
+    """Between the low-light set and CC15 of in-camera JPEGs: see docs/results/photographs.md."""
     noise = np.asarray(noisy(jax.random.key(0), FLAT, 6.0)) - 127.5
     red, green, blue = np.moveaxis(noise, -1, 0)
     assert red.std() > blue.std() > green.std()

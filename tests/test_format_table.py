@@ -1,4 +1,4 @@
-"""Every readable format to every writable one: the table in docs/restoring.md."""
+"""Every readable format to every writable one: the table in docs/howto/formats.md."""
 
 import re
 
@@ -79,13 +79,13 @@ def depth_of(path):
 
 def cells():
     """The table of the page: bit depth of each output, by input."""
-    text = (REPOSITORY / "docs" / "restoring.md").read_text()
+    text = (REPOSITORY / "docs" / "howto" / "formats.md").read_text()
     rows = re.findall(r"^\| ([^|]+) \|((?: (?:8|16|float) \|){8})$", text, re.MULTILINE)
     return {name: cells.strip(" |").split(" | ") for name, cells in rows}
 
 
 def test_the_table_names_all():
-    text = (REPOSITORY / "docs" / "restoring.md").read_text()
+    text = (REPOSITORY / "docs" / "howto" / "formats.md").read_text()
     assert "| from \\ to | PNG | JPEG | WebP | TIFF | BMP | AVIF | PFM | JPEG XL |" in text
     assert list(cells()) == list(INPUTS)
 

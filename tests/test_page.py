@@ -349,7 +349,7 @@ def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path
             part,
         )
         wait(lambda: pictures(driver) != first and pictures(driver))
-        if "HYPERNET_JAX_SCREENSHOT_PARTS" in os.environ:  # the picture in docs/photographs.md
+        if "HYPERNET_JAX_SCREENSHOT_PARTS" in os.environ:  # in docs/howto/photographs.md
             time.sleep(1.0)
             driver.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_PARTS"])
     finally:
@@ -482,7 +482,7 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
     wait(lambda: pictures(browser) != everything and pictures(browser))
     time.sleep(1.5)  # the first answer is for the first part of the stroke
     painted = pictures(browser)
-    if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/restoring.md
+    if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/howto/page.md
         browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
     css(browser, "#save-mask")[0].click()
     file = tmp_path / "noisy-mask.png"

@@ -168,7 +168,7 @@ def test_the_page_restores_as_the_package_does(page, address, browser, tmp_path)
         browser.execute_script("document.body.dataset.state = 'ready'")
         if task == "photo":
             assert min(expected.shape[:2]) > 256  # so there was more than one tile
-            if "HYPERNET_JAX_SCREENSHOT" in os.environ:  # the picture in docs/interchange.md
+            if "HYPERNET_JAX_SCREENSHOT" in os.environ:  # the picture in docs/howto/browser.md
                 browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT"])
     # Only the page's own files were requested, and nothing was sent.
     own = {f"/{file.relative_to(page)}" for file in page.rglob("*")} | {"/"}
