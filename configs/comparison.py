@@ -100,7 +100,8 @@ def get_config(variant="denoise-hypernetwork"):
     if method in ("specialised", "continued"):
         config.initial_weights = task
         shipped = load_weights_and_config(task)[2]
-        config.network.update(shipped["network"])
+        # Weights that do not name these fields were trained with ReLUs on uncentred images.
+        config.network.update({"activation": "relu", "centre": 0.0} | shipped["network"])
         config.generated = shipped["generated"]
         config.features.update(shipped["features"])
         config.levels.normalisation = shipped["normalisation"]
