@@ -1,10 +1,11 @@
 #!/bin/bash
 # Trains on a TPU slice: runs one command on all of its hosts.
 #
-#   launch/tpu_vm.sh TPU_NAME ZONE --config=configs/denoise.py --workdir=gs://BUCKET/runs/denoise
+#   launch/tpu_vm.sh TPU_NAME ZONE --config=configs/denoise.py --workdir=/mnt/runs/denoise
 #
-# Every host needs this repository in ~/hypernet_jax, installed with the extras tpu, train and gcs.
-# The same command resumes.
+# Every host needs this repository in ~/hypernet_jax, installed with the extras tpu, train and gcs,
+# and the workdir: a shared disk, or a bucket mounted by gcsfuse. The dataset may be gs://. The
+# same command resumes.
 set -euo pipefail
 
 if (($# < 3)); then

@@ -83,3 +83,38 @@ def docker_runs():
 @pytest.mark.skipif(not docker_runs(), reason="Docker does not run here")
 def test_the_image_is_built():
     subprocess.run(["docker", "build", "--check", str(REPOSITORY)], check=True)
+
+
+@pytest.mark.parametrize("name", ["slurm.sh", "tpu_vm.sh"])
+def test_launch_scripts_parse(name):
+    subprocess.run(["bash", "-n", REPOSITORY / "launch" / name], check=True)
+
+
+def test_the_tpu_script_passes_its_options_on(tmp_path):
+    """With a stand-in for gcloud that prints its arguments."""
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    gcloud.chmod(0o755)
+    script = REPOSITORY / "launch/tpu_vm.sh"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHON": "python3"}
+    done = subprocess.run(
+        [script, "tpu", "zone", "--config=c.py", "--workdir=a b"],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    *arguments, command = done.stdout.splitlines()
+    assert arguments[-3:] == ["tpu", "--zone=zone", "--worker=all"]
+    assert command.endswith(r"train.py --coordinator=auto --config=c.py --workdir=a\ b")
+    refused = subprocess.run([script], capture_output=True, text=True, env=environment, check=False)
+    assert refused.returncode == 2 and refused.stderr.startswith("usage: ")
+
+
+def test_the_jobset_starts_the_command_that_there_is():
+    yaml = pytest.importorskip("yaml")
+    jobset = yaml.safe_load((REPOSITORY / "launch/gke_jobset.yaml").read_text())
+    (job,) = jobset["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    script, *options = container["command"][1:]
+    text = (REPOSITORY / script).read_text()
+    names = {option.removeprefix("--").partition("=")[0] for option in options}
+    assert names >= {"coordinator", "config", "workdir"}
+    assert all(f'"{name}"' in text for name in names if "." not in name)
