@@ -19,6 +19,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.data.prepare import local_dataset, prepare_dataset
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import check_report, write_report
+from hypernet_jax.mirror import CheckpointMirror
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.storage import names_in, storage_path
 from hypernet_jax.training.initial import initial_theta
@@ -290,6 +291,7 @@ def gs_error(status, message):
 
 FAILURES = {
     "busy": (s3_error(503, "SlowDown"), gs_error(503, "backend error"), "could not be reached"),
+    "lost": (0, 0, "could not be reached"),
     "silent": (0.6, 0.6, "could not be reached"),
     "refused": (
         s3_error(403, "AccessDenied"),
@@ -311,35 +313,43 @@ FAILURES = {
 
 @BOTH
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_failing_store_is_told_in_a_sentence(scheme, failure, door, datasets, impatient):
+def test_a_failing_store_is_told_in_a_sentence(
+    scheme, failure, door, datasets, impatient, tmp_path
+):
     *answers, sentence = FAILURES[failure]
     answer = dict(zip(("s3", "gs"), answers, strict=True))[scheme]
     workdir = f"{scheme}://bucket/failing-{failure}"
 
     # At the start, before anything is trained.
     door.answer = lambda method, path: answer
-    config = config_of(datasets[scheme], steps=8)
     with pytest.raises(UserError, match=sentence) as told:
-        train(config, workdir, progress=False)
+        train(config_of(datasets[scheme]), workdir, progress=False)
     assert "\n" not in str(told.value)
 
-    if failure == "silent":
-        return
-
-    # In the middle: the first checkpoint is whole and stays the last one.
-    seen = []
-
-    def later(method, path):
-        if "checkpoints" in path and "4" in path.split("checkpoints")[1][:5]:
-            seen.append(path)
-        return answer if seen and method in ("PUT", "POST") else None
-
-    door.answer = later
+    # While the second checkpoint is written: the first one is whole and stays the last.
+    door.answer = lambda method, path: None
+    (tmp_path / "state").write_bytes(bytes(1000))
+    mirror = CheckpointMirror(storage_path(workdir), keep=3)
+    mirror.send(2, tmp_path, {}, ready=lambda: None)
+    mirror.wait()
+    door.answer = lambda method, path: answer if method in ("PUT", "POST") else None
+    mirror.send(4, tmp_path, {"metrics/4.jsonl": b"{}"}, ready=lambda: None)
     with pytest.raises(UserError, match=sentence) as told:
-        train(config, workdir, progress=False)
-    assert "the last checkpoint: that of step 2." in str(told.value)
+        mirror.wait()
+    assert str(told.value).endswith("; the last checkpoint: that of step 2.")
     assert "\n" not in str(told.value)
     door.answer = lambda method, path: None
+    assert mirror.steps() == [2]
+    mirror.close()
+
+
+@pytest.mark.parametrize("scheme", ["s3"])
+def test_a_run_ends_in_the_sentence_of_a_failed_checkpoint(scheme, door, datasets):
+    workdir = "s3://bucket/filling"
+    full = s3_error(403, "QuotaExceeded")
+    door.answer = lambda method, path: full if "/checkpoints/4/" in path else None
+    with pytest.raises(UserError, match=r"no room or quota left .* that of step 2\.$"):
+        train(config_of(datasets["s3"]), workdir, progress=False)
     assert has_checkpoint(workdir)
 
 
@@ -371,6 +381,23 @@ def test_missing_credentials_and_buckets(doors, monkeypatch, capsys, tmp_path):
     told = refuse(capsys, "prepare", tmp_path, "-o", "s3://bucket/data")
     assert "credentials" in told
     forget_connections()
+
+
+def test_the_command_tells_one_line_and_no_traceback(doors):
+    doors["gs"].answer = lambda method, path: gs_error(401, "Anonymous caller does not have access")
+    command = [
+        sys.executable,
+        "-m",
+        "hypernet_jax.cli.main",
+        "weights",
+        "gs://bucket/run",
+        "-o",
+        "x",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    doors["gs"].answer = lambda method, path: None
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "refuses gs://bucket/run" in done.stderr and "credentials" in done.stderr
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
