@@ -1,9 +1,11 @@
 """Kills a training run at random moments and compares its result with an uninterrupted run.
 
     python benchmarks/preemption.py [--kills 20] [--terms 3] [--steps 300] [--seed 0]
+                                    [--workdir s3://BUCKET/NAME] [--dataset ADDRESS]
 
 Trains a small network with the real command, once uninterrupted, and once killed
-by SIGKILL and SIGTERM and restarted each time. Last line: JSON with
+by SIGKILL and SIGTERM and restarted each time. With --workdir the killed run writes
+there, such as to a bucket; the other writes to this machine. Last line: JSON with
 `bit_identical`, the comparison of all final parameters.
 """
 
@@ -20,12 +22,13 @@ from pathlib import Path
 import numpy as np
 
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.storage import names_in, storage_path
 
 REPOSITORY = Path(__file__).parent.parent
 
 
 def train_command(
-    workdir: Path, *, steps: int, dataset: str = "", log_every: int = 10
+    workdir: str | Path, *, steps: int, dataset: str = "", log_every: int = 10
 ) -> list[str]:
     """The real command for a network so small that its steps take milliseconds."""
     return [
@@ -45,7 +48,7 @@ def train_command(
 
 
 def run_with_kills(
-    command: list[str], workdir: Path, *, signals: list[int], rng: random.Random
+    command: list[str], workdir: str | Path, *, signals: list[int], rng: random.Random
 ) -> int:
     """Starts the command repeatedly, and ends it with the next signal at a random moment.
 
@@ -73,12 +76,16 @@ def run_with_kills(
     return hits
 
 
-def _newest(workdir: Path) -> int:
-    steps = (path.name for path in (workdir / "checkpoints").glob("*"))
-    return max((int(name) for name in steps if name.isdigit()), default=-1)
+def _newest(workdir: str | Path) -> int:
+    folder = storage_path(workdir) / "checkpoints"
+    if isinstance(folder, Path):
+        names = [path.name for path in folder.glob("*")]
+    else:  # the checkpoint may still be on its way
+        names = names_in(folder)
+    return max((int(name) for name in names if name.isdigit()), default=-1)
 
 
-def identical(one: Path, other: Path) -> bool:
+def identical(one: str | Path, other: str | Path) -> bool:
     """Whether two runs ended with the same averaged parameters, bit for bit."""
     import jax
 
@@ -92,21 +99,27 @@ def main() -> None:
     parser.add_argument("--terms", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workdir", help="of the killed run; a new one, which is kept")
+    parser.add_argument("--dataset", default="", help="a folder or an address")
     args = parser.parse_args()
 
     rng = random.Random(args.seed)
     signals = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.terms
     rng.shuffle(signals)
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        whole = Path(folder) / "whole"
+        killed: str | Path = args.workdir or Path(folder) / "killed"
         subprocess.run(
-            train_command(whole, steps=args.steps),
+            train_command(whole, steps=args.steps, dataset=args.dataset),
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         hits = run_with_kills(
-            train_command(killed, steps=args.steps), killed, signals=signals, rng=rng
+            train_command(killed, steps=args.steps, dataset=args.dataset),
+            killed,
+            signals=signals,
+            rng=rng,
         )
         same = identical(whole, killed)
     print(json.dumps({"signals": len(signals), "hit_a_living_run": hits, "bit_identical": same}))

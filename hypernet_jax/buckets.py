@@ -7,6 +7,7 @@ operation after them, with growing pauses.
 
 import errno
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -68,6 +69,10 @@ def prepare_scheme(scheme: str) -> None:
     os.environ.setdefault("EPATH_USE_TF", "0")
     # Zonal buckets, which gcsfs asks about over another protocol before all else.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # gcsfs logs the traceback of what it raises, which ends in a sentence here.
+    log = logging.getLogger(package)
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
     import fsspec.config
 
     options = fsspec.config.conf.setdefault(name, {})

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hypernet_jax.buckets import SCHEMES, patiently, prepare_scheme, remove_file, send_file
+from hypernet_jax.buckets import SCHEMES, patiently, prepare_scheme, send_file
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import (
     check_output,
@@ -104,8 +104,9 @@ def ensure_place(folder: str | Path) -> Any:
     if isinstance(place, Path):
         return ensure_folder(place)
     trial = place / f".trial-{uuid.uuid4().hex[:12]}"
-    send_file(trial, b"may be deleted\n")
-    remove_file(trial)
+    # Failures are those of the folder: nobody has heard of the file.
+    patiently(lambda: trial.write_bytes(b"may be deleted\n"), place)
+    patiently(lambda: trial.unlink(missing_ok=True), place)
     return place
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import Restorer, UserError, load_weights, runtime
+from hypernet_jax import Restorer, UserError, runtime
 from hypernet_jax.cli.main import main
 from hypernet_jax.files import local_path, temporary_folder, write_atomically
 from hypernet_jax.images.folders import find_images
@@ -104,9 +104,7 @@ ADDRESS = "gs://bucket/run"
     "call",
     [
         lambda: local_path(ADDRESS),
-        lambda: load_weights(ADDRESS),
         lambda: find_images(ADDRESS),
-        lambda: Restorer.from_workdir(ADDRESS),
         lambda: restore_file(RESTORER, ADDRESS, "out.png", level=5),
         lambda: restore_file(RESTORER, "in.png", ADDRESS, level=5),
         lambda: write_atomically(local_path("x").parent / ADDRESS, b""),
@@ -126,14 +124,12 @@ def test_paths_are_not_taken_for_addresses(tmp_path):
         local_path(3)
 
 
-@pytest.mark.parametrize("command", ["restore", "prepare", "weights", "info", "export", "demo"])
+@pytest.mark.parametrize("command", ["restore", "info", "export", "demo"])
 def test_no_command_makes_a_folder_of_an_address(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9)).save("in.png")
     arguments = {
         "restore": ["in.png", "--task", "deblur", "--level", "1", "-o", ADDRESS],
-        "prepare": [".", "-o", ADDRESS],
-        "weights": [ADDRESS, "-o", "x.safetensors"],
         "info": ["--config", ADDRESS],
         "export": ["--task", "deblur", "--format", "safetensors", "-o", ADDRESS],
         "demo": ["-o", ADDRESS],

@@ -61,9 +61,8 @@ def test_weights_at_an_address(shelf):
 
 
 def test_where_an_address_is_not_served_it_is_no_folder(shelf):
-    for path in ("gs://bucket/run", "unknown://a/b"):
-        with pytest.raises(UserError, match="is an address"):
-            storage_path(path)
+    with pytest.raises(UserError, match="is an address"):
+        storage_path("unknown://a/b")
     with pytest.raises(UserError, match="is an address"):
         local_path("shelf://tiny.safetensors")
     assert storage_path("a/b") == pathlib.Path("a/b")

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hypernet_jax.buckets import patiently
+from hypernet_jax.buckets import patiently, remove_file, send_file
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path, temporary_folder
-from hypernet_jax.storage import names_in, storage_path
+from hypernet_jax.storage import ensure_place, names_in, storage_path
 
 __all__ = [
     "LAYOUTS",
@@ -68,7 +68,7 @@ def prepare_dataset(
 
     Args:
       source: a folder of photographs, or the folder that holds DIV2K's two HR folders.
-      output: the folder to make. It appears only when it is complete.
+      output: the folder to make, or an address. It is a dataset only when it is complete.
       layout: "folder" or "div2k".
       size, stride: see `Photographs`.
       minimum: photographs with a shorter side are skipped.
@@ -93,6 +93,24 @@ def prepare_dataset(
         raise UserError(f"The stride {stride} must lie between 1 and the size, {size}.")
     if held_out < 0:
         raise UserError(f"The number of held-out photographs is {held_out}; give 0 or more.")
+    place = storage_path(output)
+    if not isinstance(place, Path):
+        _check_place(place, overwrite=overwrite)
+        with temporary_folder() as folder:
+            counts = prepare_dataset(
+                source,
+                folder / "dataset",
+                layout=layout,
+                size=size,
+                stride=stride,
+                minimum=minimum,
+                held_out=held_out,
+                strict=strict,
+                report=report,
+                progress=progress,
+            )
+            _send_dataset(folder / "dataset", place)
+        return counts
     source, output = local_path(source).resolve(), local_path(output).resolve()
     _check_output(source, output, overwrite=overwrite)
 
@@ -157,17 +175,39 @@ def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{output} already exists; choose another folder or pass --overwrite.")
-    ours = {_ABOUT, "dataset_info.json", "features.json"}
-    foreign = [
-        path.name
-        for path in (output.iterdir() if output.is_dir() else [output])
-        if path.name not in ours and ".array_record-" not in path.name
-    ]
+    _refuse_foreign(
+        output, [path.name for path in (output.iterdir() if output.is_dir() else [output])]
+    )
+
+
+def _refuse_foreign(output: Any, names: list[str]) -> None:
+    """Raises `UserError` if one of the names in a folder is no part of a dataset of ours."""
+    ours = {_ABOUT, _INFO, "features.json"}
+    foreign = [name for name in names if name not in ours and ".array_record-" not in name]
     if foreign:
         raise UserError(
             f"{output} holds {foreign[0]}, which is not part of a dataset, and is not replaced; "
             "choose another folder."
         )
+
+
+def _check_place(place: Any, *, overwrite: bool) -> None:
+    """As `_check_output`, for a folder of a store; tries, too, whether it can be written."""
+    names = names_in(place)
+    # Without the last file it is what was left of an attempt.
+    if _INFO in names and not overwrite:
+        raise UserError(f"{place} already exists; choose another folder or pass --overwrite.")
+    _refuse_foreign(place, names)
+    ensure_place(place)
+
+
+def _send_dataset(dataset: Path, place: Any) -> None:
+    """Writes a dataset into a folder of a store: what makes it whole goes first and comes last."""
+    remove_file(place / _INFO)
+    for name in names_in(place):
+        remove_file(place / name)
+    for path in sorted(dataset.iterdir(), key=lambda path: path.name == _INFO):
+        send_file(place / path.name, path.read_bytes())
 
 
 def check_crop_size(dataset: str | Path, crop_size: int) -> None:
