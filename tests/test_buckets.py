@@ -19,7 +19,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.data.prepare import local_dataset, prepare_dataset
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import check_report, write_report
-from hypernet_jax.mirror import CheckpointMirror
+from hypernet_jax.mirror import CheckpointMirror, fetch_folder
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.storage import names_in, storage_path
 from hypernet_jax.training.initial import initial_theta
@@ -406,11 +406,16 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
         storage.storage_path("gs://bucket/run")
 
 
-def test_what_is_not_whole_is_no_checkpoint(doors, datasets):
+def test_what_is_not_whole_is_no_checkpoint(doors, datasets, tmp_path):
     workdir = "s3://bucket/damaged"
     config = config_of(datasets["s3"], steps=4)
     train(config, workdir, progress=False)
     folder = storage_path(workdir) / "checkpoints"
+    # As a user copies it, the mark with it, a checkpoint serves in a local workdir.
+    copied = tmp_path / "checkpoints" / "4"
+    fetch_folder(folder / "4", copied)
+    (copied / "whole.json").write_bytes((folder / "4" / "whole.json").read_bytes())
+    chex.assert_trees_all_equal(load_ema(tmp_path)[1], load_ema(workdir)[1])
     (folder / "4" / "config" / "metadata").write_bytes(b"short")
     with pytest.warns(UserWarning, match="is damaged"):
         assert int(train(config, workdir, progress=False)["step"]) == 4
