@@ -13,6 +13,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.version import __version__
 
 if TYPE_CHECKING:
+    from hypernet_jax.evaluation.measure import evaluate
     from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
     from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
     from hypernet_jax.inference.restorer import Restorer
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
         LevelSpace,
     )
     from hypernet_jax.model import Model, make_model
+    from hypernet_jax.networks.residual import ResidualNetwork
+    from hypernet_jax.networks.unet import UNet
+    from hypernet_jax.photographs.restoring import restore_file
     from hypernet_jax.tasks import TASKS, Task, get_task
     from hypernet_jax.weights import load_weights, save_weights
 
@@ -44,20 +48,25 @@ __all__ = [
     "Model",
     "Polynomial",
     "Proportional",
+    "ResidualNetwork",
     "Restorer",
     "Task",
+    "UNet",
     "UserError",
     "__version__",
     "count_parameters",
+    "evaluate",
     "get_task",
     "load_weights",
     "make_model",
     "path_matches",
+    "restore_file",
     "save_weights",
 ]
 
 # Where each name is defined: imported when it is first asked for, since JAX takes a while.
 _HOMES = {
+    "evaluation.measure": ("evaluate",),
     "features": ("Affine", "Mlp", "Polynomial", "Proportional"),
     "hypernet": ("HyperNetwork", "count_parameters", "path_matches"),
     "levels": (
@@ -66,6 +75,9 @@ _HOMES = {
     ),
     "model": ("Model", "make_model"),
     "inference.restorer": ("Restorer",),
+    "networks.residual": ("ResidualNetwork",),
+    "networks.unet": ("UNet",),
+    "photographs.restoring": ("restore_file",),
     "tasks": ("TASKS", "Task", "get_task"),
     "weights": ("load_weights", "save_weights"),
 }

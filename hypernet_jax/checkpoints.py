@@ -128,8 +128,8 @@ class Checkpoints:
           state: of the training.
           data_iterator: whose position is saved.
           config_json: what `restore` gives to its `check`.
-          beside: tells, given the step, the files of a workdir in a store that are to be there
-            before the checkpoint is whole, by their paths; not called for a local workdir.
+          beside: step -> contents of files by their paths in a workdir in a store, to be written
+            before the checkpoint is complete; not called for a local workdir.
         """
         step = int(state["step"])
         if step in self._manager.all_steps():

@@ -114,7 +114,7 @@ class CheckpointMirror:
     def fetch_newest(self, target: Path) -> None:
         """Reads the newest checkpoint, if there is any, into the folder `target` by its step.
 
-        A damaged one is told and passed over.
+        A damaged checkpoint is skipped with a warning.
         """
         steps = self.steps()
         for step in reversed(steps):

@@ -111,7 +111,7 @@ def ensure_place(folder: str | Path) -> Any:
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:
-    """Raises `UserError` if there is such a file and `overwrite` is false, or it cannot be told."""
+    """Raises `UserError` if the file exists, unless `overwrite`, or the store does not answer."""
     target = storage_path(path)
     if isinstance(target, Path):
         check_output(target, overwrite=overwrite)

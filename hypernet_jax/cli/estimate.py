@@ -45,7 +45,8 @@ def _estimate(args: argparse.Namespace) -> int:
             failed.append(str(error))
     if rows:
         write_levels(args.output, rows, task.space, overwrite=args.overwrite)
-        print(f"wrote {args.output} ({len(rows)} photographs)")
+        noun = "photograph" if len(rows) == 1 else "photographs"
+        print(f"wrote {args.output} ({len(rows)} {noun})")
     if failed:
         print("not estimated:", *failed, sep="\n  ", file=sys.stderr)
     return 1 if failed else 0

@@ -288,7 +288,8 @@ def _restore_many(
     skipped = len(outcomes) - restored - len(failed)
     counts = [f"{restored} restored"]
     counts += [f"{skipped} skipped"] * bool(skipped) + [f"{len(failed)} failed"] * bool(failed)
-    print(f"{len(outcomes)} files: {', '.join(counts)}")
+    noun = "file" if len(outcomes) == 1 else "files"
+    print(f"{len(outcomes)} {noun}: {', '.join(counts)}")
     if failed:
         print("not restored:", file=sys.stderr)
         for outcome in failed:

@@ -96,7 +96,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         )
 
     def _usable(self, folder: Path) -> list[Path]:
-        """The images below a folder that can be read and are large enough; tells of the others.
+        """The images below a folder that can be read and are large enough; reports the others.
 
         They are decoded here and again when they are cut, so that photographs are
         held out from among the usable ones.

@@ -89,7 +89,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
 
 @contextlib.contextmanager
 def _stop_on_signal(checkpoints: Checkpoints):
-    """Yields a function of the step that tells whether SIGTERM or Ctrl-C has asked for a stop."""
+    """Yields a function of the step: whether SIGTERM or Ctrl-C has been received."""
     if jax.process_count() > 1:
         # JAX listens itself, and makes the processes agree on the step.
         yield checkpoints.asked_to_stop

@@ -85,7 +85,7 @@ class MetricsWriter:
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"),
             purge_step=resume_step + 1,
-            # A killed run goes on after its last checkpoint and tells no step before that again.
+            # A killed run resumes after its last checkpoint and logs no earlier step again.
             flush_secs=1,
             # Names are made of the second: a start must not replace what another one wrote.
             filename_suffix=f".from-{resume_step}",
