@@ -334,7 +334,7 @@ class LevelSpace:
             return {self.names[0]: level}
         raise UserError(
             f"The level {reprlib.repr(level)} does not name its parts; write it like "
-            f"{self._example()}, with parts from {self.describe()}."
+            f"{self._example()}, with these parts: {self.describe()}."
         )
 
     def _example(self) -> str:

@@ -179,12 +179,12 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
             return image + nn.Conv(self.colours, (3, 3), padding=1)(x)
 
     monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
-    register_network("shallow", Shallow)
+    register_network("narrow", Shallow)
     with pytest.raises(UserError, match="already"):
-        register_network("shallow", Shallow)
+        register_network("narrow", Shallow)
     with pytest.raises(UserError, match="exact tiles, but has"):
         register_network("normalised", Normalised)
-    restorer = restorer_of("shallow")
+    restorer = restorer_of("narrow")
     image = photograph[:70, :90] / np.float32(255)
     expected = restorer.model.apply(restorer.params(20.0), image[None])[0]
     np.testing.assert_allclose(
