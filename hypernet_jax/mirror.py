@@ -27,6 +27,10 @@ _MARK = "whole.json"
 _AT_ONCE = 8
 
 
+class _DamagedError(UserError):
+    """A folder of a store that is there, but not as it was written."""
+
+
 def _all(action: Callable[[str], None], names: list[str]) -> None:
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         for _ in pool.map(action, names):
@@ -65,7 +69,7 @@ def fetch_folder(source: Any, target: Path) -> None:
     try:
         sizes = json.loads(patiently((source / _MARK).read_bytes, source))["files"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{source} is damaged: {_MARK} cannot be read.") from None
+        raise _DamagedError(f"{source} is damaged: {_MARK} cannot be read.") from None
 
     def fetch(name: str) -> None:
         path = target / name
@@ -77,7 +81,7 @@ def fetch_folder(source: Any, target: Path) -> None:
 
         patiently(copy, source / name)
         if path.stat().st_size != sizes[name]:
-            raise UserError(f"{source / name} is damaged: it has not the size that it had.")
+            raise _DamagedError(f"{source / name} is damaged: its size has changed.")
 
     target.mkdir(parents=True)
     _all(fetch, sorted(sizes))
@@ -120,10 +124,8 @@ class CheckpointMirror:
         for step in reversed(steps):
             try:
                 fetch_folder(self._folder / str(step), target / str(step))
-            except UserError as error:
-                if "damaged" not in str(error):
-                    raise
-                warnings.warn(f"Passed over: {error}", stacklevel=3)
+            except _DamagedError as error:
+                warnings.warn(f"Skipped: {error}", stacklevel=3)
                 shutil.rmtree(target / str(step), ignore_errors=True)
                 continue
             self._sent = step
