@@ -57,7 +57,7 @@ def test_wrong_arguments_of_apply_files_and_names(tmp_path):
     for name in (3, None, "nothing", tmp_path):
         with pytest.raises(UserError):
             Restorer.from_pretrained(name)
-    with pytest.raises(UserError, match="not both"):
+    with pytest.raises(UserError, match="put all of them into options"):
         restore_file(RESTORER, "in.png", "out.png", Options(5.0), level=10)
     with pytest.raises(UserError, match="no path"):
         restore_file(RESTORER, None, "out.png", level=10)
