@@ -11,7 +11,7 @@ from hypernet_jax.model import LEVEL_FORMS, make_model, model_config
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
 
-__all__ = ["check_config", "config_difference"]
+__all__ = ["check_config", "config_difference", "flatten"]
 
 # Fields that may change when a run is resumed: they do not affect the result, except for
 # the order of summation.
@@ -154,6 +154,7 @@ def check_config(config) -> None:
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a nested dict by their dotted names, each after `prefix`."""
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
