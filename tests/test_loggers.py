@@ -1,6 +1,5 @@
 """Loggers beside metrics.jsonl and TensorBoard."""
 
-import importlib.util
 import json
 import socket
 import subprocess
@@ -73,10 +72,8 @@ def test_an_unknown_logger_is_reported(default_data, tmp_path):
         train(config, tmp_path, progress=False)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("mlflow") is not None, reason="the extra mlflow is installed"
-)
-def test_mlflow_that_is_missing_is_reported():
+def test_mlflow_that_is_missing_is_reported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UserError, match=r"pip install 'hypernet-jax\[mlflow\]'"):
         loggers.make_loggers(("mlflow",), "run", {}, resumed=False)
 
