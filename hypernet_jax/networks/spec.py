@@ -28,6 +28,8 @@ class NetworkSpec:
       growable: attributes that may be larger than in the weights that training starts from.
       branch_exits: regular expression on the paths of layers that make an added block the
         identity when they are zero.
+      activated: regular expression on the paths of convolutions whose outputs go into an
+        activation; training keeps these outputs on both sides of zero.
     """
 
     in_channels: int = 3
@@ -36,6 +38,7 @@ class NetworkSpec:
     exact_tiles: bool = False
     growable: tuple[str, ...] = ()
     branch_exits: str = "$^"
+    activated: str = "$^"
 
     def __post_init__(self):
         if self.exact_tiles and self.reach is None:

@@ -70,6 +70,7 @@ class UNet(nn.Module):
             exact_tiles=True,
             growable=("channels", "blocks"),
             branch_exits=r"block_\d+/conv_2/",
+            activated=r"block_\d+/conv_1/",
         )
 
     def _reach(self) -> int:

@@ -234,6 +234,7 @@ def train(
         form=sampler.form,
         loss=config.loss,
         weighting=config.levels.weighting,
+        balance=config.balance,
         shardings=shardings,
     )
     validation = None

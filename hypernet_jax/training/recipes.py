@@ -33,6 +33,9 @@ def _base() -> ConfigDict:
             "frozen": "",
             "steps": 300_000,  # published: 1,000,000
             "loss": "l1",  # l1 (published), l2 or charbonnier
+            # Keeps the inputs of activations on both sides of zero: without it most units become
+            # negative on all photographs, and a unit of one sign is linear. Published: 0.
+            "balance": 0.1,
             "ema_decay": 0.999,  # of the parameter average to evaluate; published: none (0)
             "log_every": 100,
             # Beside metrics.jsonl and TensorBoard: ("mlflow",), or what `register_logger` adds.
@@ -147,6 +150,7 @@ def _published() -> ConfigDict:
     (published: kernels A*z + B that start at A*z)."""
     config = _base()
     config.steps = 1_000_000
+    config.balance = 0.0
     config.ema_decay = 0.0
     config.compute_dtype = "float32"
     config.network.light_tail = False

@@ -16,6 +16,7 @@ from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.errors import UserError
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import Task
+from hypernet_jax.training.balance import balanced
 from hypernet_jax.training.level_maps import random_blobs
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
@@ -128,6 +129,7 @@ def make_train_step(
     form: BatchForm,
     loss: str = "l1",
     weighting: str = "equal",
+    balance: float = 0.0,
     shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
@@ -146,6 +148,8 @@ def make_train_step(
         level's loss by its inverse, held constant, which gives the gradient of its logarithm. A
         decibel is then worth the same at every level; equal weights learn the low levels, which
         have small errors, last.
+      balance: strength of `balance.keep_balanced`, over the crops of a level on a device; over
+        all crops there if levels are drawn per crop or pixel.
       shardings: shardings of the new state (`state_shardings`); None: chosen by the compiler,
         which replicates the state if the old one is replicated.
 
@@ -164,6 +168,11 @@ def make_train_step(
     smallest = float(cost(_SMALLEST_ERROR))
 
     def restore(theta, levels, degraded):
+        groups = len(levels) if form.per == "step" and model.level_form == "wide" else 1
+        with balanced(model.network, balance, groups=groups):
+            return restore_freely(theta, levels, degraded)
+
+    def restore_freely(theta, levels, degraded):
         if form.per == "step":
             return model.restore_levels(theta, levels, degraded)
         flat = degraded.reshape((-1, *degraded.shape[2:]))
