@@ -130,8 +130,10 @@ def test_info_of_a_config_and_of_weights(weights, capsys):
     counts = json.loads(capsys.readouterr().out)
     assert counts["generated_parameters"] == 1404481
     assert counts["trainable_parameters"] == 2586177
+    assert "training_step" not in counts
     main(["info", "--weights", weights])
     assert json.loads(capsys.readouterr().out)["trainable_parameters"] > 0
+    assert "give --config" in refuse(capsys, "info", "--weights", weights, "--step")
 
 
 def test_info_refuses_with_a_sentence(tmp_path, capsys):

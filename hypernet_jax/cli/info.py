@@ -1,9 +1,10 @@
-"""`hypernet-jax info`: prints the parameter counts of a config or weights as JSON."""
+"""`hypernet-jax info`: prints what a config or weights define and cost, as JSON."""
 
 import argparse
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from hypernet_jax.errors import UserError, missing_extra
 from hypernet_jax.files import local_path
@@ -34,10 +35,10 @@ def load_config(name: str):
         raise UserError(f"The config {file} cannot be run ({error}).") from None
 
 
-def _model(args: argparse.Namespace) -> Model:
-    if args.config is not None:
+def _model(args: argparse.Namespace, config: Any) -> Model:
+    if config is not None:
         try:
-            return make_model(model_config(load_config(args.config)))
+            return make_model(model_config(config))
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"The config {args.config} does not define a model ({error})."
@@ -47,16 +48,26 @@ def _model(args: argparse.Namespace) -> Model:
 
 def info(args: argparse.Namespace) -> int:
     """Prints one JSON object."""
-    model = _model(args)
-    print(
-        json.dumps(
-            {
-                "source": args.config or args.weights,
-                "task": model.task.name,
-                "level": model.task.space.describe(),
-                **model.parameter_counts(),
-            },
-            indent=2,
-        )
-    )
+    if args.step and args.config is None:
+        raise UserError("--step is for a training config; give --config.")
+    config = None if args.config is None else load_config(args.config)
+    model = _model(args, config)
+    content = {
+        "source": args.config or args.weights,
+        "task": model.task.name,
+        "level": model.task.space.describe(),
+        **model.parameter_counts(),
+        "flops_per_pixel": round(model.flops_per_pixel()),
+    }
+    if args.step:
+        content["training_step"] = _step(config)
+    print(json.dumps(content, indent=2))
     return 0
+
+
+def _step(config) -> dict[str, Any]:
+    # Imports packages of the extra `train`, as the config itself does.
+    from hypernet_jax.training.planning import cost_of_config
+
+    cost = cost_of_config(config)
+    return {"flops": round(cost.flops), "bytes_per_device": cost.bytes_per_device}

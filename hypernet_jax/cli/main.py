@@ -283,6 +283,11 @@ def _add_info(info: argparse.ArgumentParser) -> None:
     which = info.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", help="FILE.py or FILE.py:VARIANT")
     which.add_argument("--weights", help="shipped weights by name, or a .safetensors file")
+    info.add_argument(
+        "--step",
+        action="store_true",
+        help="with --config: also the arithmetic and memory of a training step (compiles it)",
+    )
     info.set_defaults(run=_info)
 
 
