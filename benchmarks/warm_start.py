@@ -55,7 +55,7 @@ def plain_config(steps: int, dataset: str):
 def curve(config, workdir: Path) -> list[dict[str, float]]:
     """Trains and returns the validation figures by step."""
     start = time.perf_counter()
-    if int(train(config, workdir)["step"]) < config.steps:
+    if int(train(config, workdir).step) < config.steps:
         raise SystemExit("Stopped by a signal; nothing was written.")
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     print(f"{workdir.name}: {time.perf_counter() - start:.0f} s", flush=True)

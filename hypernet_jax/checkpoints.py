@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grain
 import jax
@@ -27,6 +27,17 @@ from hypernet_jax.storage import storage_path
 __all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
 
 T = TypeVar("T")
+
+
+class _State(Protocol):
+    """A pytree of arrays."""
+
+    @property
+    def step(self) -> Any:
+        """Number of steps done."""
+
+
+S = TypeVar("S", bound=_State)
 
 
 def has_checkpoint(workdir: str | Path) -> bool:
@@ -116,7 +127,7 @@ class Checkpoints:
 
     def save(
         self,
-        state: dict[str, Any],
+        state: _State,
         data_iterator,
         config_json: str,
         *,
@@ -131,7 +142,7 @@ class Checkpoints:
           beside: step -> contents of files by their paths in a workdir in a store, to be written
             before the checkpoint is complete; not called for a local workdir.
         """
-        step = int(state["step"])
+        step = int(state.step)
         if step in self._manager.all_steps():
             return
         with self._failures_as_sentences():
@@ -153,9 +164,7 @@ class Checkpoints:
                 ready=self._manager.wait_until_finished,
             )
 
-    def restore(
-        self, state: dict[str, Any], data_iterator, check: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]:
+    def restore(self, state: S, data_iterator, check: Callable[[dict[str, Any]], None]) -> S:
         """Returns the newest readable state and puts `data_iterator` at its position.
 
         Args:
@@ -170,7 +179,7 @@ class Checkpoints:
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
-        def read(step: int) -> dict[str, Any]:
+        def read(step: int) -> S:
             check(self._config(step))
             self._check_processes(step)
             restored = self._manager.restore(

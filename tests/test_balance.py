@@ -117,7 +117,7 @@ def _trained(strength: float, form: str, steps: int) -> dict:
             "levels": np.float32([[20], [60]]),
         }
         state, _ = step(state, place_batch(mesh, batch, batch_form))
-    return jax.device_get(state["theta"])
+    return jax.device_get(state.theta)
 
 
 @pytest.mark.parametrize("strength", [0.0, 3.0])

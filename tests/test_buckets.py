@@ -206,7 +206,7 @@ def test_a_run_that_dies_between_any_two_writes_ends_at_the_same_bits(
     state = train(config, workdir, progress=False)
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(whole))
     ema = load_ema(workdir)[1]
-    chex.assert_trees_all_equal(ema, jax.device_get(whole["ema"]))
+    chex.assert_trees_all_equal(ema, jax.device_get(whole.ema))
     steps = [line["step"] for line in lines_in(workdir) if "loss" in line]
     assert steps == [2, 4, 6]  # each once, though they were run more often
     assert len(names_in(storage_path(workdir) / "tensorboard")) >= 3
@@ -418,7 +418,7 @@ def test_what_is_not_whole_is_no_checkpoint(doors, datasets, tmp_path):
     chex.assert_trees_all_equal(load_ema(tmp_path)[1], load_ema(workdir)[1])
     (folder / "4" / "config" / "metadata").write_bytes(b"short")
     with pytest.warns(UserWarning, match="is damaged"):
-        assert int(train(config, workdir, progress=False)["step"]) == 4
+        assert int(train(config, workdir, progress=False).step) == 4
     (folder / "4" / "whole.json").unlink()
     (folder / "2" / "whole.json").unlink()
     assert not has_checkpoint(workdir)

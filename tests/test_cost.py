@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hypernet_jax import UserError
+from hypernet_jax import UserError, make_model
 from hypernet_jax.training.cost import StepCost, step_cost
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.planning import cost_of_config
 from hypernet_jax.training.profiling import parse_steps
+from hypernet_jax.training.recipes import task_recipe
 
-from .models import tiny_training_config
+from .models import tiny_config, tiny_training_config
 
 
 def test_the_cost_of_a_product():
@@ -24,6 +26,30 @@ def test_the_cost_of_a_product():
     assert cost.rates(10.0) == {"tflops_per_second": pytest.approx(10 * cost.flops / 1e12)}
 
 
+@pytest.mark.parametrize("task", ["denoise", "dejpeg"])
+def test_a_step_is_planned_with_the_cost_that_it_has(task, default_data, tmp_path, capfd):
+    """dejpeg is degraded by the pipeline, denoise in the step."""
+    config = task_recipe(
+        "compact", task, drawn=(10.0, 60.0), published=(), validated=(20.0,), compact_steps=1
+    )
+    config.network.channels = 4
+    config.data.update({"dataset": str(default_data), "crop_size": 32, "crops": 2})
+    planned = cost_of_config(config)
+    train(config, tmp_path)
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if "GFLOP" in line)
+    shown = f"{planned.flops / 1e9:,.1f} GFLOP and {planned.bytes_per_device / 1e6:,.0f} MB"
+    assert shown in line
+
+
+def test_arithmetic_per_pixel():
+    """Of a network of one convolution at half the resolution, with 4 channels, and its output."""
+    config = tiny_config()
+    config["network"] |= {"blocks": 0}
+    convolutions = 9 * 4 * (3 + 4 + 12)  # head, end of the body, output
+    flops = make_model(config).flops_per_pixel()
+    assert flops == pytest.approx(2 * convolutions / 4, rel=0.1)
+
+
 def test_utilisation_where_the_peak_is_known():
     rates = StepCost(flops=2e12, bytes_per_device=1, peak=100e12).rates(5.0)
     assert rates == {"tflops_per_second": 10.0, "mfu": 0.1}
@@ -31,7 +57,7 @@ def test_utilisation_where_the_peak_is_known():
 
 def test_a_run_logs_its_rate_and_traces_the_steps_asked_for(default_data, tmp_path, capfd):
     state = train(tiny_training_config(default_data), tmp_path, profile=(3, 4))
-    assert int(state["step"]) == 6
+    assert int(state.step) == 6
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(line["tflops_per_second"] > 0 for line in lines if "loss" in line)
     assert "parameters per level" in capfd.readouterr().err

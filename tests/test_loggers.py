@@ -62,7 +62,7 @@ def test_loggers_do_not_change_a_run(kept, default_data, tmp_path):
     train(config, tmp_path, progress=False)
     config.loggers = ("kept",)
     state = train(config, tmp_path, progress=False)
-    assert int(state["step"]) == 6 and kept[0].resumed and not kept[0].lines
+    assert int(state.step) == 6 and kept[0].resumed and not kept[0].lines
 
 
 def test_an_unknown_logger_is_reported(default_data, tmp_path):

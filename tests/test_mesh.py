@@ -78,7 +78,7 @@ for index in range(50):
     with jax.transfer_guard("disallow"):
         state, metrics = step(state, placed)
     print("loss", float(metrics["loss"]), float(metrics["psnr"]))
-biggest = max(jax.tree.leaves(state["ema"]), key=lambda leaf: leaf.size)
+biggest = max(jax.tree.leaves(state.ema), key=lambda leaf: leaf.size)
 print("share", biggest.addressable_data(0).size / biggest.size)
 """
 

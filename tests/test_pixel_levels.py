@@ -76,7 +76,7 @@ def test_it_trains(default_data, tmp_path):
     config = tiny_training_config(default_data)
     config.levels.per = "pixel"
     state = train(config, tmp_path, progress=False)
-    assert int(state["step"]) == 6
+    assert int(state.step) == 6
 
 
 @pytest.mark.parametrize("task", ["dejpeg", "sr"])

@@ -1,6 +1,7 @@
 """Sweeps: a config trained several times, resumable, with a table."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path,
 
 
 def test_a_sweep_that_is_asked_to_stop_starts_no_other_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "train", lambda config, workdir: {"step": 2})
+    monkeypatch.setattr(sweep, "train", lambda config, workdir: SimpleNamespace(step=2))
     file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
     text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
     assert len(text.splitlines()) == 3

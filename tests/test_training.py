@@ -1,5 +1,6 @@
 """Training: the step, the loop, and interrupted runs."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -49,7 +50,7 @@ def metrics(workdir):
 def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     config = tiny_training_config(default_data, task)
     state = train(config, tmp_path, progress=False)
-    assert int(state["step"]) == 6
+    assert int(state.step) == 6
     lines = metrics(tmp_path)
     losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
     assert sorted(losses) == [2, 4, 6] and all(0 < loss < 1 for loss in losses.values())
@@ -58,7 +59,7 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
     saved, ema = load_ema(tmp_path)
     assert model_config(saved) == json.loads(json.dumps(model_config(config.to_dict())))
-    chex.assert_trees_all_equal(ema, state["ema"])
+    chex.assert_trees_all_equal(ema, state.ema)
 
 
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
@@ -102,8 +103,8 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     model = make_model(model_config(config))
     validation = Validation(model, open_split(default_data, "validation"), config.validation)
     last = [line for line in lines if "validation/psnr" in line][-1]
-    assert last["validation/psnr"] == pytest.approx(validation(state["ema"])["validation/psnr"])
-    assert abs(last["validation/psnr"] - validation(state["theta"])["validation/psnr"]) > 1e-3
+    assert last["validation/psnr"] == pytest.approx(validation(state.ema)["validation/psnr"])
+    assert abs(last["validation/psnr"] - validation(state.theta)["validation/psnr"]) > 1e-3
 
 
 def events(workdir):
@@ -202,7 +203,7 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(
     stop_at(4)
     partial = train(config, tmp_path / "parts", progress=False)
     assert "Stopped at step 4 of 9" in capsys.readouterr().err
-    assert int(partial["step"]) == 4
+    assert int(partial.step) == 4
     stop_at(0)
     resumed = train(config, tmp_path / "parts", progress=False)
     chex.assert_trees_all_equal(resumed, whole)
@@ -292,7 +293,7 @@ def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
         resumed = train(config, tmp_path / "run", progress=False)
     chex.assert_trees_all_equal(resumed, whole)
     assert (tmp_path / "run/damaged/6").is_dir()
-    chex.assert_trees_all_equal(load_ema(tmp_path / "run")[1], whole["ema"])
+    chex.assert_trees_all_equal(load_ema(tmp_path / "run")[1], whole.ema)
 
 
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
@@ -310,7 +311,9 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "    import grain\n"
         "    data = iter(grain.MapDataset.range(3).to_iter_dataset())\n"
-        "    state = {'step': jnp.array(6), 'theta': jnp.arange(100_000.0) ** 0.5}\n"
+        "    from hypernet_jax.training.step import TrainState\n"
+        "    theta = jnp.arange(100_000.0) ** 0.5\n"
+        "    state = TrainState(step=jnp.array(6), theta=theta, ema=theta, opt_state=())\n"
         "    checkpoints.save(state, data, '{}')\n"
     )
     process = subprocess.run(
@@ -343,7 +346,7 @@ def test_a_dataset_without_validation_trains(photographs, tmp_path):
     prepare_dataset(tmp_path / "photographs", tmp_path / "ds", progress=False)
     config = tiny_training_config(tmp_path / "ds")
     config.steps = 2
-    assert int(train(config, tmp_path / "run", progress=False)["step"]) == 2
+    assert int(train(config, tmp_path / "run", progress=False).step) == 2
 
 
 def test_training_goes_on_from_weights(default_data, tmp_path):
@@ -351,15 +354,15 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
     config.steps = 2
     state = train(config, tmp_path / "first", progress=False)
     file = tmp_path / "first.safetensors"
-    save_weights(file, state["ema"], model_config(config))
+    save_weights(file, state.ema, model_config(config))
     config.initial_weights = str(file)
     config.optimizer.learning_rate = 1e-12
     again = train(config, tmp_path / "second", progress=False)
-    chex.assert_trees_all_close(again["theta"], state["ema"], atol=1e-9)
+    chex.assert_trees_all_close(again.theta, state.ema, atol=1e-9)
     # A run that started from weights resumes without them.
     file.rename(tmp_path / "gone")
     chex.assert_trees_all_equal(
-        train(config, tmp_path / "second", progress=False)["theta"], again["theta"]
+        train(config, tmp_path / "second", progress=False).theta, again.theta
     )
     (tmp_path / "gone").rename(file)
     config.network.channels = 2
@@ -413,7 +416,7 @@ def test_parameters_that_are_not_finite_are_not_saved(default_data, tmp_path, st
     """The reported loss of a step is that of the parameters before it."""
 
     def gone(state, values):
-        return state | {"theta": jax.tree.map(jnp.log, state["theta"])}, values
+        return dataclasses.replace(state, theta=jax.tree.map(jnp.log, state.theta)), values
 
     stop_at(5, gone)
     with pytest.raises(UserError, match="The parameters are not finite at step 5"):
@@ -441,7 +444,7 @@ def test_other_photographs_are_refused_and_moved_ones_are_the_same(
     train(config, run, progress=False)
     moved = dataset.rename(tmp_path / "moved")
     config.data.dataset, config.checkpoint.keep = str(moved), 4
-    assert int(train(config, run, progress=False)["step"]) == 3
+    assert int(train(config, run, progress=False).step) == 3
     (tmp_path / "photographs").mkdir()
     shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
     prepare_dataset(tmp_path / "photographs", dataset, progress=False)
@@ -614,7 +617,7 @@ def test_relative_weights_make_levels_count_alike(loss, default_data):
         state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
         state = jax.device_put(state, state_shardings(mesh, state, split=False))
         state, metrics = step(state, place_batch(mesh, batch, FORM))
-        return jax.tree.map(lambda old, new: old - new, theta, state["theta"]), metrics
+        return jax.tree.map(lambda old, new: old - new, theta, state.theta), metrics
 
     (relative, metrics), (equal, others) = gradient("relative"), gradient("equal")
     flat, expected, plain = (
@@ -672,14 +675,16 @@ def test_the_average_follows_the_parameters(default_data):
     )
     state = init_state(model.init(jax.random.key(0)), optimizer)
     # As after many steps, when the average has its full decay and differs from the parameters.
-    state |= {"step": jnp.int32(500), "ema": jax.tree.map(lambda x: x + 1.0, state["theta"])}
+    state = dataclasses.replace(
+        state, step=jnp.int32(500), ema=jax.tree.map(lambda x: x + 1.0, state.theta)
+    )
     state = jax.device_put(state, state_shardings(mesh, state, split=False))
-    before = jax.device_get(state["ema"])
+    before = jax.device_get(state.ema)
     clean = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
     batch = {"clean": clean, "ids": np.int32([0]), "levels": np.float32([[30]])}
     after, _ = step(state, place_batch(mesh, batch, FORM))
-    expected = jax.tree.map(lambda a, x: 0.9 * a + 0.1 * x, before, after["theta"])
-    chex.assert_trees_all_close(after["ema"], expected, rtol=1e-5, atol=1e-6)
+    expected = jax.tree.map(lambda a, x: 0.9 * a + 0.1 * x, before, after.theta)
+    chex.assert_trees_all_close(after.ema, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_load_ema_without_a_run(tmp_path):

@@ -81,7 +81,7 @@ def test_it_trains(task, default_data, tmp_path):
     config.levels.per = {"shot": "crop", "sent": "step"}[task.name]
     config.levels.absent = (0.5, 0.25)
     state = train(config, tmp_path, progress=False)
-    assert int(state["step"]) == 4
+    assert int(state.step) == 4
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     first, second = (task.space.parse(level) for level in task.levels)
     assert {f"validation/psnr_{first}", f"validation/psnr_{second}"} < lines[-1].keys()

@@ -28,7 +28,7 @@ def plain(default_data, tmp_path_factory):
     config.steps = 2
     state = train(config, folder / "run", progress=False)
     assert model_config(config)["level"] == 25.0
-    save_weights(folder / "plain.safetensors", state["ema"], model_config(config))
+    save_weights(folder / "plain.safetensors", state.ema, model_config(config))
     return folder / "plain.safetensors"
 
 
@@ -44,9 +44,10 @@ def test_slopes_alone_make_a_plain_network_adaptive(default_data, plain, tmp_pat
     config.optimizer.learning_rate, config.optimizer.warmup_steps = 0.02, 0
     state = jax.device_get(train(config, tmp_path / "run", progress=False))
     kernels = jax.device_get(load_weights(plain)[1])["generated"]
-    for tree in ("theta", "ema"):
-        for path, bank in state[tree]["generated"].items():
-            np.testing.assert_array_equal(bank[0], kernels[path][0], err_msg=f"{tree}: {path}")
+    for name in ("theta", "ema"):
+        tree = getattr(state, name)
+        for path, bank in tree["generated"].items():
+            np.testing.assert_array_equal(bank[0], kernels[path][0], err_msg=f"{name}: {path}")
             assert np.abs(bank[1]).max() > 1e-4
     # At its own level it is still the plain network, but not elsewhere.
     output = tmp_path / "adaptive.safetensors"
@@ -64,15 +65,16 @@ def test_shared_layers_and_slopes_can_be_frozen(default_data, plain, tmp_path):
     config.optimizer.clip_norm = 1e-3
     state = jax.device_get(train(config, tmp_path / "run", progress=False))
     kernels = jax.device_get(load_weights(plain)[1])["generated"]
-    for tree in ("theta", "ema"):
-        assert state[tree]["shared"].keys() == {
+    for name in ("theta", "ema"):
+        tree = getattr(state, name)
+        assert tree["shared"].keys() == {
             f"{layer}/{leaf}"
             for layer in ("head", "body_end", "output")
             for leaf in ("kernel", "bias")
         }
-        for path, leaf in state[tree]["shared"].items():
-            np.testing.assert_array_equal(leaf, kernels[path][0], err_msg=f"{tree}: {path}")
-        for path, bank in state[tree]["generated"].items():
+        for path, leaf in tree["shared"].items():
+            np.testing.assert_array_equal(leaf, kernels[path][0], err_msg=f"{name}: {path}")
+        for path, bank in tree["generated"].items():
             assert (bank[0] != kernels[path][0]).any() and not bank[1].any()
 
 

@@ -38,7 +38,7 @@ from hypernet_jax.training.mesh import local_copy, make_mesh, place_batch, state
 from hypernet_jax.training.optimizer import make_optimizer, make_schedule
 from hypernet_jax.training.profiling import Profile
 from hypernet_jax.training.reports import Meter, metrics_writer
-from hypernet_jax.training.step import init_state, make_train_step
+from hypernet_jax.training.step import TrainState, init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
 __all__ = ["make_iterator", "make_sampler", "train"]
@@ -180,7 +180,7 @@ def train(
     *,
     progress: bool = True,
     profile: tuple[int, int] | None = None,
-) -> dict[str, Any]:
+) -> TrainState:
     """Trains, or goes on training, until `config.steps`.
 
     Args:
@@ -246,7 +246,7 @@ def train(
         state = checkpoints.restore(
             state, iterator, lambda saved: _check_same_run(json.loads(config_json), saved, workdir)
         )
-        start = step = int(state["step"])
+        start = step = int(state.step)
         # Of several processes, the first one writes and validates.
         first = jax.process_index() == 0
         writer = metrics_writer(workdir, resume_step=start) if first else None
@@ -278,7 +278,7 @@ def train(
 
         def save() -> int:
             # The loss of a step is that of the parameters before it.
-            _check_finite("The parameters are", state["theta"], step)
+            _check_finite("The parameters are", state.theta, step)
             beside = writer.take if writer is not None else lambda step: {}
             checkpoints.save(state, iterator, config_json, beside=beside)
             return step
@@ -318,7 +318,7 @@ def train(
                 meter = Meter()
             if last or step % config.validation.every == 0:
                 with meter.paused():
-                    ema = local_copy(mesh, state["ema"])
+                    ema = local_copy(mesh, state.ema)
                     if writer is not None and validation is not None:
                         validated = validation(ema)
                         _check_finite("The validation is", validated, step)

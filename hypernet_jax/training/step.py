@@ -1,5 +1,6 @@
 """The training state and the training step, as pure functions."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,12 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Key, Real
 
 from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.errors import UserError
+from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
 from hypernet_jax.tasks import Task
 from hypernet_jax.training.balance import balanced
@@ -42,29 +45,44 @@ _BLOBS = 1
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
 
-# {"step": int32, "theta": pytree, "ema": pytree like theta, "opt_state": pytree}
-TrainState = dict[str, Any]
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The state of a training run, a pytree.
+
+    Attributes:
+      step: number of steps done, int32.
+      theta: the hypernetwork's parameters.
+      ema: their average, a tree like theta.
+      opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    theta: Theta
+    ema: Theta
+    opt_state: optax.OptState
 
 
-def init_state(theta: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(theta: Theta, optimizer: optax.GradientTransformation) -> TrainState:
     """The initial training state; the parameter average starts at the parameters."""
-    return {
-        "step": jnp.zeros((), jnp.int32),
-        "theta": theta,
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        theta=theta,
         # A copy: the step donates the state, and a buffer cannot be donated twice.
-        "ema": jax.tree.map(jnp.copy, theta),
-        "opt_state": optimizer.init(theta),
-    }
+        ema=jax.tree.map(jnp.copy, theta),
+        opt_state=optimizer.init(theta),
+    )
 
 
 def degrade_batch(
-    key: jax.Array,
+    key: Key[Array, ""],
     task: Task,
     batch: dict,
     form: BatchForm,
     *,
     first_level: int | jax.Array = 0,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[Float32[Array, "_ n h w c"], Float32[Array, "k n h w c"], Real[Array, "k *s a"]]:
     """Degrades every clean crop to every level.
 
     Args:
@@ -214,17 +232,17 @@ def make_train_step(
             out_specs=PartitionSpec(),
             check_vma=False,
         )
-        gradient, mean_loss, mse = sharded(state["theta"], batch)
-        updates, opt_state = optimizer.update(gradient, state["opt_state"], state["theta"])
-        theta = optax.apply_updates(state["theta"], updates)
-        rate = 1.0 - ema_decay(state["step"], decay)
-        new_state = {
-            "step": state["step"] + 1,
-            "theta": theta,
+        gradient, mean_loss, mse = sharded(state.theta, batch)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.theta)
+        theta = optax.apply_updates(state.theta, updates)
+        rate = 1.0 - ema_decay(state.step, decay)
+        new_state = TrainState(
+            step=state.step + 1,
+            theta=theta,
             # In this form the average of a frozen parameter equals that parameter, bit for bit.
-            "ema": jax.tree.map(lambda a, x: a + rate * (x - a), state["ema"], theta),
-            "opt_state": opt_state,
-        }
+            ema=jax.tree.map(lambda a, x: a + rate * (x - a), state.ema, theta),
+            opt_state=opt_state,
+        )
         metrics = {
             "loss": mean_loss,
             "psnr": jnp.mean(-10.0 * jnp.log10(mse + 1e-10)),

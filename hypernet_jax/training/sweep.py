@@ -97,7 +97,7 @@ def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], An
         print(f"{name}:", file=sys.stderr)
         step, note = config.steps, ""
         try:
-            step = int(train(config, folder / name)["step"])
+            step = int(train(config, folder / name).step)
         except UserError as error:
             note = str(error)
         best = _best(folder / name)
