@@ -15,6 +15,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from hypernet_jax.errors import UserError
 
@@ -34,15 +35,15 @@ __all__ = [
 class FeatureMap(Protocol):
     def init(self, key: jax.Array) -> dict: ...
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array: ...
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]: ...
 
 
-def _ones(z: jax.Array) -> jax.Array:
+def _ones(z: Float[Array, "*n a"]) -> Float[Array, "*n 1"]:
     """The constant feature, (..., 1)."""
     return jnp.ones((*z.shape[:-1], 1), z.dtype)
 
 
-def _part(z: jax.Array, axis: int) -> jax.Array:
+def _part(z: Float[Array, "*n a"], axis: int) -> Float[Array, "*n 1"]:
     """One axis of z, (..., 1)."""
     return z[..., axis : axis + 1]
 
@@ -59,7 +60,7 @@ class _Fixed:
 class Constant(_Fixed):
     """phi = (1): a plain network, identical at every level."""
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params
         return _ones(z)
 
@@ -77,7 +78,7 @@ class Polynomial(_Fixed):
         if self.degree < 1:
             raise UserError(f"The degree of polynomial features is {self.degree}; give 1 or more.")
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params
         terms = [_ones(z), z]
         for degree in range(2, self.degree + 1):
@@ -101,7 +102,7 @@ class Affine(Polynomial):
 class Proportional(_Fixed):
     """phi = z: the theory taken literally, theta_i / theta_j = i / j."""
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params
         return z
 
@@ -142,7 +143,7 @@ class Mlp:
             },
         }
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         hidden = jnp.tanh(z @ params["hidden"]["kernel"] + params["hidden"]["bias"])
         learned = hidden @ params["output"]["kernel"] + params["output"]["bias"]
         return jnp.concatenate([_ones(learned), learned], axis=-1)
@@ -171,13 +172,15 @@ class Independent(_Fixed):
                 "give a different level for each network."
             )
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params
         one = _ones(z)
         near = [self._nearest(centre, z, one) for centre in self.centres]
         return jnp.concatenate(near, axis=-1)
 
-    def _nearest(self, centre: Centre, z: jax.Array, one: jax.Array) -> jax.Array:
+    def _nearest(
+        self, centre: Centre, z: Float[Array, "*n a"], one: Float[Array, "*n 1"]
+    ) -> Float[Array, "*n d"]:
         """1 where no other centre is nearer, (..., 1); the smaller centre wins ties."""
         found = one
         for other in self.centres:
@@ -216,14 +219,14 @@ class Interpolated(Independent):
                 "each value of one part with each value of the others."
             )
 
-    def __call__(self, params: dict, z: jax.Array) -> jax.Array:
+    def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params
         columns = zip(*self.centres, strict=True)
         shares = [_shares(column, _part(z, axis)) for axis, column in enumerate(columns)]
         return functools.reduce(operator.mul, shares)
 
 
-def _shares(values: tuple[float, ...], z: jax.Array) -> jax.Array:
+def _shares(values: tuple[float, ...], z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
     """The linear interpolation weight of each value along one axis.
 
     Args:

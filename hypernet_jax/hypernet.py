@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Affine, FeatureMap, Independent
@@ -103,7 +104,7 @@ class HyperNetwork:
         }
         return {"generated": banks, "shared": shared, "features": feature_params}
 
-    def levels_of_fit(self) -> jax.Array:
+    def levels_of_fit(self) -> Float[Array, "n a"]:
         """Levels over the whole range, on a grid if there are several axes; (n, A)."""
         count = _FIT_POINTS.get(len(self.space), _FEWEST_FIT_POINTS)
         lines = [jnp.linspace(axis.low, axis.high, count) for axis in self.space.axes]
@@ -111,8 +112,11 @@ class HyperNetwork:
         return jnp.stack([jnp.ravel(part) for part in grid], axis=-1)
 
     def fit(
-        self, feature_params: dict, levels: ArrayLike, wanted: Callable[[jax.Array], jax.Array]
-    ) -> jax.Array:
+        self,
+        feature_params: dict,
+        levels: Real[ArrayLike, "n a"],
+        wanted: Callable[[jax.Array], jax.Array],
+    ) -> Float[Array, "d m"]:
         """The least-squares solution w of phi(level) @ w = wanted(level).
 
         Args:
@@ -130,7 +134,7 @@ class HyperNetwork:
         whole = jnp.round(weights)
         return jnp.where(jnp.abs(weights - whole) < 1e-5, whole, weights)
 
-    def phi(self, feature_params: dict, level: ArrayLike) -> jax.Array:
+    def phi(self, feature_params: dict, level: Real[ArrayLike, "*n"]) -> Float[Array, "*m d"]:
         """Features (..., D) of levels (..., A) in native units; or of a scalar for one axis."""
         parts = jnp.asarray(level, jnp.float32)
         if parts.ndim == 0:

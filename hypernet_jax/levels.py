@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Real
 
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.normalisation import NORMALISATIONS
@@ -94,7 +95,7 @@ class LevelAxis:
         origin, far = (None if end is None else self.valid(end) for end in (origin, far))
         return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
 
-    def normalise(self, value: ArrayLike) -> jax.Array:
+    def normalise(self, value: Real[ArrayLike, "*n"]) -> Float32[Array, "*n"]:
         """Maps values in native units to z, elementwise; any shape; returns float32."""
         to_z = NORMALISATIONS[self.normalisation]
 
@@ -105,7 +106,7 @@ class LevelAxis:
         z = from_origin(value)
         return z if self.far is None else z / from_origin(self.far)
 
-    def values_at(self, z: ArrayLike) -> np.ndarray:
+    def values_at(self, z: Real[ArrayLike, "*n"]) -> np.ndarray:
         """The inverse of `normalise`, limited to the range; accurate to 1e-3 in z."""
         # Denser at both ends, where z may be steep.
         shares = np.linspace(0.0, 1.0, 2001)
@@ -250,7 +251,7 @@ class LevelSpace:
             self, tuple(axis.valid(parts.get(axis.name, axis.default)) for axis in self.axes)
         )
 
-    def parse_map(self, levels: Any, size: tuple[int, int]) -> np.ndarray:
+    def parse_map(self, levels: Any, size: tuple[int, int]) -> Float32[np.ndarray, "h w a"]:
         """Checks an array that gives each pixel a level.
 
         Args:
@@ -345,7 +346,7 @@ class LevelSpace:
         pairs = zip(self.names, values, strict=True)
         return ",".join(f"{name}={value:.2g}" for name, value in pairs)
 
-    def array(self, levels: Iterable[Any]) -> np.ndarray:
+    def array(self, levels: Iterable[Any]) -> Float32[np.ndarray, "n a"]:
         """Parses several levels, each as `parse` does, to float32 (n, A)."""
         values = [self.parse(level).values for level in levels]
         return np.asarray(values, np.float32).reshape((-1, len(self)))
@@ -354,7 +355,7 @@ class LevelSpace:
         """Splits an array (..., A) into its parts by name, (...) each."""
         return {name: levels[..., index] for index, name in enumerate(self.names)}  # type: ignore[index]
 
-    def normalise(self, levels: ArrayLike) -> jax.Array:
+    def normalise(self, levels: Real[ArrayLike, "*n a"]) -> Float32[Array, "*n a"]:
         """Maps levels (..., A) in native units to z, float32 (..., A)."""
         levels = jnp.asarray(levels, jnp.float32)
         if len(self) == 1:
@@ -421,7 +422,7 @@ class Level:
         return dict(zip(self.space.names, self.values, strict=True))
 
     @property
-    def array(self) -> np.ndarray:
+    def array(self) -> Float32[np.ndarray, " a"]:
         """float32, (A,)."""
         return np.asarray(self.values, np.float32)
 

@@ -5,6 +5,8 @@ have the same shape; otherwise the metrics raise `UserError`.
 """
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float64, Real
 from skimage.metrics import structural_similarity
 
 from hypernet_jax.errors import UserError
@@ -12,7 +14,7 @@ from hypernet_jax.errors import UserError
 __all__ = ["psnr", "psnr_b", "rgb_to_y", "ssim"]
 
 
-def rgb_to_y(image) -> np.ndarray:
+def rgb_to_y(image: Real[ArrayLike, "*n 3"]) -> Float64[np.ndarray, "*n 1"]:
     """Studio-range BT.601 luma, 16 to 235, rounded: (..., 3) -> (..., 1), float64.
 
     Rounded to 8 bits, like MATLAB's `rgb2ycbcr` for 8-bit images and hence
@@ -57,7 +59,7 @@ def psnr_b(image, reference) -> float:
     return _decibels(float(error))
 
 
-def _pair(image, reference) -> tuple[np.ndarray, np.ndarray]:
+def _pair(image, reference) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     if image.shape != reference.shape:
         # NumPy would broadcast an array that lacks an axis.
@@ -77,7 +79,7 @@ def _decibels(mse: float) -> float:
     return float("inf") if mse == 0.0 else float(10.0 * np.log10(255.0**2 / mse))
 
 
-def _blocking_effect(plane: np.ndarray, block: int = 8) -> float:
+def _blocking_effect(plane: Float64[np.ndarray, "h w"], block: int = 8) -> float:
     """Weighted excess of squared steps across block borders over those elsewhere."""
     height, width = plane.shape
     if max(height, width) <= block or min(height, width) < 2:

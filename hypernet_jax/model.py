@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Real
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, make_features
@@ -62,11 +63,16 @@ class Model:
         """Parameters of the restoration network for one level, (A,) in native units."""
         return self.hypernet.generate(theta, level)
 
-    def apply(self, params: dict, image: jax.Array) -> jax.Array:
+    def apply(self, params: dict, image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """Restores (N, H, W, C) images in [0, 1] with generated parameters."""
         return apply_network(self.network, params, image)
 
-    def restore_levels(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
+    def restore_levels(
+        self,
+        theta: Theta,
+        levels: Real[Array, "k a"],
+        images: Float[Array, "k n h w c"],
+    ) -> Float[Array, "k n h w c"]:
         """Restores images at many levels at once.
 
         Args:
@@ -92,7 +98,9 @@ class Model:
         # Feature maps of different levels are never stacked, which would copy all of them.
         return jnp.stack([restore(levels[k], images[k]) for k in range(images.shape[0])])
 
-    def restore_each(self, theta: Theta, levels: jax.Array, images: jax.Array) -> jax.Array:
+    def restore_each(
+        self, theta: Theta, levels: Real[Array, "n a"], images: Float[Array, "n h w c"]
+    ) -> Float[Array, "n h w c"]:
         """Restores images, each at its own level.
 
         Args:
@@ -109,11 +117,11 @@ class Model:
     def restore_pixels(
         self,
         theta: Theta,
-        levels: jax.Array,
-        images: jax.Array,
+        levels: Real[Array, "n h w a"],
+        images: Float[Array, "n h w c"],
         *,
-        valid: jax.Array | None = None,
-    ) -> jax.Array:
+        valid: Int[Array, "n 2"] | None = None,
+    ) -> Float[Array, "n h w c"]:
         """Restores images with a level for each pixel.
 
         Args:
@@ -134,6 +142,18 @@ class Model:
     def colours(self) -> int:
         """Channels of the images that the network restores."""
         return spec_of(self.network).in_channels
+
+    def flops_per_pixel(self) -> float:
+        """Arithmetic of the network for one level, per pixel of the image, as XLA counts it.
+
+        A multiplication and an addition count as two.
+        """
+        side = 16 * spec_of(self.network).multiple_of
+        image = jax.ShapeDtypeStruct((1, side, side, self.colours), jnp.float32)
+        theta = jax.eval_shape(self.init, jax.random.key(0))
+        params = jax.eval_shape(lambda t: self.generate(t, self.task.space.high.array), theta)
+        cost = jax.jit(self.apply).lower(params, image).cost_analysis() or {}
+        return cost.get("flops", 0.0) / side**2
 
     def parameter_counts(self) -> dict[str, int]:
         """Sizes of the network generated for one level and of theta."""

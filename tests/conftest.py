@@ -5,6 +5,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+from . import array_types
+
+install_import_hook("hypernet_jax", f"{array_types.__name__}.{array_types.check_arrays.__name__}")
 
 # Most of the suite's time is compilation, and many tests, some in separate processes,
 # compile the same small programs: these are optimised little and cached.

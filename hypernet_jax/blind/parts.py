@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Real
 from safetensors.numpy import save
 
 from hypernet_jax.blind.statistics import statistics
@@ -45,11 +46,11 @@ class PartsEstimator:
     """
 
     names: tuple[str, ...]
-    mean: np.ndarray
-    deviation: np.ndarray
+    mean: Float[np.ndarray, " f"]
+    deviation: Float[np.ndarray, " f"]
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
-    def estimate(self, pixels: np.ndarray, space: LevelSpace) -> dict[str, float]:
+    def estimate(self, pixels: Real[np.ndarray, "h w c"], space: LevelSpace) -> dict[str, float]:
         """The parts by name, each within the range of its axis.
 
         Args:

@@ -7,6 +7,7 @@ small DCT coefficients, show the compression.
 
 import numpy as np
 import scipy.fft
+from jaxtyping import Float32, Real
 
 __all__ = [
     "BANDS",
@@ -35,7 +36,7 @@ PLANES = np.array(
 _SMALLEST = 64
 
 
-def _planes(pixels: np.ndarray) -> np.ndarray:
+def _planes(pixels: Real[np.ndarray, "h w c"]) -> Real[np.ndarray, "3 h w"]:
     """Y, Cb and Cr, (3, H, W); Cb and Cr are zero for grey images."""
     if pixels.shape[-1] == 1:
         grey = pixels[..., 0]
@@ -43,13 +44,13 @@ def _planes(pixels: np.ndarray) -> np.ndarray:
     return np.moveaxis(pixels @ PLANES.T, -1, 0)
 
 
-def _halved(planes: np.ndarray) -> np.ndarray:
+def _halved(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c h2 w2"]:
     height, width = (length // 2 * 2 for length in planes.shape[1:])
     even = planes[:, :height, :width]
     return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
 
 
-def blocks_of(planes: np.ndarray) -> np.ndarray:
+def blocks_of(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c blocks 8 8"]:
     """Splits planes into blocks from the top left, (C, blocks, 8, 8)."""
     count, height, width = planes.shape
     rows, columns = height // BLOCK, width // BLOCK
@@ -58,7 +59,7 @@ def blocks_of(planes: np.ndarray) -> np.ndarray:
     return cut.reshape((count, rows * columns, BLOCK, BLOCK))
 
 
-def block_energies(planes: np.ndarray) -> np.ndarray:
+def block_energies(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c blocks"]:
     """Mean square of the Laplacian in blocks, (C, blocks); for white noise, its variance."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
@@ -84,7 +85,7 @@ def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
     return [(band < end).mean(axis=(1, 2)) for band in bands for end in SMALL]
 
 
-def statistics(pixels: np.ndarray) -> np.ndarray:
+def statistics(pixels: Real[np.ndarray, "h w c"]) -> Float32[np.ndarray, " f"]:
     """The statistics of an image, float32 (F,).
 
     Args:

@@ -1,6 +1,7 @@
 """Augmentation of training crops: random position, view, colours and softness."""
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.images.channels import LUMA, luminance
@@ -14,14 +15,18 @@ _SATURATION, _GAIN, _EXPOSURE, _GAMMA = 0.4, 0.12, 0.25, 0.2
 _SOFTNESS = (0.3, 1.5)
 
 
-def random_crop(rng: np.random.Generator, image: np.ndarray, size: int) -> np.ndarray:
+def random_crop(
+    rng: np.random.Generator, image: Shaped[np.ndarray, "h w c"], size: int
+) -> Shaped[np.ndarray, "size size c"]:
     """A square crop of side `size` from a random position in (H, W, C)."""
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
 
 
-def random_view(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
+def random_view(
+    rng: np.random.Generator, crop: Shaped[np.ndarray, "h w c"]
+) -> Shaped[np.ndarray, "h2 w2 c"]:
     """The crop under a random one of the eight symmetries of the square."""
     if rng.random() < 0.5:
         crop = crop[::-1]
@@ -32,7 +37,9 @@ def random_view(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(crop)
 
 
-def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
+def change_colours(
+    rng: np.random.Generator, crop: UInt8[np.ndarray, "h w 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
     """Permutes channels and changes saturation, white balance, exposure and gamma at random.
 
     Args:
@@ -54,7 +61,9 @@ def change_colours(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     return np.round(255.0 * colours).astype(np.uint8)
 
 
-def soften(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
+def soften(
+    rng: np.random.Generator, crop: UInt8[np.ndarray, "h w c"]
+) -> UInt8[np.ndarray, "h w c"]:
     """Blurs the crop to the softness of photographs at a camera's native resolution.
 
     Lenses, anti-aliasing filters and demosaicing leave little pixel-sized detail, while the
@@ -68,6 +77,6 @@ def soften(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     return gaussian_filter(crop.astype(np.float32), (sigma, sigma, 0)).round().astype(np.uint8)
 
 
-def without_colour(crop: np.ndarray) -> np.ndarray:
+def without_colour(crop: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The luminance, repeated in three channels."""
     return np.repeat(luminance(crop), 3, axis=-1)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
 __all__ = ["PER", "BatchForm", "LevelSampler"]
 
@@ -68,7 +69,7 @@ class LevelSampler:
         """The number of levels per step, fixed or drawn."""
         return len(self.fixed) or self.count
 
-    def __call__(self, rng: np.random.Generator, *, crops: int) -> np.ndarray:
+    def __call__(self, rng: np.random.Generator, *, crops: int) -> Float32[np.ndarray, "k *s a"]:
         """Draws levels by stratified sampling: `count` strata per part, one draw from each.
 
         Args:

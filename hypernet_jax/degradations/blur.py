@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float32, Key, Real
 
 __all__ = ["gaussian_blur", "gaussian_weights", "weighted_neighbours"]
 
@@ -10,7 +11,9 @@ __all__ = ["gaussian_blur", "gaussian_weights", "weighted_neighbours"]
 _RADIUS = 16
 
 
-def weighted_neighbours(image: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+def weighted_neighbours(
+    image: Float[Array, "*n"], weights: Float[Array, " taps"], axis: int
+) -> Float[Array, "*n"]:
     """Weighted sum of 2 R + 1 neighbours along an axis; the image is mirrored at its border.
 
     Args:
@@ -30,7 +33,7 @@ def weighted_neighbours(image: jax.Array, weights: jax.Array, axis: int) -> jax.
     return jax.lax.fori_loop(0, len(weights), add, jnp.zeros_like(image))
 
 
-def gaussian_weights(sigma: ArrayLike, radius: int) -> jax.Array:
+def gaussian_weights(sigma: Real[ArrayLike, ""], radius: int) -> Float[Array, " taps"]:
     """Weights of 2 R + 1 neighbours, with sum 1; at sigma 0 the middle one is 1."""
     offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     # The bound avoids 0 / 0 and changes nothing else: at 0.1 the neighbours' weight is exp(-50).
@@ -39,7 +42,9 @@ def gaussian_weights(sigma: ArrayLike, radius: int) -> jax.Array:
 
 
 @jax.jit
-def gaussian_blur(key: jax.Array | None, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
+def gaussian_blur(
+    key: Key[Array, ""] | None, image: Real[ArrayLike, "*n h w c"], sigma: Real[ArrayLike, ""]
+) -> Float32[Array, "*n h w c"]:
     """Blurs with a Gaussian.
 
     Args:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float32, Key, Real
 
 from hypernet_jax.degradations.blur import gaussian_weights, weighted_neighbours
 
@@ -64,42 +65,42 @@ def _drawn_camera(key: jax.Array) -> _Camera:
     )
 
 
-def _encoded(linear: jax.Array) -> jax.Array:
+def _encoded(linear: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """The sRGB gamma, extended as an odd function so that noise around black keeps its mean."""
     size = jnp.abs(linear)
     curve = 1.055 * jnp.maximum(size, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.sign(linear) * jnp.where(size < 0.0031308, 12.92 * size, curve)
 
 
-def _decoded(encoded: jax.Array) -> jax.Array:
+def _decoded(encoded: Float[Array, "*n"]) -> Float[Array, "*n"]:
     curve = ((jnp.maximum(encoded, 0.04045) + 0.055) / 1.055) ** 2.4
     return jnp.where(encoded < 0.04045, encoded / 12.92, curve)
 
 
-def _toned(x: jax.Array) -> jax.Array:
+def _toned(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """A smooth step on [0, 1], extended linearly with a small slope."""
     inside = jnp.clip(x, 0.0, 1.0)
     return 3 * inside**2 - 2 * inside**3 + 0.3 * (x - inside)
 
 
-def _untoned(y: jax.Array) -> jax.Array:
+def _untoned(y: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return 0.5 - jnp.sin(jnp.arcsin(1.0 - 2.0 * jnp.clip(y, 0.0, 1.0)) / 3.0)
 
 
-def _to_sensor(camera: _Camera, image: jax.Array) -> jax.Array:
+def _to_sensor(camera: _Camera, image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """Linear sensor values from a picture in [0, 1]; (H, W, 3)."""
     linear = jnp.where(camera.tone > 0, _untoned(image), image)
     linear = jnp.where(camera.gamma > 0, _decoded(linear), linear)
     return (linear @ jnp.linalg.inv(camera.matrix).T) / camera.gains
 
 
-def _to_picture(camera: _Camera, sensor: jax.Array) -> jax.Array:
+def _to_picture(camera: _Camera, sensor: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     linear = (sensor * camera.gains) @ camera.matrix.T
     encoded = jnp.where(camera.gamma > 0, _encoded(linear), linear)
     return jnp.where(camera.tone > 0, _toned(encoded), encoded)
 
 
-def _mosaic_masks(height: int, width: int) -> jax.Array:
+def _mosaic_masks(height: int, width: int) -> Float[Array, "h w 3"]:
     """Masks of the pixels where a Bayer sensor has each colour, (H, W, 3)."""
     row, column = jnp.arange(height)[:, None] % 2, jnp.arange(width)[None] % 2
     red, blue = (row == 0) & (column == 0), (row == 1) & (column == 1)
@@ -113,7 +114,7 @@ def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
     return image
 
 
-def _interpolated(mosaic: jax.Array) -> jax.Array:
+def _interpolated(mosaic: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
     """Bilinear demosaicing; (H, W, 3)."""
     masks = _mosaic_masks(*mosaic.shape)
     weights = jnp.array([0.5, 1.0, 0.5])
@@ -122,7 +123,7 @@ def _interpolated(mosaic: jax.Array) -> jax.Array:
     return jnp.where(masks > 0, mosaic[..., None], filled)
 
 
-def _smoothed(camera: _Camera, change: jax.Array) -> jax.Array:
+def _smoothed(camera: _Camera, change: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """The noise with its luminance and, more strongly, its chrominance smoothed."""
     luma = (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
@@ -149,7 +150,9 @@ def _change(
     return _smoothed(camera, (more - less) / 2)
 
 
-def _of_one(key: jax.Array, image: jax.Array, deviation: jax.Array) -> jax.Array:
+def _of_one(
+    key: Key[Array, ""], image: Float[Array, "h w 3"], deviation: Float[Array, ""]
+) -> Float[Array, "h w 3"]:
     """The change that noise makes in one picture (H, W, 3) in [0, 1]; deviation in that unit."""
     camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
     camera = _drawn_camera(camera_key)
@@ -168,7 +171,9 @@ def _of_one(key: jax.Array, image: jax.Array, deviation: jax.Array) -> jax.Array
     return change[_BORDER:-_BORDER, _BORDER:-_BORDER]
 
 
-def camera_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
+def camera_noise(
+    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
+) -> Float32[Array, "*n h w c"]:
     """Adds the noise of a randomly drawn camera.
 
     Args:
@@ -196,7 +201,9 @@ def camera_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.
     return jax.vmap(noisy)(keys, flat).reshape(image.shape)
 
 
-def photo_noise(key: jax.Array, image: ArrayLike, deviation: ArrayLike) -> jax.Array:
+def photo_noise(
+    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
+) -> Float32[Array, "*n h w c"]:
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     image = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)

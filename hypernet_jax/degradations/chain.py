@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Int, Key, Real
 
 __all__ = ["Chain", "Operator", "degrade_example", "degrade_examples", "example_key"]
 
@@ -187,8 +189,11 @@ def degrade_example(
 
 
 def degrade_examples(
-    chain: Chain, keys: jax.Array | None, images: np.ndarray, levels: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    chain: Chain,
+    keys: Key[Array, " n"] | None,
+    images: Real[np.ndarray, "n h w c"],
+    levels: Mapping[str, np.ndarray],
+) -> Real[np.ndarray, "n h w c"]:
     """Applies `degrade_example` to several examples, on the host.
 
     Arguments and result as for `Chain.of_each`.
@@ -205,6 +210,8 @@ def degrade_examples(
     return degraded
 
 
-def example_key(key: jax.Array, level: int | jax.Array, crop: int | jax.Array) -> jax.Array:
+def example_key(
+    key: Key[Array, ""], level: Int[ArrayLike, ""], crop: Int[ArrayLike, ""]
+) -> Key[Array, ""]:
     """The key of an example's degradation, from the run's key and the level and crop indices."""
     return jax.random.fold_in(jax.random.fold_in(key, level), crop)

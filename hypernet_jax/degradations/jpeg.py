@@ -4,6 +4,8 @@ import functools
 import io
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float32, Real
 from PIL import Image
 
 __all__ = ["jpeg", "quantisation_tables"]
@@ -34,7 +36,7 @@ def quantisation_tables(quality: float) -> list[list[int]]:
     ]
 
 
-def jpeg(key, image, quality) -> np.ndarray:
+def jpeg(key, image: Real[ArrayLike, "*n h w c"], quality) -> Float32[np.ndarray, "*n h w c"]:
     """Compresses and decodes an image.
 
     Args:

@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Key, Real
 
 __all__ = ["gaussian_noise"]
 
 
-def gaussian_noise(key: jax.Array, image: ArrayLike, sigma: ArrayLike) -> jax.Array:
+def gaussian_noise(
+    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], sigma: Real[ArrayLike, ""]
+) -> Float32[Array, "*n h w c"]:
     """Adds N(0, sigma), neither clipped nor rounded.
 
     Args:

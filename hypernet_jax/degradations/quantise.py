@@ -1,13 +1,15 @@
 """Quantisation to 8 bits, as when saving to a file."""
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float32, Key, Real
 
 __all__ = ["quantise"]
 
 
-def quantise(key: jax.Array | None, image: ArrayLike, value: None = None) -> jax.Array:
+def quantise(
+    key: Key[Array, ""] | None, image: Real[ArrayLike, "*n"], value: None = None
+) -> Float32[Array, "*n"]:
     """Clips to 0..255 and rounds.
 
     Args:

@@ -9,6 +9,8 @@ import functools
 import math
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float32, Real
 
 __all__ = ["bicubic_down_up", "bicubic_resize"]
 
@@ -53,12 +55,12 @@ def _resize_axis(image: np.ndarray, axis: int, taps: tuple[np.ndarray, np.ndarra
 
 
 def bicubic_resize(
-    image,
+    image: Real[ArrayLike, "*n h w c"],
     factor: float,
     *,
     size: tuple[int, int] | None = None,
     window: tuple[slice, slice] = (slice(None), slice(None)),
-) -> np.ndarray:
+) -> Float32[np.ndarray, "*n h2 w2 c"]:
     """Resizes by a real factor.
 
     Args:
@@ -85,7 +87,9 @@ def bicubic_resize(
     return _resize_axis(rows, image.ndim - 2, taps[1])
 
 
-def bicubic_down_up(key, image, scale) -> np.ndarray:
+def bicubic_down_up(
+    key, image: Real[ArrayLike, "*n h w c"], scale
+) -> Float32[np.ndarray, "*n h w c"]:
     """Shrinks by `scale`, rounds to 8 bits like a file, and enlarges to the original size.
 
     Args:

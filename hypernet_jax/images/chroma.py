@@ -1,6 +1,7 @@
 """Smooth upsampling of chrominance that a decoder only repeated over 2x2 pixels."""
 
 import numpy as np
+from jaxtyping import Shaped
 
 from hypernet_jax.images.channels import LUMA
 
@@ -12,7 +13,7 @@ _ROUNDING, _SHARE = 1.5, 0.8
 _ROWS = 256
 
 
-def interpolated_chroma(pixels: np.ndarray) -> np.ndarray:
+def interpolated_chroma(pixels: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:
     """Interpolates chrominance that was halved and repeated; returns other pictures unchanged.
 
     For any YCbCr matrix, R - G and B - G depend only on chrominance, not on luminance. They are

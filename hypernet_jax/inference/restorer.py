@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from hypernet_jax.errors import UserError, missing_extra, real_number
 from hypernet_jax.hypernet import Theta
@@ -214,7 +215,7 @@ class Restorer:
         return self._source(np.broadcast_to(np.uint8(0), (1, *size, 1)), level).size
 
     @ordinary_arithmetic()
-    def apply(self, images: np.ndarray, *, level: Any) -> np.ndarray:
+    def apply(self, images: np.ndarray, *, level: Any) -> Float32[np.ndarray, "n h w c"]:
         """Applies the network for one level, without clipping or rounding.
 
         Args:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hypernet_jax.errors import UserError
 
@@ -15,7 +16,7 @@ SLOPE = 0.1
 
 
 @jax.jit  # keeps its name in the jaxpr, for the exporters
-def leaky_relu(x: jax.Array) -> jax.Array:
+def leaky_relu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Leaky ReLU (Maas et al., ICML workshop 2013) with slope 0.1 for negative inputs."""
     return jnp.maximum(x, SLOPE * x)
 

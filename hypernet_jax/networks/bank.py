@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from flax.errors import ScopeCollectionNotFound, ScopeParamNotFoundError
+from jaxtyping import Array, Float, Int
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.registry import apply_network
@@ -23,7 +24,9 @@ from hypernet_jax.networks.spec import spec_of
 __all__ = ["apply_bank"]
 
 
-def _wide_convolution(conv: nn.Conv, x, bank) -> jax.Array:
+def _wide_convolution(
+    conv: nn.Conv, x: Float[Array, "n h w i"], bank: Float[Array, "d kh kw i o"]
+) -> Float[Array, "n h2 w2 d o"]:
     """conv(x, bank[d]) for all d, without a bias.
 
     Args:
@@ -41,7 +44,9 @@ def _wide_convolution(conv: nn.Conv, x, bank) -> jax.Array:
     return y.reshape((*y.shape[:-1], count, channels))
 
 
-def _at_resolution_of(phi: jax.Array, y: jax.Array) -> jax.Array:
+def _at_resolution_of(
+    phi: Float[Array, "n h w d"], y: Float[Array, "n h2 w2 ..."]
+) -> Float[Array, "n h3 w3 d"]:
     """phi at the resolution of y: per-image phi is unchanged, per-pixel phi is averaged.
 
     Args:
@@ -61,11 +66,11 @@ def apply_bank(
     network: nn.Module,
     banks: Mapping[str, jax.Array],
     shared: Mapping[str, jax.Array],
-    phi: jax.Array,
-    images: jax.Array,
+    phi: Float[Array, "n d"] | Float[Array, "n h w d"],
+    images: Float[Array, "n h w c"],
     *,
-    valid: jax.Array | None = None,
-) -> jax.Array:
+    valid: Int[Array, "n 2"] | None = None,
+) -> Float[Array, "n h w c"]:
     """Restores each image, or each pixel, with the parameters of its own level.
 
     Args:
@@ -128,7 +133,9 @@ def apply_bank(
     return restored
 
 
-def _completed(phi: jax.Array, multiple: int) -> jax.Array:
+def _completed(
+    phi: Float[Array, "n d"] | Float[Array, "n h w d"], multiple: int
+) -> Float[Array, "n h2 w2 d"]:
     """phi as (N, 1, 1, D), or as (N, H, W, D) padded to multiples, as images are."""
     if phi.ndim == 2:
         return phi[:, None, None, :]

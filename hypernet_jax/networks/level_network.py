@@ -1,7 +1,7 @@
 """The noise-level network of HyperRes: estimates the level of an image crop."""
 
 import flax.linen as nn
-import jax
+from jaxtyping import Array, Float
 
 __all__ = ["LevelNetwork"]
 
@@ -27,7 +27,7 @@ class LevelNetwork(nn.Module):
     hidden: tuple[int, int] = (32, 16)
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, " n"]:
         def conv(x, name, strides=1):
             return nn.Conv(self.channels, (3, 3), strides=strides, padding=1, name=name)(x)
 

@@ -1,8 +1,8 @@
 """The usual alternative to a hypernetwork: a plain network with the level as an input."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hypernet_jax.networks.residual import ResidualNetwork
 
@@ -34,7 +34,7 @@ class LevelPlaneNetwork(nn.Module):
     spec = ResidualNetwork.spec
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         level = self.param("level", nn.initializers.ones, ())
         plane = jnp.broadcast_to(level.astype(image.dtype), (*image.shape[:-1], 1))
         body = ResidualNetwork(

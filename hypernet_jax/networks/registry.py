@@ -7,6 +7,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.level_plane import LevelPlaneNetwork
@@ -66,7 +67,7 @@ def init_network(key: jax.Array, network: nn.Module) -> dict:
     return network.init(key, image)["params"]
 
 
-def _zero_outside(valid: jax.Array, height: int, width: int) -> Callable:
+def _zero_outside(valid: Int[Array, "n 2"], height: int, width: int) -> Callable:
     """An interceptor that zeroes the input of convolutions outside the valid part.
 
     In every layer a convolution pads its input with zeros. In an image inside a larger
@@ -87,8 +88,12 @@ def _zero_outside(valid: jax.Array, height: int, width: int) -> Callable:
 
 
 def apply_network(
-    network: nn.Module, params: dict, image: jax.Array, *, valid: jax.Array | None = None
-) -> jax.Array:
+    network: nn.Module,
+    params: dict,
+    image: Float[Array, "n h w c"],
+    *,
+    valid: Int[Array, "n 2"] | None = None,
+) -> Float[Array, "n h w c"]:
     """Restores images of any height and width.
 
     Args:

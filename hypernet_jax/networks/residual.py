@@ -7,6 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hypernet_jax.level_conv import conv_general_dilated
 from hypernet_jax.networks.activations import activation
@@ -42,13 +43,13 @@ def branch_init(gain: float) -> Callable:
     return he_init(min(gain, 0.1))
 
 
-def counted_from(centre: float, image: jax.Array) -> jax.Array:
+def counted_from(centre: float, image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """Subtracts the centre from the image; for 0 there is no operation."""
     return image - centre if centre else image
 
 
 @functools.partial(jax.jit, static_argnums=1)  # keeps its name in the jaxpr, for the exporters
-def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+def pixel_shuffle(x: Float[Array, "n h w cff"], factor: int) -> Float[Array, "n hf wf c"]:
     """(N, H, W, C f f) -> (N, H f, W f, C), channels ordered (C, f, f) as in PyTorch."""
     n, h, w, c = x.shape
     x = x.reshape(n, h, w, c // factor**2, factor, factor)
@@ -65,7 +66,7 @@ class ResidualBlock(nn.Module):
     activation: str = "relu"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         conv = functools.partial(Conv3x3, self.channels, dtype=self.dtype)
         y = activation(self.activation)(conv(kernel_init=self.kernel_init, name="conv_1")(x))
         return x + conv(kernel_init=self.exit_init, name="conv_2")(y)
@@ -126,7 +127,9 @@ class ResidualNetwork(nn.Module):
         )
 
     @nn.compact
-    def __call__(self, image: jax.Array, guide: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, image: Float[Array, "n h w c"], guide: Float[Array, "n h w g"] | None = None
+    ) -> Float[Array, "n h w c"]:
         kernel_init, exit_init = he_init(self.init_gain), branch_init(self.init_gain)
         conv = functools.partial(Conv3x3, kernel_init=kernel_init, dtype=self.dtype)
 

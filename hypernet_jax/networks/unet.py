@@ -3,7 +3,7 @@
 import functools
 
 import flax.linen as nn
-import jax
+from jaxtyping import Array, Float
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.networks.residual import (
@@ -90,7 +90,7 @@ class UNet(nn.Module):
         return in_blocks + down + up + output
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         kernel_init, exit_init = he_init(self.init_gain), branch_init(self.init_gain)
         conv = functools.partial(Conv3x3, dtype=self.dtype)
 

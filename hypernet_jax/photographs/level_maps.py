@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float32
 from PIL import Image
 
 from hypernet_jax.errors import UserError
@@ -35,7 +36,7 @@ _ODD = 1.5
 _FAINT = 0.1
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+def read_mask(path: str | Path, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
     """Reads a mask and resizes it to an image; float32 (H, W) in [0, 1].
 
     Args:
@@ -112,8 +113,11 @@ def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.nda
 
 
 def mask_of_size(
-    mask: np.ndarray, size: tuple[int, int], origin: tuple[int, int], part: tuple[int, int]
-) -> np.ndarray:
+    mask: Float[np.ndarray, "h w"],
+    size: tuple[int, int],
+    origin: tuple[int, int],
+    part: tuple[int, int],
+) -> Float32[np.ndarray, "h2 w2"]:
     """Resizes a mask to an image, or to a part of it, bilinearly; float32 in [0, 1].
 
     Args:
@@ -133,7 +137,9 @@ def mask_of_size(
     return np.clip(np.asarray(picture), 0.0, 1.0)
 
 
-def blend_of_mask(mask: np.ndarray, blend: float = 1.0) -> np.ndarray:
+def blend_of_mask(
+    mask: Float[np.ndarray, "h w *a"], blend: float = 1.0
+) -> Float32[np.ndarray, "h w"]:
     """The weight of the restored image at each pixel, (H, W) in [0, 1].
 
     Even at its neutral level a network slightly changes a degraded image. Where a mask is nearly
@@ -145,7 +151,7 @@ def blend_of_mask(mask: np.ndarray, blend: float = 1.0) -> np.ndarray:
     return np.float32(blend) * np.minimum(np.float32(1.0), mask / np.float32(_FAINT))
 
 
-def level_map(level: Level, mask: np.ndarray) -> np.ndarray:
+def level_map(level: Level, mask: Float[np.ndarray, "h w *m"]) -> Float[np.ndarray, "h w a"]:
     """The level of every pixel, (H, W, A) in native units.
 
     Args:

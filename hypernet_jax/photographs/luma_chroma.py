@@ -1,6 +1,7 @@
 """Combines the luminance of one restoration with the chrominance of another."""
 
 import numpy as np
+from jaxtyping import Real
 
 from hypernet_jax.images.channels import LUMA
 from hypernet_jax.inference.sources import unit_of
@@ -11,7 +12,9 @@ __all__ = ["luma_with_chroma"]
 _ROWS = 256
 
 
-def luma_with_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+def luma_with_chroma(
+    luma: Real[np.ndarray, "h w c"], chroma: Real[np.ndarray, "h w c"]
+) -> Real[np.ndarray, "h w c"]:
     """The picture with the BT.601 Y of `luma` and the Cb and Cr of `chroma`.
 
     Args:

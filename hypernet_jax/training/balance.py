@@ -7,6 +7,7 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hypernet_jax.networks import spec_of
 
@@ -17,7 +18,9 @@ _FREE, _LARGEST = 0.5, 2.0
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def keep_balanced(strength: float, groups: int, values: jax.Array) -> jax.Array:
+def keep_balanced(
+    strength: float, groups: int, values: Float[Array, "n *s c"]
+) -> Float[Array, "n *s c"]:
     """The values themselves; only the gradient changes.
 
     An activation is linear where all its inputs have the same sign. If the mean of a channel is

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 __all__ = ["random_blobs"]
 
@@ -11,7 +12,7 @@ _CELL = 12
 _SOFTEST, _HARDEST = 2.0, 200.0
 
 
-def random_blobs(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+def random_blobs(key: Key[Array, ""], size: tuple[int, int]) -> Float[Array, "h w"]:
     """A random mixing weight of two levels at each pixel: blobs with soft to hard edges.
 
     Args:
