@@ -80,18 +80,21 @@ def _run_pipeline(work: Work, items: Sequence[Any], options: Any, failure: Path 
     """
     import apache_beam
 
+    def do(action: Callable[..., None], *item: Any) -> None:
+        if failure is None:
+            action(*item)
+        elif not failure.exists():
+            try:
+                action(*item)
+            except UserError as error:
+                failure.write_text(str(error))
+
     class Do(apache_beam.DoFn):
         def setup(self) -> None:
-            work.setup()
+            do(work.setup)
 
         def process(self, item: Any) -> None:
-            if failure is None:
-                work(item)
-            elif not failure.exists():
-                try:
-                    work(item)
-                except UserError as error:
-                    failure.write_text(str(error))
+            do(work, item)
 
     # What the runners and their services raise has no common class.
     try:

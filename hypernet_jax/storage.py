@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from hypernet_jax.buckets import SCHEMES, patiently, prepare_scheme, send_file
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import (
+    already_exists,
     check_output,
     ensure_folder,
     is_address,
@@ -156,7 +157,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
     if isinstance(target, Path):
         check_output(target, overwrite=overwrite)
     elif not overwrite and patiently(target.exists, target):
-        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+        raise already_exists(path)
 
 
 def write_whole(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:
