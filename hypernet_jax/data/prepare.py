@@ -153,12 +153,15 @@ def _prepare_on_beam(
     if names and not begun and not overwrite:
         raise already_exists(place)
     plan = make_plan(source, preparation)
-    if not begun or Plan.read(place).fingerprint != plan.fingerprint:
-        if begun and not overwrite:
-            raise UserError(
-                f"{place} holds an unfinished dataset of other photographs or options; finish it "
-                "with those, choose another folder, or pass --overwrite to start afresh."
-            )
+    old = Plan.read(place) if begun else None
+    if old is not None and old.fingerprint == plan.fingerprint:
+        plan = old
+    elif old is not None and not overwrite:
+        raise UserError(
+            f"{place} holds an unfinished dataset of other photographs or options; finish it "
+            "with those, choose another folder, or pass --overwrite to start afresh."
+        )
+    else:
         ensure_place(place)
         _remove_dataset(place, names)
         names = []
