@@ -89,27 +89,26 @@ def parts_in(output: Path) -> dict[str, int]:
 
 
 def prepare_with_kills(
-    arguments: list[str], output: Path, *, kills: int, rng: random.Random
+    arguments: list[str], output: Path, *, shards: int, kills: int, rng: random.Random
 ) -> None:
     """Gives the command until it ends well; prints a line about each attempt.
 
-    A worker is killed a moment after this attempt has finished its first shard.
+    A worker is killed when this attempt has done a random number of the missing shards, half of
+    them at most.
     """
     for _ in range(kills + 5):
         before = parts_in(output)
-        redone, killed, when = set(), 0, None
+        redone, killed = set(), 0
+        due = len(before) + rng.randint(1, max(1, (shards - len(before)) // 2))
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(arguments, stdout=said, stderr=said)
             while process.poll() is None:
                 time.sleep(0.05)
                 now = parts_in(output)
                 redone |= {name for name, at in before.items() if now.get(name, at) != at}
-                if when is None and now.keys() - before.keys():
-                    when = time.monotonic() + rng.uniform(0.0, 2.0)
-                if when is not None and killed < min(kills, 1) and time.monotonic() > when:
-                    for worker in rng.sample(
-                        found := workers_of(process.pid), k=min(1, len(found))
-                    ):
+                if len(now) >= due and killed < min(kills, 1):
+                    found = workers_of(process.pid)
+                    for worker in rng.sample(found, k=min(1, len(found))):
                         os.kill(worker, signal.SIGKILL)
                         killed += 1
             said.seek(0)
@@ -161,6 +160,7 @@ def main() -> None:
         prepare_with_kills(
             command(source, piped, f"--beam-options={PIPELINE}"),
             piped,
+            shards=-(-args.photographs // 128),
             kills=args.kills,
             rng=random.Random(args.seed),
         )

@@ -26,7 +26,6 @@ _DIRECT = "DirectRunner"
 _SENTENCE = re.compile(r"UserError: ([^\n]*?) \[while running")
 _STEP = re.compile(r" \[while running [^\]\n]*\]")
 
-
 _AGAIN = "give the same command again to do what is missing."
 
 
@@ -62,12 +61,16 @@ def run(work: Work, items: Sequence[Any], *, options: str) -> None:
       UserError: what `work` raised, or a sentence for a failure of the runner. Other items may be
         done or not.
     """
-    with _quiet(), temporary_folder() as folder:
+    with _quiet():
         parsed = _pipeline_options(options)
-        failure = folder / "failure" if _is_direct(parsed) else None
+    if not _is_direct(parsed):  # its log says where the job is
+        _run_pipeline(work, items, parsed, None)
+        return
+    with _quiet(), temporary_folder() as folder:
+        failure = folder / "failure"
         _until_a_worker_is_lost(lambda: _run_pipeline(work, items, parsed, failure))
-        if failure is not None and failure.exists():
-            raise UserError(failure.read_text())
+        if failure.exists():
+            raise UserError(failure.read_bytes().decode("utf-8", "surrogateescape"))
 
 
 def _run_pipeline(work: Work, items: Sequence[Any], options: Any, failure: Path | None) -> None:
@@ -87,7 +90,7 @@ def _run_pipeline(work: Work, items: Sequence[Any], options: Any, failure: Path 
             try:
                 action(*item)
             except UserError as error:
-                failure.write_text(str(error))
+                failure.write_bytes(str(error).encode("utf-8", "surrogateescape"))
 
     class Do(apache_beam.DoFn):
         def setup(self) -> None:
@@ -162,8 +165,8 @@ def _told(error: Exception) -> UserError:
     if found:
         return UserError(found[1])
     lines = [line for line in _STEP.sub("", text).strip().splitlines() if line.strip()]
-    reason = (lines or [type(error).__name__])[-1].strip()[:300].rstrip(".")
-    return UserError(f"The pipeline failed ({type(error).__name__}: {reason}); {_AGAIN}")
+    reason = ": ".join([type(error).__name__, *(line.strip()[:300] for line in lines[-1:])])
+    return UserError(f"The pipeline failed ({reason.rstrip('.')}); {_AGAIN}")
 
 
 def _until_a_worker_is_lost(action: Callable[[], None]) -> None:
