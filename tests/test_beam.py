@@ -165,10 +165,10 @@ def test_the_layout_of_div2k(photograph, tmp_path):
 _PREPARE = """
 import json, sys
 from hypernet_jax.cli.errors import exit_with_sentence
-from hypernet_jax.data import shards
+from hypernet_jax.data import assembly, shards
 from tests.beam_work import Dies
 from hypernet_jax.data.prepare import prepare_dataset
-shards._MOST, shards.CutShard = int(sys.argv[4]), Dies
+shards._MOST, assembly.CutShard = int(sys.argv[4]), Dies
 with exit_with_sentence():
     options = json.loads(sys.argv[5])
     prepare_dataset(sys.argv[1], sys.argv[2], beam_options=sys.argv[3], **options)
@@ -190,6 +190,8 @@ def test_what_a_kill_leaves_is_gone_on_with(options, folder, local, tmp_path, cu
         assert "give the same command again" in done.stderr
     else:
         assert done.returncode == -signal.SIGKILL
+    # As it may be when the kill comes in the middle of a file.
+    (output / ".0123456789ab.partial").write_bytes(b"half")
     finished = {path.name: path.stat().st_mtime_ns for path in output.glob("part-*")}
     with pytest.raises(UserError, match="not a prepared dataset"):
         open_split(output, "train")
@@ -197,6 +199,7 @@ def test_what_a_kill_leaves_is_gone_on_with(options, folder, local, tmp_path, cu
         prepare_dataset(folder, output, progress=False, **OPTIONS)
     assert on_beam(folder, output, beam_options="") == local[1]
     assert finished and len(cut) == 6 - len(finished)
+    assert not list(output.glob(".*"))
     assert not {f"part-{split}-{index:05d}.json" for split, index in cut} & finished.keys()
     assert records(output) == records(local[0])
 
@@ -224,8 +227,12 @@ def test_a_kill_between_any_two_writes_of_the_end_does_no_harm(folder, local, tm
                 patch.setattr(assembly, name, counted(writer))
             on_beam(folder, output)
 
-    with pytest.raises(KilledError):
-        kill_after(0, tmp_path / "cut")
+    def killed(*_):
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(assembly, "_assemble", killed)
+        on_beam(folder, tmp_path / "cut")
     # The validation shard, the three shards that it is from at most, and three descriptions.
     for writes in range(8):
         output = shutil.copytree(tmp_path / "cut", tmp_path / str(writes))

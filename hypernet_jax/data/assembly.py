@@ -1,16 +1,18 @@
-"""Making a dataset of shards: held-out photographs leave them, and TFDS's description comes last.
+"""Making a dataset on Apache Beam: its shards are cut by a pipeline and then put together.
 
+Held-out photographs leave the shards when all usable ones are known; TFDS's description is last.
 Every step can be done again after a kill: a file is whole or absent, and what was moved is known
 by the number of records that are left.
 """
 
 import json
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from hypernet_jax import beam
 from hypernet_jax.buckets import remove_file
 from hypernet_jax.data.builders import held_out_of, record_name
 from hypernet_jax.data.preparation import (
@@ -19,28 +21,89 @@ from hypernet_jax.data.preparation import (
     PLAN,
     Preparation,
     Prepared,
+    already_exists,
     folders_of_records,
+    is_leftover,
     part_of,
+    refuse_foreign,
+    refuse_source,
+    refused,
+    remove_dataset,
     without_usable,
 )
 from hypernet_jax.data.shards import (
+    CutShard,
     Part,
     Plan,
     builder_of,
+    make_plan,
     read_records,
     shard_name,
     write_records,
 )
+from hypernet_jax.errors import UserError
 from hypernet_jax.files import temporary_folder
-from hypernet_jax.storage import at_once, names_in, write_whole
+from hypernet_jax.storage import at_once, ensure_place, names_in, write_whole
 
-__all__ = ["assemble", "read_parts", "refusals_of"]
+__all__ = ["prepare_on_beam"]
 
 # For each shard of each split.
 Parts = dict[str, list[Part]]
 
 
-def read_parts(place: Any, plan: Plan) -> Parts:
+def prepare_on_beam(
+    source: Any,
+    place: Any,
+    preparation: Preparation,
+    *,
+    beam_options: str,
+    overwrite: bool,
+    report: Callable[[str], None],
+) -> Prepared:
+    """Writes the shards that are missing in the output, and makes a dataset of them.
+
+    Args:
+      source, place: as `storage_path` returns them, and the same for every worker.
+      preparation: how the photographs are cut.
+      beam_options: of the pipeline, as on a command line.
+      overwrite: replace a dataset, or an unfinished one of other photographs or options.
+      report: called with a sentence for each image that is skipped.
+    """
+    beam.check_options(beam_options)
+    refuse_source(source, place)
+    if isinstance(place, Path) and place.exists() and not place.is_dir():
+        refuse_foreign(place, [place.name])
+    names = names_in(place)
+    refuse_foreign(place, names)
+    begun = PLAN in names and INFO not in names
+    if names and not begun and not overwrite:
+        raise already_exists(place)
+    plan = make_plan(source, preparation)
+    old = Plan.read(place) if begun else None
+    if old is not None and old.fingerprint == plan.fingerprint:
+        plan = old
+    elif old is not None and not overwrite:
+        raise UserError(
+            f"{place} holds an unfinished dataset of other photographs or options; finish it "
+            "with those, choose another folder, or pass --overwrite to start afresh."
+        )
+    else:
+        ensure_place(place)
+        remove_dataset(place, names)
+        names = []
+        write_whole(place / PLAN, plan.to_json())
+    missing = [item for item in plan.items() if part_of(*item) not in names]
+    if missing:
+        beam.run(CutShard(str(source), str(place), preparation), missing, options=beam_options)
+    parts = _read_parts(place, plan)
+    for sentence in _refusals_of(parts):
+        if preparation.strict:
+            raise refused(sentence)
+        report(f"Skipped: {sentence}")
+    return _assemble(place, plan, parts, preparation, source)
+
+
+def _read_parts(place: Any, plan: Plan) -> Parts:
     """Reads what every shard holds."""
     parts = at_once(lambda item: Part.read(place / part_of(*item)), plan.items())
     found = dict(zip(plan.items(), parts, strict=True))
@@ -50,13 +113,13 @@ def read_parts(place: Any, plan: Plan) -> Parts:
     }
 
 
-def refusals_of(parts: Parts) -> list[str]:
+def _refusals_of(parts: Parts) -> list[str]:
     """The sentences for all images that were skipped, in the order of their names."""
     named = [one for of_split in parts.values() for part in of_split for one in part.refusals]
     return [sentence for _, sentence in sorted(named, key=lambda one: PurePosixPath(one[0]))]
 
 
-def assemble(
+def _assemble(
     place: Any, plan: Plan, parts: Parts, preparation: Preparation, source: Any
 ) -> Prepared:
     """Makes the shards of a folder, of this machine or a store, a dataset.
@@ -76,11 +139,12 @@ def assemble(
     if preparation.layout == "folder":
         parts = _hold_out(place, parts, preparation)
     _describe(place, parts, preparation)
-    at_once(lambda item: remove_file(place / part_of(*item)), plan.items())
-    remove_file(place / PLAN)
+    leftovers = [name for name in names_in(place) if is_leftover(name)]
+    parts_of_work = [part_of(*item) for item in plan.items()]
+    at_once(lambda name: remove_file(place / name), [*leftovers, *parts_of_work, PLAN])
     counts = {split: sum(_lengths(of_split)) for split, of_split in parts.items()}
     cut = sum(len(part.photographs) for of_split in parts.values() for part in of_split)
-    return Prepared(counts, cut, len(refusals_of(parts)))
+    return Prepared(counts, cut, len(_refusals_of(parts)))
 
 
 def _lengths(parts: list[Part]) -> list[int]:

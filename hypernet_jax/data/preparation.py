@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from hypernet_jax.buckets import remove_file
 from hypernet_jax.errors import UserError
+from hypernet_jax.storage import at_once
 
 __all__ = [
     "ABOUT",
@@ -16,9 +18,12 @@ __all__ = [
     "Prepared",
     "already_exists",
     "folders_of_records",
+    "is_leftover",
     "part_of",
     "refuse_foreign",
+    "refuse_source",
     "refused",
+    "remove_dataset",
     "without_usable",
 ]
 
@@ -112,11 +117,16 @@ def part_of(split: str, index: int) -> str:
     return f"{_PART}{split}-{index:05d}.json"
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file of an output is one that a killed process was writing."""
+    return name.startswith(".") and (name.endswith(".partial") or name.startswith(".trial-"))
+
+
 def refuse_foreign(place: Any, names: Iterable[str]) -> None:
     """Raises `UserError` if one of the names in a folder is no part of a dataset of ours."""
     ours = {ABOUT, INFO, PLAN, "features.json"}
     for name in names:
-        if name in ours or ".array_record-" in name:
+        if name in ours or ".array_record-" in name or is_leftover(name):
             continue
         if name.startswith(_PART) and name.endswith(".json"):
             continue
@@ -124,3 +134,17 @@ def refuse_foreign(place: Any, names: Iterable[str]) -> None:
             f"{place} holds {name}, which is not part of a dataset, and is not replaced; "
             "choose another folder."
         )
+
+
+def refuse_source(source: Any, output: Any) -> None:
+    """Raises `UserError` if the output is the folder of the photographs, or holds it."""
+    if f"{source}/".startswith(f"{output}/"):
+        raise UserError(
+            f"The output {output} holds the photographs in {source}; choose another output."
+        )
+
+
+def remove_dataset(place: Any, names: list[str]) -> None:
+    """Removes the files of a dataset, first what makes it whole."""
+    remove_file(place / INFO)
+    at_once(lambda name: remove_file(place / name), names)

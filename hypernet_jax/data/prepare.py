@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypernet_jax import beam
-from hypernet_jax.buckets import patiently, remove_file, send_file
+from hypernet_jax.buckets import patiently, send_file
 from hypernet_jax.data.preparation import (
     ABOUT,
     INFO,
@@ -22,13 +21,14 @@ from hypernet_jax.data.preparation import (
     Prepared,
     already_exists,
     folders_of_records,
-    part_of,
     refuse_foreign,
+    refuse_source,
     refused,
+    remove_dataset,
 )
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import is_address, local_path, temporary_folder
-from hypernet_jax.storage import at_once, ensure_place, names_in, storage_path, write_whole
+from hypernet_jax.storage import ensure_place, names_in, storage_path
 
 __all__ = [
     "LAYOUTS",
@@ -95,7 +95,10 @@ def prepare_dataset(
     preparation = Preparation(layout, size, stride, minimum, held_out, strict)
     place = _whole_path(output)
     if beam_options is not None or is_address(source):
-        return _prepare_on_beam(
+        # TFDS takes seconds to import.
+        from hypernet_jax.data.assembly import prepare_on_beam
+
+        return prepare_on_beam(
             _whole_path(source),
             place,
             preparation,
@@ -127,54 +130,6 @@ def _whole_path(path: str | Path) -> Any:
     """A `storage_path` that means the same in every folder and process."""
     place = storage_path(path)
     return place.resolve() if isinstance(place, Path) else place
-
-
-def _prepare_on_beam(
-    source: Any,
-    place: Any,
-    preparation: Preparation,
-    *,
-    beam_options: str,
-    overwrite: bool,
-    report: Callable[[str], None],
-) -> Prepared:
-    """Writes the shards that are missing in the output, and makes a dataset of them."""
-    beam.check_options(beam_options)
-    # TFDS takes seconds to import.
-    from hypernet_jax.data.assembly import assemble, read_parts, refusals_of
-    from hypernet_jax.data.shards import CutShard, Plan, make_plan
-
-    _refuse_source(source, place)
-    if isinstance(place, Path) and place.exists() and not place.is_dir():
-        refuse_foreign(place, [place.name])
-    names = names_in(place)
-    refuse_foreign(place, names)
-    begun = PLAN in names and INFO not in names
-    if names and not begun and not overwrite:
-        raise already_exists(place)
-    plan = make_plan(source, preparation)
-    old = Plan.read(place) if begun else None
-    if old is not None and old.fingerprint == plan.fingerprint:
-        plan = old
-    elif old is not None and not overwrite:
-        raise UserError(
-            f"{place} holds an unfinished dataset of other photographs or options; finish it "
-            "with those, choose another folder, or pass --overwrite to start afresh."
-        )
-    else:
-        ensure_place(place)
-        _remove_dataset(place, names)
-        names = []
-        write_whole(place / PLAN, plan.to_json())
-    missing = [item for item in plan.items() if part_of(*item) not in names]
-    if missing:
-        beam.run(CutShard(str(source), str(place), preparation), missing, options=beam_options)
-    parts = read_parts(place, plan)
-    for sentence in refusals_of(parts):
-        if preparation.strict:
-            raise refused(sentence)
-        report(f"Skipped: {sentence}")
-    return assemble(place, plan, parts, preparation, source)
 
 
 def _prepare_here(
@@ -251,7 +206,7 @@ def _prepare_here(
 
 def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
     """Makes sure that nothing but an earlier dataset of ours can be replaced."""
-    _refuse_source(source, output)
+    refuse_source(source, output)
     if not output.exists():
         return
     if not overwrite:
@@ -259,14 +214,6 @@ def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
     refuse_foreign(
         output, [path.name for path in (output.iterdir() if output.is_dir() else [output])]
     )
-
-
-def _refuse_source(source: Any, output: Any) -> None:
-    """Raises `UserError` if the output is the folder of the photographs, or holds it."""
-    if f"{source}/".startswith(f"{output}/"):
-        raise UserError(
-            f"The output {output} holds the photographs in {source}; choose another output."
-        )
 
 
 def _check_place(place: Any, *, overwrite: bool) -> None:
@@ -279,15 +226,9 @@ def _check_place(place: Any, *, overwrite: bool) -> None:
     ensure_place(place)
 
 
-def _remove_dataset(place: Any, names: list[str]) -> None:
-    """Removes the files of a dataset, first what makes it whole."""
-    remove_file(place / INFO)
-    at_once(lambda name: remove_file(place / name), names)
-
-
 def _send_dataset(dataset: Path, place: Any) -> None:
     """Writes a dataset into a folder of a store: what makes it whole goes first and comes last."""
-    _remove_dataset(place, names_in(place))
+    remove_dataset(place, names_in(place))
     for path in sorted(dataset.iterdir(), key=lambda path: path.name == INFO):
         send_file(place / path.name, path.read_bytes())
 

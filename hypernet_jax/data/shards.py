@@ -69,7 +69,7 @@ class Plan:
                 return cls(**json.loads(path.read_bytes()))
             except (ValueError, TypeError):
                 raise UserError(
-                    f"{place / PLAN} is damaged; pass --overwrite to start afresh."
+                    f"{place / PLAN} is damaged; remove it, and pass --overwrite to start afresh."
                 ) from None
 
     def items(self) -> list[tuple[str, int]]:
@@ -99,12 +99,17 @@ class Part:
     def read(cls, path: Any) -> "Part":
         """Reads a file of this machine or of a store."""
         with local_copy(path) as copy:
-            content = json.loads(copy.read_bytes())
-        return cls(
-            [(name, count, size) for name, count, size in content["photographs"]],
-            [(name, sentence) for name, sentence in content["refusals"]],
-            content["smallest_side"],
-        )
+            try:
+                content = json.loads(copy.read_bytes())
+                return cls(
+                    [(name, count, size) for name, count, size in content["photographs"]],
+                    [(name, sentence) for name, sentence in content["refusals"]],
+                    content["smallest_side"],
+                )
+            except (ValueError, TypeError, KeyError):
+                raise UserError(
+                    f"{path} is damaged; remove it, and give the same command again."
+                ) from None
 
 
 def make_plan(source: Any, preparation: Preparation) -> Plan:
