@@ -176,7 +176,7 @@ with exit_with_sentence():
 
 
 @pytest.mark.parametrize("options", ["", TWO_WORKERS], ids=["one process", "a worker"])
-def test_what_a_kill_leaves_is_gone_on_with(options, folder, local, tmp_path, cut):
+def test_what_a_kill_leaves_is_resumed(options, folder, local, tmp_path, cut):
     output = tmp_path / "ds"
     arguments = [folder, output, options, str(TOGETHER), json.dumps(OPTIONS)]
     done = subprocess.run(
@@ -246,7 +246,7 @@ def test_a_kill_between_any_two_writes_of_the_end_does_no_harm(folder, local, tm
     assert writes >= 5 and len(cut) == 6
 
 
-def test_an_unfinished_dataset_of_others_is_not_gone_on_with(folder, local, tmp_path, cut):
+def test_an_unfinished_dataset_of_others_is_not_resumed(folder, local, tmp_path, cut):
     output = tmp_path / "ds"
     with pytest.raises(UserError, match=r"(broken|small).* refused because of --strict\."):
         on_beam(folder, output, strict=True)

@@ -92,7 +92,8 @@ def prepare_on_beam(
         remove_dataset(place, names)
         names = []
         write_whole(place / PLAN, plan.to_json())
-    missing = [item for item in plan.items() if part_of(*item) not in names]
+    done = set(names)
+    missing = [item for item in plan.items() if part_of(*item) not in done]
     if missing:
         beam.run(CutShard(str(source), str(place), preparation), missing, options=beam_options)
     parts = _read_parts(place, plan)

@@ -83,8 +83,8 @@ def prepare_dataset(
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
       overwrite: replace an existing `output`.
-      beam_options: of the Apache Beam pipeline that cuts the photographs and goes on where an
-        earlier one stopped, as on a command line. None: no pipeline, unless `source` is an address.
+      beam_options: of the Apache Beam pipeline that cuts the photographs, and resumes where an
+        earlier one stopped; as on a command line. None: no pipeline, unless `source` is an address.
       report: called with a sentence for each image that is skipped.
       progress: draw a progress bar; pipelines draw none.
 
