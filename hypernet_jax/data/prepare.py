@@ -15,7 +15,6 @@ from hypernet_jax.buckets import patiently, send_file
 from hypernet_jax.data.preparation import (
     ABOUT,
     INFO,
-    LAYOUTS,
     PLAN,
     Preparation,
     Prepared,
@@ -31,7 +30,6 @@ from hypernet_jax.files import is_address, local_path, temporary_folder
 from hypernet_jax.storage import ensure_place, names_in, storage_path
 
 __all__ = [
-    "LAYOUTS",
     "PACKAGED_PHOTOGRAPHS",
     "check_crop_size",
     "damaged_dataset",
