@@ -5,11 +5,12 @@ import reprlib
 
 __all__ = ["UserError", "is_device_full", "missing_extra", "real_number"]
 
-# What only the extra `train` installs.
+# What only an extra installs.
 _TRAINING = {
     *("array_record", "grain", "matplotlib", "ml_collections", "optax", "orbax"),
     *("tensorboardX", "tensorflow_datasets"),
 }
+_EXTRAS = {"apache_beam": "beam"} | dict.fromkeys(_TRAINING, "train")
 
 
 class UserError(ValueError):
@@ -26,12 +27,13 @@ def is_device_full(error: Exception) -> bool:
 
 
 def missing_extra(error: ModuleNotFoundError) -> UserError | None:
-    """What to install for a module that is not found, where it belongs to the extra `train`."""
+    """What to install for a module that is not found, where it belongs to `train` or `beam`."""
     package = (error.name or "").partition(".")[0]
-    if package not in _TRAINING:
+    if package not in _EXTRAS:
         return None
     return UserError(
-        f"This needs {package}, which is not installed: pip install 'hypernet-jax[train]'."
+        f"This needs {package}, which is not installed: "
+        f"pip install 'hypernet-jax[{_EXTRAS[package]}]'."
     )
 
 

@@ -8,10 +8,12 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hypernet_jax.errors import UserError
 
 __all__ = [
+    "already_exists",
     "check_output",
     "ensure_folder",
     "first_free",
@@ -77,10 +79,15 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise UserError(f"The output {path} is a folder; give a file name.")
     if path.exists() and not overwrite:
-        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+        raise already_exists(path)
     if not os.access(path.parent, os.W_OK):
         reason = "may not be written to" if path.parent.is_dir() else "does not exist"
         raise _unwritable(path, f"its folder {reason}")
+
+
+def already_exists(path: Any) -> UserError:
+    """The error for an output, of this machine or a store, that is not replaced unasked."""
+    return UserError(f"The output {path} already exists; choose another or pass --overwrite.")
 
 
 def _unwritable(path: Path, reason: str | None) -> UserError:

@@ -16,25 +16,16 @@ from typing import Any
 
 from hypernet_jax.buckets import patiently, remove_file, send_file
 from hypernet_jax.errors import UserError
-from hypernet_jax.storage import names_in
+from hypernet_jax.storage import at_once, names_in
 
 __all__ = ["CheckpointMirror", "fetch_folder", "is_whole", "remove_folder", "send_folder"]
 
 # No name of Orbax's, which has marks of its own inside a checkpoint.
 _MARK = "whole.json"
 
-# Most files are small: what takes time is the way there and back.
-_AT_ONCE = 8
-
 
 class _DamagedError(UserError):
     """A folder of a store that is there, but not as it was written."""
-
-
-def _all(action: Callable[[str], None], names: list[str]) -> None:
-    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(action, names):
-            pass
 
 
 def is_whole(folder: Any) -> bool:
@@ -55,7 +46,7 @@ def send_folder(source: Path, target: Any) -> None:
     def send(name: str) -> None:
         send_file(target / name, files[name].read_bytes())
 
-    _all(send, sorted(files))
+    at_once(send, sorted(files))
     mark = json.dumps({"files": {name: path.stat().st_size for name, path in files.items()}})
     send_file(target / _MARK, mark.encode())
 
@@ -84,7 +75,7 @@ def fetch_folder(source: Any, target: Path) -> None:
             raise _DamagedError(f"{source / name} is damaged: its size has changed.")
 
     target.mkdir(parents=True)
-    _all(fetch, sorted(sizes))
+    at_once(fetch, sorted(sizes))
 
 
 def remove_folder(folder: Any) -> None:

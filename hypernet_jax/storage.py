@@ -5,16 +5,18 @@ An address, `scheme://bucket/name`, is an `etils.epath` path, which has the meth
 without local files takes `files.local_path`, which refuses addresses.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hypernet_jax.buckets import SCHEMES, patiently, prepare_scheme, send_file
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import (
+    already_exists,
     check_output,
     ensure_folder,
     is_address,
@@ -24,14 +26,22 @@ from hypernet_jax.files import (
 )
 
 __all__ = [
+    "at_once",
     "check_target",
     "ensure_place",
+    "files_below",
     "local_copy",
     "names_in",
     "register_storage",
     "storage_path",
     "write_whole",
 ]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Most files are small: what takes time is the way there and back.
+_AT_ONCE = 8
 
 _schemes: set[str] = set()
 
@@ -94,6 +104,37 @@ def names_in(folder: Any) -> list[str]:
     return patiently(listed, folder)
 
 
+def files_below(folder: Any) -> dict[str, int]:
+    """Names, relative to a `storage_path`, and sizes in bytes of all files below it, in any order.
+
+    A bucket is listed in few requests, not in one for each file.
+    """
+
+    def found_by_walking() -> dict[str, int]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+    def found_in_bucket() -> dict[str, int]:
+        import fsspec
+
+        store, root = fsspec.core.url_to_fs(str(folder))
+        root = root.rstrip("/") + "/"
+        return {
+            name.removeprefix(root): int(about["size"] or 0)
+            for name, about in store.find(root, detail=True).items()
+            if name.startswith(root)
+        }
+
+    in_bucket = str(folder).partition(":")[0] in SCHEMES and not isinstance(folder, Path)
+    return patiently(found_in_bucket if in_bucket else found_by_walking, folder)
+
+
+def at_once(action: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """What the action, such as reading a file of a store, returns for each; several at a time."""
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(action, things))
+
+
 def ensure_place(folder: str | Path) -> Any:
     """The folder as a `storage_path`; made, or in a store tried, since buckets have no folders.
 
@@ -116,7 +157,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
     if isinstance(target, Path):
         check_output(target, overwrite=overwrite)
     elif not overwrite and patiently(target.exists, target):
-        raise UserError(f"The output {path} already exists; choose another or pass --overwrite.")
+        raise already_exists(path)
 
 
 def write_whole(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:

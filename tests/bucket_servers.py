@@ -8,7 +8,11 @@ import socket
 import threading
 import time
 
-__all__ = ["Door", "gcs_server", "s3_server"]
+import pytest
+
+from hypernet_jax.buckets import prepare_scheme
+
+__all__ = ["Door", "buckets_of_both_kinds", "forget_connections", "gcs_server", "s3_server"]
 
 
 def _free_port() -> int:
@@ -106,3 +110,46 @@ class Door:
         """Ends the thread."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def forget_connections():
+    """Makes the next address connect anew, with the environment as it then is."""
+    import gcsfs
+    import s3fs
+    from etils.epath import backend
+
+    backend.fsspec_backend._get_filesystem.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@contextlib.contextmanager
+def buckets_of_both_kinds():
+    """Doors to servers that hold a bucket named "bucket", by scheme; the environment says so."""
+    import boto3
+    import fsspec.config
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as s3, gcs_server("bucket") as gcs:
+        opened = {"s3": Door(s3), "gs": Door(gcs)}
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_MAX_ATTEMPTS": "1",
+            "AWS_ENDPOINT_URL": opened["s3"].url,
+            "STORAGE_EMULATOR_HOST": opened["gs"].url,
+            "FSSPEC_GCS": '{"token": "anon"}',
+        }.items():
+            patch.setenv(name, value)
+        # Read from the environment by processes that start later, not by this one.
+        patch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})
+        patch.setitem(fsspec.config.conf, "s3", {})
+        for scheme in opened:
+            prepare_scheme(scheme)
+        forget_connections()
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield opened
+        for door in opened.values():
+            door.close()
+    forget_connections()

@@ -63,12 +63,12 @@ def assert_same(batches, others):
 
 
 def test_a_folder_becomes_a_dataset(folder, tmp_path):
-    counts = prepare_dataset(
+    prepared = prepare_dataset(
         folder, tmp_path / "ds", size=128, stride=96, held_out=1, progress=False
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
     source = open_split(tmp_path / "ds", "train")
-    assert len(source) == counts["train"]
+    assert len(source) == prepared.sub_images["train"]
     validation = open_split(tmp_path / "ds", "validation")
     names = {record["photograph"].decode() for record in source}
     held_out = {record["photograph"].decode() for record in validation}
@@ -114,10 +114,10 @@ def test_bad_images_are_named_and_skipped_or_refused(folder, tmp_path):
     (folder / "broken.jpg").write_bytes((folder / "more/rocket.jpg").read_bytes()[:20_000])
     Image.new("RGB", (400, 30)).save(folder / "small.png")
     messages = []
-    counts = prepare_dataset(
+    prepared = prepare_dataset(
         folder, tmp_path / "ds", held_out=0, report=messages.append, progress=False
     )
-    assert counts["train"] > 0 and len(messages) == 3
+    assert prepared.sub_images["train"] > 0 and len(messages) == 3
     for name in ("notes.png", "broken.jpg", "small.png"):
         assert sum(name in sentence for sentence in messages) == 1
     with pytest.raises(UserError, match=r"--strict"):
@@ -151,7 +151,7 @@ def test_an_existing_dataset_is_kept_unless_asked(folder, tmp_path):
     with pytest.raises(UserError, match="--overwrite"):
         prepare_dataset(folder, dataset, progress=False)
     second = prepare_dataset(folder, dataset, held_out=1, overwrite=True, progress=False)
-    assert "validation" not in first and "validation" in second
+    assert "validation" not in first.sub_images and "validation" in second.sub_images
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
     (dataset / "mine.txt").write_text("precious")
     with pytest.raises(UserError, match=r"holds mine\.txt"):

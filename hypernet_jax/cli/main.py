@@ -48,7 +48,7 @@ def _info(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace) -> int:
     from hypernet_jax.data.prepare import prepare_dataset
 
-    counts = prepare_dataset(
+    prepared = prepare_dataset(
         args.folder,
         args.output,
         layout=args.layout,
@@ -58,10 +58,14 @@ def _prepare(args: argparse.Namespace) -> int:
         held_out=args.held_out,
         strict=args.strict,
         overwrite=args.overwrite,
+        beam_options=args.beam_options,
         report=lambda sentence: print(sentence, file=sys.stderr),
     )
-    written = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"wrote {args.output}: {written} sub-images")
+    written = ", ".join(f"{count} {split}" for split, count in prepared.sub_images.items())
+    skipped = f", {prepared.skipped} skipped" * bool(prepared.skipped)
+    print(
+        f"wrote {args.output}: {written} sub-images of {prepared.photographs} photographs{skipped}"
+    )
     return 0
 
 
@@ -170,6 +174,7 @@ def _add_restore(restore: argparse.ArgumentParser) -> None:
         help="what ONNX Runtime computes on: cpu (default), cuda, rocm, coreml, directml, webgpu "
         "or openvino",
     )  # fmt: skip
+    _add_beam_options(work)
     work.add_argument("--verbose", action="store_true", help="say which backend computes")
     work.add_argument(
         "--limit", type=float, default=400.0, metavar="MP",
@@ -292,8 +297,10 @@ def _add_info(info: argparse.ArgumentParser) -> None:
 
 
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:
-    prepare.add_argument("folder", help="folder of photographs, or the one with DIV2K's HR folders")
-    prepare.add_argument("-o", "--output", required=True, help="folder to make")
+    prepare.add_argument(
+        "folder", help="folder or address of photographs, or of the one with DIV2K's HR folders"
+    )
+    prepare.add_argument("-o", "--output", required=True, help="folder or address to make")
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
     prepare.add_argument("--size", type=int, default=256, help="side of the stored sub-images")
     prepare.add_argument("--stride", type=int, default=192, help="distance between sub-images")
@@ -307,7 +314,16 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="refuse unreadable or too small images"
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
+    _add_beam_options(prepare)
     prepare.set_defaults(run=_prepare)
+
+
+def _add_beam_options(command: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    command.add_argument(
+        "--beam-options", metavar="OPTIONS",
+        help="do it on Apache Beam (extra beam) with these options of a pipeline, in quotes and "
+        "after =; empty: in this process",
+    )  # fmt: skip
 
 
 def _add_weights(weights: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hypernet_jax import files
+from hypernet_jax.cli.archives import check_archive, is_archive, run_archive
 from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
@@ -282,6 +283,16 @@ def _restore_many(
         outcomes = batch.run(
             restorer, jobs, options, report, workers=args.jobs, skip_existing=args.skip_existing
         )
+    return _summarise(restorer, outcomes, args, estimated)
+
+
+def _summarise(
+    restorer: Restorer,
+    outcomes: list[batch.Outcome],
+    args: argparse.Namespace,
+    estimated: str | None = None,
+) -> int:
+    """Says what became of several files; returns the exit status."""
     _write_report(args, restorer, outcomes, estimated)
     failed = [outcome for outcome in outcomes if outcome.failed is not None]
     restored = sum(outcome.restored is not None for outcome in outcomes)
@@ -319,12 +330,16 @@ def _restore(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
+    archive = is_archive(args)
+    if archive:
+        check_archive(args)
     keep_compiled_programs()
+    backend = _backend(args)
     restorer = load_restorer(
         args.task,
         args.weights,
         memory=args.memory,
-        backend=_backend(args),
+        backend=backend,
         self_ensemble=args.self_ensemble,
     )
     if args.verbose:
@@ -361,6 +376,12 @@ def _restore(args: argparse.Namespace) -> int:
         chroma=args.chroma,
         level_map=None if args.level_map is None else parse_masks(args.level_map, task.space),
     )
+    if archive:
+        outcomes = run_archive(restorer, options, args, backend=backend)
+        for outcome in outcomes:
+            if outcome.restored is not None:
+                print(_described(outcome.job, outcome.restored))
+        return _summarise(restorer, outcomes, args)
     with _piped(args) as piped:
         status = _restore_all(restorer, options, piped)
     if (note := getattr(restorer.backend, "note", None)) is not None:

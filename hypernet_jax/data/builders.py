@@ -13,12 +13,25 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from hypernet_jax.data.preparation import without_usable
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import to_colours
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 
-__all__ = ["Div2kHr", "Photographs", "sub_images"]
+__all__ = [
+    "DIV2K_FOLDERS",
+    "Div2kHr",
+    "Photographs",
+    "held_out_of",
+    "read_usable",
+    "record_name",
+    "records",
+    "sub_images",
+]
+
+# The folders of DIV2K's high-resolution images, by split.
+DIV2K_FOLDERS = {"train": "DIV2K_train_HR", "validation": "DIV2K_valid_HR"}
 
 
 def _starts(length: int, size: int, stride: int) -> list[int]:
@@ -44,6 +57,39 @@ def _encode_png(image: np.ndarray) -> io.BytesIO:
     return stream
 
 
+def read_usable(path: Path, minimum: int) -> np.ndarray:
+    """Reads a photograph, uint8 (H, W, C).
+
+    Raises:
+      UserError: if it cannot be read, or a side is shorter than `minimum` pixels.
+    """
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if min(height, width) < minimum:
+        raise UserError(
+            f"The image {path} is {width}x{height} pixels, "
+            f"but both sides must have at least {minimum}."
+        )
+    return image
+
+
+def record_name(name: str) -> str:
+    """A photograph's name in its records: file names may hold bytes that are not UTF-8."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def records(image: np.ndarray, name: str, size: int, stride: int) -> Iterator[tuple[int, dict]]:
+    """The records of a photograph, (H, W, C), each with the shortest side of its sub-image."""
+    for part in sub_images(to_colours(image, 3), size, stride):
+        yield min(part.shape[:2]), {"image": _encode_png(part), "photograph": record_name(name)}
+
+
+def held_out_of(total: int, count: int) -> set[int]:
+    """Indices, evenly spread, of the photographs held out; at least one is left for training."""
+    count = min(count, total - 1)
+    return {round((i + 0.5) * total / count) for i in range(count)} if count else set()
+
+
 class Photographs(tfds.core.GeneratorBasedBuilder):
     """A folder of photographs, searched recursively.
 
@@ -60,6 +106,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
       smallest_side: shortest side of all sub-images, once they are prepared.
+      photographs: number of photographs that were cut.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -80,7 +127,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         self._size, self._stride, self._minimum = size, stride, minimum
         self._held_out = held_out
         self._skip, self._progress = skip, progress
-        self.smallest_side = size
+        self.smallest_side, self.photographs = size, 0
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -105,28 +152,18 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         paths = []
         for path in self._progress(found):
             try:
-                height, width = read_image(path).shape[:2]
+                read_usable(path, self._minimum)
             except UserError as error:
                 self._skip(str(error))
                 continue
-            if min(height, width) < self._minimum:
-                self._skip(
-                    f"The image {path} is {width}x{height} pixels, "
-                    f"but both sides must have at least {self._minimum}."
-                )
-                continue
             paths.append(path)
         if not paths:
-            raise UserError(
-                f"None of the {len(found)} images in {folder} can be used; "
-                "see the reasons above and choose others."
-            )
+            raise without_usable(folder, len(found))
         return paths
 
     def _split_paths(self) -> dict[str, list[Path]]:
         paths = self._usable(self._source)
-        count = min(self._held_out, len(paths) - 1)
-        held_out = {round((i + 0.5) * len(paths) / count) for i in range(count)} if count else set()
+        held_out = held_out_of(len(paths), self._held_out)
         return {
             "train": [p for i, p in enumerate(paths) if i not in held_out],
             "validation": [p for i, p in enumerate(paths) if i in held_out],
@@ -142,13 +179,12 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, paths: list[Path]) -> Iterator:
         for number, path in enumerate(self._progress(paths)):
-            image = to_colours(read_image(path), 3)
-            # File names may hold bytes that are not UTF-8; records may not.
-            name = path.relative_to(self._source).as_posix().encode("utf-8", "replace").decode()
-            for index, part in enumerate(sub_images(image, self._size, self._stride)):
-                self.smallest_side = min(self.smallest_side, *part.shape[:2])
-                record = {"image": _encode_png(part), "photograph": name}
-                yield f"{name}#{number:06d}#{index:05d}", record
+            name = path.relative_to(self._source).as_posix()
+            cut = records(read_image(path), name, self._size, self._stride)
+            for index, (side, record) in enumerate(cut):
+                self.smallest_side = min(self.smallest_side, side)
+                yield f"{record_name(name)}#{number:06d}#{index:05d}", record
+            self.photographs += 1
 
 
 class Div2kHr(Photographs):
@@ -162,6 +198,5 @@ class Div2kHr(Photographs):
 
     def _split_paths(self) -> dict[str, list[Path]]:
         return {
-            "train": self._usable(self._source / "DIV2K_train_HR"),
-            "validation": self._usable(self._source / "DIV2K_valid_HR"),
+            split: self._usable(self._source / folder) for split, folder in DIV2K_FOLDERS.items()
         }

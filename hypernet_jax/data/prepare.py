@@ -8,16 +8,28 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from hypernet_jax.buckets import patiently, remove_file, send_file
+from hypernet_jax.buckets import patiently, send_file
+from hypernet_jax.data.preparation import (
+    ABOUT,
+    INFO,
+    PLAN,
+    Preparation,
+    Prepared,
+    already_exists,
+    folders_of_records,
+    refuse_foreign,
+    refuse_source,
+    refused,
+    remove_dataset,
+)
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import local_path, temporary_folder
+from hypernet_jax.files import is_address, local_path, temporary_folder
 from hypernet_jax.storage import ensure_place, names_in, storage_path
 
 __all__ = [
-    "LAYOUTS",
     "PACKAGED_PHOTOGRAPHS",
     "check_crop_size",
     "damaged_dataset",
@@ -29,14 +41,6 @@ __all__ = [
     "open_split",
     "prepare_dataset",
 ]
-
-LAYOUTS = ("folder", "div2k")
-
-# What TFDS does not record about a dataset, beside its own files.
-_ABOUT = "sub_images.json"
-
-# What TFDS records. It is sent to a store after all else: a dataset without it is not whole.
-_INFO = "dataset_info.json"
 
 # Real photographs that scikit-image carries in its wheel. By the builder's rule
 # coffee.png and motorcycle_left.png are held out for validation.
@@ -61,13 +65,15 @@ def prepare_dataset(
     held_out: int = 8,
     strict: bool = False,
     overwrite: bool = False,
+    beam_options: str | None = None,
     report: Callable[[str], None] = print,
     progress: bool = True,
-) -> dict[str, int]:
+) -> Prepared:
     """Cuts photographs into sub-images and stores them as a TFDS dataset.
 
     Args:
-      source: a folder of photographs, or the folder that holds DIV2K's two HR folders.
+      source: a folder of photographs, or the folder that holds DIV2K's two HR folders; an address
+        needs Apache Beam.
       output: the folder to make, or an address. It is a dataset only when it is complete.
       layout: "folder" or "div2k".
       size, stride: see `Photographs`.
@@ -75,48 +81,79 @@ def prepare_dataset(
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
       overwrite: replace an existing `output`.
+      beam_options: of the Apache Beam pipeline that cuts the photographs, and resumes where an
+        earlier one stopped; as on a command line. None: no pipeline, unless `source` is an address.
       report: called with a sentence for each image that is skipped.
-      progress: draw a progress bar.
+      progress: draw a progress bar; pipelines draw none.
 
-    Returns:
-      The number of sub-images per split.
+    Raises:
+      UserError: for options that do not fit, an output that exists, or photographs that cannot be
+        read.
     """
+    preparation = Preparation(layout, size, stride, minimum, held_out, strict)
+    place = _whole_path(output)
+    if beam_options is not None or is_address(source):
+        # TFDS takes seconds to import.
+        from hypernet_jax.data.assembly import prepare_on_beam
+
+        return prepare_on_beam(
+            _whole_path(source),
+            place,
+            preparation,
+            beam_options=beam_options or "",
+            overwrite=overwrite,
+            report=report,
+        )
+
+    def prepare_here(output: Path, *, overwrite: bool) -> Prepared:
+        return _prepare_here(
+            local_path(source).resolve(),
+            output,
+            preparation,
+            overwrite=overwrite,
+            report=report,
+            progress=progress,
+        )
+
+    if isinstance(place, Path):
+        return prepare_here(place, overwrite=overwrite)
+    _check_place(place, overwrite=overwrite)
+    with temporary_folder() as folder:
+        prepared = prepare_here(folder / "dataset", overwrite=False)
+        _send_dataset(folder / "dataset", place)
+    return prepared
+
+
+def _whole_path(path: str | Path) -> Any:
+    """A `storage_path` that means the same in every folder and process."""
+    place = storage_path(path)
+    return place.resolve() if isinstance(place, Path) else place
+
+
+def _prepare_here(
+    source: Path,
+    output: Path,
+    preparation: Preparation,
+    *,
+    overwrite: bool,
+    report: Callable[[str], None],
+    progress: bool,
+) -> Prepared:
+    """Makes the dataset beside its place and moves it there."""
     # TFDS takes seconds to import and is needed by nobody who only restores.
     import tensorflow_datasets as tfds
     import tqdm
 
     from hypernet_jax.data.builders import Div2kHr, Photographs
 
-    if layout not in LAYOUTS:
-        raise UserError(f"Unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
-    if not 0 < stride <= size:
-        raise UserError(f"The stride {stride} must lie between 1 and the size, {size}.")
-    if held_out < 0:
-        raise UserError(f"The number of held-out photographs is {held_out}; give 0 or more.")
-    place = storage_path(output)
-    if not isinstance(place, Path):
-        _check_place(place, overwrite=overwrite)
-        with temporary_folder() as folder:
-            counts = prepare_dataset(
-                source,
-                folder / "dataset",
-                layout=layout,
-                size=size,
-                stride=stride,
-                minimum=minimum,
-                held_out=held_out,
-                strict=strict,
-                report=report,
-                progress=progress,
-            )
-            _send_dataset(folder / "dataset", place)
-        return counts
-    source, output = local_path(source).resolve(), local_path(output).resolve()
     _check_output(source, output, overwrite=overwrite)
+    skipped = 0
 
     def skip(sentence: str) -> None:
-        if strict:
-            raise UserError(f"{sentence.rstrip('.')}; refused because of --strict.")
+        nonlocal skipped
+        if preparation.strict:
+            raise refused(sentence)
+        skipped += 1
         report(f"Skipped: {sentence}")
 
     def bar(paths):
@@ -125,7 +162,7 @@ def prepare_dataset(
         )
 
     tfds.disable_progress_bar()
-    builder_class = Photographs if layout == "folder" else Div2kHr
+    builder_class = Photographs if preparation.layout == "folder" else Div2kHr
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -134,10 +171,10 @@ def prepare_dataset(
     try:
         builder = builder_class(
             source=source,
-            size=size,
-            stride=stride,
-            minimum=minimum,
-            held_out=held_out,
+            size=preparation.size,
+            stride=preparation.stride,
+            minimum=preparation.minimum,
+            held_out=preparation.held_out,
             skip=skip,
             progress=bar,
             data_dir=working / "tfds",
@@ -147,7 +184,7 @@ def prepare_dataset(
             builder.download_and_prepare()
         counts = {name: split.num_examples for name, split in builder.info.splits.items()}
         about = {"smallest_side": builder.smallest_side, "folders": _folders(builder)}
-        (Path(builder.data_path) / _ABOUT).write_text(json.dumps(about))
+        (Path(builder.data_path) / ABOUT).write_text(json.dumps(about))
         replaced = working / "replaced"
         try:
             if output.exists():
@@ -162,58 +199,42 @@ def prepare_dataset(
         raise UserError(f"The dataset {output} could not be written ({error}).") from None
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    return counts
+    return Prepared(counts, builder.photographs, skipped)
 
 
 def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:
     """Makes sure that nothing but an earlier dataset of ours can be replaced."""
-    if output == source or output in source.parents:
-        raise UserError(
-            f"The output {output} holds the photographs in {source}; choose another output."
-        )
+    refuse_source(source, output)
     if not output.exists():
         return
     if not overwrite:
-        raise UserError(f"{output} already exists; choose another folder or pass --overwrite.")
-    _refuse_foreign(
+        raise already_exists(output)
+    refuse_foreign(
         output, [path.name for path in (output.iterdir() if output.is_dir() else [output])]
     )
-
-
-def _refuse_foreign(output: Any, names: list[str]) -> None:
-    """Raises `UserError` if one of the names in a folder is no part of a dataset of ours."""
-    ours = {_ABOUT, _INFO, "features.json"}
-    foreign = [name for name in names if name not in ours and ".array_record-" not in name]
-    if foreign:
-        raise UserError(
-            f"{output} holds {foreign[0]}, which is not part of a dataset, and is not replaced; "
-            "choose another folder."
-        )
 
 
 def _check_place(place: Any, *, overwrite: bool) -> None:
     """As `_check_output`, for a folder of a store; tries, too, whether it can be written."""
     names = names_in(place)
-    # Without the last file it is what was left of an attempt.
-    if _INFO in names and not overwrite:
-        raise UserError(f"{place} already exists; choose another folder or pass --overwrite.")
-    _refuse_foreign(place, names)
+    # Without either it is what was left of an attempt.
+    if (INFO in names or PLAN in names) and not overwrite:
+        raise already_exists(place)
+    refuse_foreign(place, names)
     ensure_place(place)
 
 
 def _send_dataset(dataset: Path, place: Any) -> None:
     """Writes a dataset into a folder of a store: what makes it whole goes first and comes last."""
-    remove_file(place / _INFO)
-    for name in names_in(place):
-        remove_file(place / name)
-    for path in sorted(dataset.iterdir(), key=lambda path: path.name == _INFO):
+    remove_dataset(place, names_in(place))
+    for path in sorted(dataset.iterdir(), key=lambda path: path.name == INFO):
         send_file(place / path.name, path.read_bytes())
 
 
 def check_crop_size(dataset: str | Path, crop_size: int) -> None:
     """Raises `UserError` where some sub-image of a dataset is smaller than a training crop."""
     try:
-        smallest = json.loads((Path(dataset) / _ABOUT).read_text())["smallest_side"]
+        smallest = json.loads((Path(dataset) / ABOUT).read_text())["smallest_side"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # prepared by other means: the pipeline will tell
     if smallest < crop_size:
@@ -225,13 +246,11 @@ def check_crop_size(dataset: str | Path, crop_size: int) -> None:
 
 
 def _folders(builder) -> dict[str, Any]:
-    """The folder that each record of the split "train" is from, as {"names", "of_record"}."""
+    """The folders of the records of the split "train"."""
     import tensorflow_datasets as tfds
 
     names = builder.as_data_source(split="train", decoders={"image": tfds.decode.SkipDecoding()})
-    folders = [str(PurePosixPath(_text(record["photograph"])).parent) for record in names]
-    known = sorted(set(folders))
-    return {"names": known, "of_record": [known.index(folder) for folder in folders]}
+    return folders_of_records((_text(record["photograph"]), 1) for record in names)
 
 
 def _text(value: str | bytes) -> str:
@@ -245,7 +264,7 @@ def folders_of(dataset: str | Path) -> list[str]:
       UserError: if the dataset does not say.
     """
     try:
-        folders = json.loads((Path(dataset) / _ABOUT).read_text())["folders"]
+        folders = json.loads((Path(dataset) / ABOUT).read_text())["folders"]
         return [folders["names"][index] for index in folders["of_record"]]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise UserError(
@@ -320,11 +339,11 @@ def local_dataset(dataset: str | Path) -> Path:
     if isinstance(place, Path):
         return place
     names = names_in(place)
-    if _INFO not in names:
+    if INFO not in names:
         raise UserError(
             f"There is no prepared dataset {dataset}; check config.data.dataset, and the bucket."
         )
-    about = patiently((place / _INFO).read_bytes, place)
+    about = patiently((place / INFO).read_bytes, place)
     tag = hashlib.sha256(str(place).encode() + about).hexdigest()[:16]
     copy = _cache() / "datasets" / tag
     if copy.is_dir():

@@ -1,12 +1,14 @@
 """Finds photographs in folders."""
 
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
 from hypernet_jax.images.optional import RAW_SUFFIXES
+from hypernet_jax.storage import files_below
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "spread"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "images_below", "spread"]
 
 # Suffixes of photographs in folders; other files are opened only if named explicitly.
 IMAGE_SUFFIXES = (
@@ -37,25 +39,47 @@ def find_images(folder: str | Path, *, leave_out: Path | None = None) -> list[Pa
         left_out = None
     found = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or _is_hidden(path, folder):
+        if not _is_taken(path.relative_to(folder)):
             continue
         # Checked first: a link to itself is not a file, and cannot be resolved.
         if path.is_file() and left_out not in path.resolve().parents:
             found.append(path)
     if not found:
-        raise UserError(
-            f"The folder {folder} holds no image; expected files ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}."
-        )
+        raise _without_images(folder)
     return found
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of a file below `folder`, or of a folder in between, begins with a dot.
+def images_below(folder: Any) -> dict[str, int]:
+    """Names, relative to a `storage_path`, and sizes in bytes of its images, as `find_images`.
+
+    Raises:
+      UserError: if there is none, or the store does not answer.
+    """
+    if isinstance(folder, Path):
+        return {
+            path.relative_to(folder).as_posix(): path.stat().st_size for path in find_images(folder)
+        }
+    sizes = files_below(folder)
+    names = sorted(PurePosixPath(name) for name in sizes if _is_taken(PurePosixPath(name)))
+    if not names:
+        raise _without_images(folder)
+    return {str(name): sizes[str(name)] for name in names}
+
+
+def _without_images(folder: Any) -> UserError:
+    return UserError(
+        f"The folder {folder} holds no image; expected files ending in {', '.join(IMAGE_SUFFIXES)}."
+    )
+
+
+def _is_taken(path: PurePath) -> bool:
+    """Whether a file of a folder is an image and not hidden: no part of its path has a dot first.
 
     macOS adds such files to archives, with names like those of images.
     """
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(
+        part.startswith(".") for part in path.parts
+    )
 
 
 def spread(total: int, count: int) -> list[int]:

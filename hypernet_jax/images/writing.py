@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import struct
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image
@@ -88,12 +88,12 @@ def format_of(path: Path) -> str:
     return _SUFFIXES[path.suffix.lower()]
 
 
-def is_writable(path: Path) -> bool:
+def is_writable(path: PurePath) -> bool:
     """Whether a file name has the suffix of a format that can be written."""
     return path.suffix.lower() in _SUFFIXES
 
 
-def suffix_of(name: str, source: Path) -> str:
+def suffix_of(name: str, source: PurePath) -> str:
     """The suffix for a value of --format; "same" keeps that of `source` if it can be written."""
     if name == "same":
         return source.suffix if source.suffix.lower() in _SUFFIXES else ".png"

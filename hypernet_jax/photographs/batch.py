@@ -1,10 +1,12 @@
 """Restores many files in one run: plans the outputs and collects the outcomes."""
 
+import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder
@@ -20,7 +22,9 @@ from hypernet_jax.photographs.restoring import (
     restore_file,
 )
 
-__all__ = ["Job", "Outcome", "plan", "run"]
+__all__ = ["Job", "Outcome", "output_names", "plan", "run", "run_one"]
+
+P = TypeVar("P", bound=PurePath)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,24 @@ class Outcome:
     job: Job
     restored: Restored | None = None
     failed: str | None = None
+
+
+def output_names(places: Sequence[P], suffixes: Sequence[str], *, compare: bool = False) -> list[P]:
+    """Names of the outputs, in subfolders as the inputs.
+
+    Args:
+      places: the inputs, relative to their folder.
+      suffixes: of their outputs.
+      compare: each output has a comparison beside it, which also needs a unique name.
+    """
+    wanted = [place.with_suffix(suffix) for place, suffix in zip(places, suffixes, strict=True)]
+    # Some file systems ignore letter case.
+    folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]
+    counts = collections.Counter(folded)
+    return [
+        name if counts[key] == 1 else place.with_name(place.name + suffix)
+        for place, suffix, name, key in zip(places, suffixes, wanted, folded, strict=True)
+    ]
 
 
 def plan(
@@ -85,18 +107,16 @@ def plan(
     # Files named twice, as by overlapping patterns, are restored once.
     by_name = {os.path.normpath(place[0].absolute()): place for place in reversed(places)}
     places = list(by_name.values())[::-1]
-    wanted = [place.with_suffix(suffix(source)) for source, place in places]
-    # Some file systems ignore letter case.
-    folded = [str(name.with_suffix("") if compare else name).casefold() for name in wanted]
+    names = output_names(
+        [place for _, place in places], [suffix(source) for source, _ in places], compare=compare
+    )
     # Input folders inside the output folder: results must not be added to them.
     below_output = [
         folder for path in folders if output.resolve() in (folder := path.resolve()).parents
     ]
     jobs: list[Job] = []
     taken: set[Path] = set()
-    for (source, place), name, key in zip(places, wanted, folded, strict=True):
-        if folded.count(key) > 1:
-            name = place.with_name(place.name + suffix(source))
+    for (source, _), name in zip(places, names, strict=True):
         for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
             if any(folder in path.resolve().parents for folder in below_output):
                 raise UserError(
@@ -111,7 +131,10 @@ def plan(
     return jobs
 
 
-def _run_one(restorer: Restorer, job: Job, options: Options, skip_existing: bool) -> Outcome:
+def run_one(
+    restorer: Restorer, job: Job, options: Options, *, skip_existing: bool = False
+) -> Outcome:
+    """Restores one file; what goes wrong is told in the outcome."""
     try:
         if skip_existing and exists_already(job.source, job.output):
             return Outcome(job)
@@ -158,7 +181,10 @@ def run(
     outcomes: dict[Job, Outcome] = {}
     pool = ThreadPoolExecutor(workers)
     try:
-        waiting = [pool.submit(_run_one, restorer, job, options, skip_existing) for job in jobs]
+        waiting = [
+            pool.submit(run_one, restorer, job, options, skip_existing=skip_existing)
+            for job in jobs
+        ]
         for done in as_completed(waiting):
             outcome = done.result()
             outcomes[outcome.job] = outcome

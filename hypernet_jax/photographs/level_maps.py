@@ -1,7 +1,8 @@
 """Masks and level maps: white takes the full level, black none of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -24,6 +25,8 @@ __all__ = [
     "read_masks",
     "without_masks",
 ]
+
+P = TypeVar("P", bound=PurePath)
 
 # A mask file, or mask files by the names of the parts.
 Masks = str | Path | Mapping[str, str | Path]
@@ -89,12 +92,12 @@ def parse_masks(text: str, space: LevelSpace) -> Masks:
     return masks
 
 
-def mask_beside(source: Path) -> Path:
+def mask_beside(source: P) -> P:
     """The path of a photograph's mask in its folder: NAME.mask.png."""
     return source.with_name(source.stem + _BESIDE)
 
 
-def without_masks(found: Sequence[Path]) -> tuple[list[Path], set[Path]]:
+def without_masks(found: Sequence[P]) -> tuple[list[P], set[P]]:
     """Separates the images of a folder into photographs and the masks beside them."""
     masks = {mask_beside(path) for path in found} & set(found)
     return [path for path in found if path not in masks], masks
