@@ -9,9 +9,9 @@ import pytest
 from hypernet_jax import UserError, get_task, make_model
 from hypernet_jax.data.levels import BatchForm, LevelSampler
 from hypernet_jax.degradations import degrade_example, example_key
+from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.level_maps import random_blobs
 from hypernet_jax.training.loop import train
-from hypernet_jax.training.step import degrade_batch
 
 from .models import tiny_config, tiny_theta, tiny_training_config
 

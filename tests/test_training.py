@@ -27,13 +27,14 @@ from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training import loop
+from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.reports import Meter, MetricsWriter
-from hypernet_jax.training.step import degrade_batch, init_state, make_train_step
+from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY

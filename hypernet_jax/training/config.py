@@ -44,6 +44,7 @@ _RANGES = {
     "data.largest_share": (1e-3, 1.0),
     "data.cache_gib": (0.0, 2.0**20),
     "balance": (0.0, 10.0),
+    "distillation.share": (0.0, 1.0),
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),

@@ -31,6 +31,7 @@ from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
+from hypernet_jax.training.distillation import load_teacher
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loggers import make_loggers
@@ -235,6 +236,7 @@ def train(
         loss=config.loss,
         weighting=config.levels.weighting,
         balance=config.balance,
+        teacher=load_teacher(config, model),
         shardings=shardings,
     )
     validation = None

@@ -7,6 +7,7 @@ from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.training.config import check_config
 from hypernet_jax.training.cost import StepCost, step_cost
+from hypernet_jax.training.distillation import load_teacher
 from hypernet_jax.training.loop import make_sampler
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
@@ -61,6 +62,7 @@ def cost_of_config(config) -> StepCost:
         loss=config.loss,
         weighting=config.levels.weighting,
         balance=config.balance,
+        teacher=load_teacher(config, model),
         shardings=shardings,
     )
     batch = place_batch(mesh, _black_batch(config, model, sampler), sampler.form)

@@ -11,20 +11,19 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float32, Key, Real
+from jaxtyping import Array, Float32
 
 from hypernet_jax.data.levels import BatchForm
-from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
-from hypernet_jax.tasks import Task
 from hypernet_jax.training.balance import balanced
-from hypernet_jax.training.level_maps import random_blobs
+from hypernet_jax.training.batches import degrade_batch, restore_batch
+from hypernet_jax.training.distillation import Teacher
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
-__all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "degrade_batch", "init_state", "make_train_step"]
+__all__ = ["LOSSES", "WEIGHTINGS", "TrainState", "init_state", "make_train_step"]
 
 # Where the Charbonnier loss changes from quadratic to linear: a quarter of a grey level.
 _EPSILON = 1e-3
@@ -38,9 +37,6 @@ def _charbonnier(error: ArrayLike) -> jax.Array:
 LOSSES = {"charbonnier": _charbonnier, "l1": jnp.abs, "l2": jnp.square}
 # One grey level: keeps levels with almost no error, such as sigma 0, from taking all the weight.
 _SMALLEST_ERROR = 1 / 255
-
-# Folded into a crop's key to draw its level map.
-_BLOBS = 1
 
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
@@ -75,64 +71,14 @@ def init_state(theta: Theta, optimizer: optax.GradientTransformation) -> TrainSt
     )
 
 
-def degrade_batch(
-    key: Key[Array, ""],
-    task: Task,
-    batch: dict,
-    form: BatchForm,
-    *,
-    first_level: int | jax.Array = 0,
-) -> tuple[Float32[Array, "_ n h w c"], Float32[Array, "k n h w c"], Real[Array, "k *s a"]]:
-    """Degrades every clean crop to every level.
-
-    Args:
-      key: PRNG key of the run. A crop's degradation depends only on this key, the crop's id and
-        the index of its level, not on its position in a batch.
-      task: defines the degradation.
-      batch: as `make_pipeline` yields it, or a device's share of it.
-      form: of the batch.
-      first_level: index of the share's first level.
-
-    Returns:
-      clean (1, N, H, W, C), or (K, N, H, W, C) if each level has its own crops, and
-      degraded (K, N, H, W, C); float32, in [0, 1] except for unclipped noise. The levels,
-      as in the batch, or (K, N, H, W, A) for levels per pixel.
-    """
-    clean, levels, ids = batch["clean"], batch["levels"], batch["ids"]
-    if "degraded" in batch:
-        degraded = batch["degraded"]
-    else:
-
-        def degrade(number, level, crop_id, image):
-            crop_key = example_key(key, number, crop_id)
-
-            def at(level):
-                return degrade_example(task.degradation, crop_key, image, task.space.named(level))
-
-            if form.per != "pixel":
-                return at(level), level
-            share = random_blobs(jax.random.fold_in(crop_key, _BLOBS), image.shape[:2])[..., None]
-            both = [at(each).astype(jnp.float32) for each in level]
-            return both[0] + share * (both[1] - both[0]), level[0] + share * (level[1] - level[0])
-
-        over_crops = jax.vmap(degrade, in_axes=(None, 0 if form.of_crops else None, 0, 0))
-        crops_axis = 0 if form.own_crops else None
-        over_levels = jax.vmap(over_crops, in_axes=(0, 0, crops_axis, crops_axis))
-        numbers = first_level + jnp.arange(levels.shape[0])
-        degraded, drawn = over_levels(numbers, levels, ids, clean)
-        if form.per == "pixel":
-            levels = drawn
-    if not form.own_crops:
-        clean = clean[None]
-    return clean.astype(jnp.float32) / 255.0, degraded.astype(jnp.float32) / 255.0, levels
-
-
 def _level_losses(
-    cost: Callable, restore: Callable, theta, levels, clean, degraded
-) -> tuple[jax.Array, jax.Array]:
-    """Loss and mean squared error of each level, averaged over its crops and pixels; (K,) each."""
-    restored = restore(theta, levels, degraded)
-    losses = jnp.mean(cost(restored - clean), axis=(1, 2, 3, 4))
+    cost: Callable,
+    restored: Float32[Array, "k n h w c"],
+    target: Float32[Array, "_ n h w c"],
+    clean: Float32[Array, "_ n h w c"],
+) -> tuple[Float32[Array, " k"], Float32[Array, " k"]]:
+    """Loss and mean squared error of each level, averaged over its crops and pixels."""
+    losses = jnp.mean(cost(restored - target), axis=(1, 2, 3, 4))
     mse = jnp.mean(jnp.square(jnp.clip(restored, 0.0, 1.0) - clean), axis=(1, 2, 3, 4))
     return losses, mse
 
@@ -148,6 +94,7 @@ def make_train_step(
     loss: str = "l1",
     weighting: str = "equal",
     balance: float = 0.0,
+    teacher: Teacher | None = None,
     shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
@@ -168,6 +115,7 @@ def make_train_step(
         have small errors, last.
       balance: strength of `balance.keep_balanced`, over the crops of a level on a device; over
         all crops there if levels are drawn per crop or pixel.
+      teacher: a trained network whose results are a part of the target.
       shardings: shardings of the new state (`state_shardings`); None: chosen by the compiler,
         which replicates the state if the old one is replicated.
 
@@ -188,15 +136,7 @@ def make_train_step(
     def restore(theta, levels, degraded):
         groups = len(levels) if form.per == "step" and model.level_form == "wide" else 1
         with balanced(model.network, balance, groups=groups):
-            return restore_freely(theta, levels, degraded)
-
-    def restore_freely(theta, levels, degraded):
-        if form.per == "step":
-            return model.restore_levels(theta, levels, degraded)
-        flat = degraded.reshape((-1, *degraded.shape[2:]))
-        each = levels.reshape((len(flat), *levels.shape[2:]))
-        restore_flat = model.restore_pixels if form.per == "pixel" else model.restore_each
-        return restore_flat(theta, each, flat).reshape(degraded.shape)
+            return restore_batch(model, theta, levels, degraded, form)
 
     level_shares = mesh.shape["level"]
 
@@ -204,6 +144,9 @@ def make_train_step(
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
         clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
+        target = clean
+        if teacher is not None:
+            target = lax.stop_gradient(teacher.target(clean, degraded, levels, form))
 
         def of_all_levels(values):
             """This share's part of a vector whose mean over devices holds all levels' values."""
@@ -211,7 +154,7 @@ def make_train_step(
             return everywhere.at[first + jnp.arange(count)].set(values * level_shares)
 
         def loss_fn(theta):
-            losses, mse = _level_losses(cost, restore, theta, levels, clean, degraded)
+            losses, mse = _level_losses(cost, restore(theta, levels, degraded), target, clean)
             if weighting == "equal":
                 return jnp.mean(losses), (losses, mse)
             sizes = lax.pmean(of_all_levels(lax.stop_gradient(losses)), AXES) + smallest

@@ -1,0 +1,116 @@
+"""Training with another network's results as a part of the target."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hypernet_jax import UserError, make_model, save_weights
+from hypernet_jax.data.levels import BatchForm
+from hypernet_jax.model import model_config
+from hypernet_jax.training.batches import degrade_batch
+from hypernet_jax.training.distillation import Teacher, load_teacher
+from hypernet_jax.training.loop import train
+from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
+from hypernet_jax.training.step import init_state, make_train_step
+
+from .models import tiny_config, tiny_theta, tiny_training_config
+
+
+def _batch(form: BatchForm):
+    rng = np.random.default_rng(0)
+    levels = {
+        "step": np.float32([[10], [60]]),
+        "crop": np.float32([[[10], [20]], [[60], [70]]]),
+        "pixel": np.float32([[[[10], [40]], [[20], [20]]], [[[60], [0]], [[70], [5]]]]),
+    }[form.per]
+    return {
+        "clean": rng.integers(0, 256, (2, 2, 16, 16, 3), dtype=np.uint8),
+        "ids": np.arange(4, dtype=np.int32).reshape(2, 2),
+        "levels": levels,
+    }
+
+
+OWN_CROPS = BatchForm(own_crops=True)
+
+
+def _moved(theta, teacher, form=OWN_CROPS):
+    """One step of plain gradient descent; the movement of theta and the metrics."""
+    model, optimizer = make_model(tiny_config()), optax.sgd(1.0)
+    mesh = make_mesh(level_devices=1, levels=2, crops=2)
+    step = make_train_step(
+        model=model,
+        optimizer=optimizer,
+        mesh=mesh,
+        seed=0,
+        decay=0.9,
+        form=form,
+        loss="l2",
+        teacher=teacher,
+    )
+    state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
+    state = jax.device_put(state, state_shardings(mesh, state, split=False))
+    state, metrics = step(state, place_batch(mesh, _batch(form), form))
+    return jax.tree.map(lambda old, new: old - new, theta, state.theta), metrics
+
+
+def test_the_target_is_a_mean_of_the_clean_crop_and_the_teachers_result():
+    model, form = make_model(tiny_config()), BatchForm(own_crops=True)
+    theta, other = model.init(jax.random.key(1)), tiny_theta(tiny_config())
+    batch = _batch(form)
+    clean, degraded, levels = degrade_batch(jax.random.key(0), model.task, batch, form)
+    target = 0.25 * clean + 0.75 * model.restore_levels(other, levels, degraded)
+
+    def loss(theta):
+        return jnp.mean(jnp.square(model.restore_levels(theta, levels, degraded) - target))
+
+    moved, metrics = _moved(theta, Teacher(model, other, 0.75))
+    chex.assert_trees_all_close(moved, jax.grad(loss)(theta), rtol=1e-3, atol=1e-6)
+    # The reported PSNR is that to the clean crop.
+    assert float(metrics["psnr"]) == pytest.approx(float(_moved(theta, None)[1]["psnr"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("per", ["step", "crop", "pixel"])
+def test_a_network_has_nothing_to_learn_from_itself(per):
+    model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
+    form = BatchForm(per=per, own_crops=True)
+    moved, _ = _moved(theta, Teacher(model, theta, 1.0), form)
+    others, _ = _moved(theta, None, form)
+    assert optax.tree.norm(moved) < 1e-6 < 1e-3 < optax.tree.norm(others)
+
+
+def test_a_run_with_a_teacher(default_data, tmp_path):
+    config = tiny_training_config(default_data)
+    assert load_teacher(config, make_model(model_config(config))) is None
+    file = tmp_path / "teacher.safetensors"
+    save_weights(file, tiny_theta(tiny_config()), tiny_config())
+    config.distillation.teacher = str(file)
+    taught = train(config, tmp_path / "taught", progress=False)
+    config.distillation.share = 0.0
+    alone = train(config, tmp_path / "alone", progress=False)
+    changed = jax.tree.map(lambda a, b: a - b, taught.theta, alone.theta)
+    assert optax.tree.norm(changed) > 1e-5
+
+
+def test_mistakes(tmp_path):
+    config = tiny_training_config("")
+    model = make_model(model_config(config))
+
+    def refused(**changes):
+        weights = tiny_config(changes.pop("task", "denoise"), changes.pop("colours", 3)) | changes
+        file = tmp_path / "weights.safetensors"
+        save_weights(file, make_model(weights).init(jax.random.key(0)), weights, overwrite=True)
+        config.distillation.teacher = str(file)
+        with pytest.raises(UserError) as error:
+            load_teacher(config, model)
+        return str(error.value)
+
+    assert "for the task deblur, not for denoise" in refused(task="deblur")
+    assert "images of 1 channels, not of 3" in refused(colours=1)
+    plain = {"features": {"name": "constant"}, "level": 25.0}
+    assert "a single level" in refused(**plain)
+    config.distillation.teacher = str(tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match=r"none\.safetensors"):
+        load_teacher(config, model)
