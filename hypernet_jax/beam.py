@@ -112,7 +112,7 @@ def _run_pipeline(work: Work, items: Sequence[Any], options: Any, failure: Path 
         result = pipeline.run()
         state = result.wait_until_finish()
     except Exception as error:
-        raise _told(error) from None
+        raise _failure(error) from None
     if state != "DONE":
         raise UserError(f"The pipeline ended in the state {state}; {_AGAIN}")
 
@@ -158,7 +158,7 @@ def _pipeline_options(text: str) -> Any:
     return PipelineOptions(["--default_sdk_harness_log_level=CRITICAL", *given])
 
 
-def _told(error: Exception) -> UserError:
+def _failure(error: Exception) -> UserError:
     """The sentence for a failure of the runner."""
     text = str(error)
     found = _SENTENCE.search(text)

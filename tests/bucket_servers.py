@@ -54,7 +54,7 @@ _OWN_HEADERS = ("connection", "content-length", "date", "server", "transfer-enco
 
 
 class Door:
-    """Passes requests on to a server; answers them itself where it is told to.
+    """Passes requests on to a server; answers them itself on request.
 
     Attributes:
       answer: called with method and path; (status, body) to answer with, seconds to be silent

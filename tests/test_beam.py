@@ -1,4 +1,4 @@
-"""Datasets and archives on Apache Beam: as without it, restartable, failures told in a sentence."""
+"""Datasets and archives on Apache Beam: as without it, restartable, failures end in a sentence."""
 
 import importlib.util
 import json
@@ -106,10 +106,10 @@ def cut(monkeypatch):
 
 def test_the_dataset_equals_that_of_the_local_route(folder, local, tmp_path, cut):
     dataset, prepared, refusals = local
-    told: list[str] = []
-    assert on_beam(folder, tmp_path / "ds", report=told.append) == prepared
+    said: list[str] = []
+    assert on_beam(folder, tmp_path / "ds", report=said.append) == prepared
     assert prepared.photographs == 14 and prepared.skipped == 2
-    assert told == refusals and len(told) == 2
+    assert said == refusals and len(said) == 2
     assert len(cut) == -(-16 // TOGETHER)
     assert records(tmp_path / "ds") == records(dataset)
     assert sizes(tmp_path / "ds") == sizes(dataset)
@@ -286,16 +286,16 @@ def test_without_a_usable_photograph_there_is_no_dataset(tmp_path):
     ],
 )
 def test_wrong_options_of_a_pipeline_end_in_a_sentence(options, sentence, folder, tmp_path, capsys):
-    told = refuse(capsys, "prepare", folder, "-o", tmp_path / "ds", f"--beam-options={options}")
-    assert sentence in told and "--beam-options" in told
-    told = refuse(capsys, "restore", folder, "-o", tmp_path / "out", f"--beam-options={options}")
-    assert sentence in told and list(tmp_path.iterdir()) == []
+    said = refuse(capsys, "prepare", folder, "-o", tmp_path / "ds", f"--beam-options={options}")
+    assert sentence in said and "--beam-options" in said
+    said = refuse(capsys, "restore", folder, "-o", tmp_path / "out", f"--beam-options={options}")
+    assert sentence in said and list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_package_is_named(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    told = refuse(capsys, "prepare", folder, "-o", tmp_path / "ds", "--beam-options=")
-    assert "apache_beam" in told and "pip install 'hypernet-jax[beam]'" in told
+    said = refuse(capsys, "prepare", folder, "-o", tmp_path / "ds", "--beam-options=")
+    assert "apache_beam" in said and "pip install 'hypernet-jax[beam]'" in said
 
 
 @pytest.mark.parametrize("options", ["", TWO_WORKERS])
@@ -349,12 +349,12 @@ def test_an_archive_is_restored_as_a_folder(archive, weights, tmp_path, capsys):
     expected = capsys.readouterr()
     more = ["--beam-options=", "--report", tmp_path / "there.json"]
     assert restore(weights, archive, there, *more) == 1
-    told = capsys.readouterr()
+    said = capsys.readouterr()
     assert files_of(there) == files_of(here)
     assert sorted(files_of(here)) == ["a.jpg.png", "a.png.png", "more/b.png", "more/c.png"]
-    assert told.out.splitlines()[-1] == expected.out.splitlines()[-1]
-    assert told.out.splitlines()[-1] == "5 files: 4 restored, 1 failed"
-    assert told.err.splitlines()[-2:] == expected.err.splitlines()[-2:]
+    assert said.out.splitlines()[-1] == expected.out.splitlines()[-1]
+    assert said.out.splitlines()[-1] == "5 files: 4 restored, 1 failed"
+    assert said.err.splitlines()[-2:] == expected.err.splitlines()[-2:]
     reports = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("here", "there")]
     for row in reports[1]["files"]:
         row["output"] = row["output"].replace(str(there), str(here))
@@ -369,12 +369,12 @@ def test_what_exists_is_skipped_or_refused(archive, weights, tmp_path, capsys):
     (output / "a.png.png").write_bytes(b"of mine")
     capsys.readouterr()
     assert restore(weights, archive, output, "--beam-options=", "--skip-existing") == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[-1] == "5 files: 1 restored, 3 skipped, 1 failed" and len(told) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "5 files: 1 restored, 3 skipped, 1 failed" and len(said) == 2
     assert files_of(output) == whole | {"a.png.png": b"of mine"}
     assert restore(weights, archive, output, "--beam-options=") == 1
-    told = capsys.readouterr()
-    assert "5 files: 0 restored, 5 failed" in told.out and "pass --overwrite" in told.err
+    said = capsys.readouterr()
+    assert "5 files: 0 restored, 5 failed" in said.out and "pass --overwrite" in said.err
     restore(weights, archive, output, "--beam-options=", "--overwrite")
     assert files_of(output) == whole
 
@@ -387,17 +387,17 @@ def test_what_exists_is_skipped_or_refused(archive, weights, tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_for_an_archive_is_refused(more, archive, tmp_path, capsys):
-    told = refuse(capsys, "restore", archive, "-o", tmp_path / "out", "--beam-options=", *more)
-    assert told.startswith(f"error: {more[0]} is not for archives")
+    said = refuse(capsys, "restore", archive, "-o", tmp_path / "out", "--beam-options=", *more)
+    assert said.startswith(f"error: {more[0]} is not for archives")
 
 
 def test_an_archive_is_one_folder(archive, tmp_path, capsys):
     for inputs in (["-"], [archive / "a.png"], [archive, archive / "more"], [tmp_path / "none"]):
-        told = refuse(capsys, "restore", *inputs, "-o", tmp_path / "out", "--beam-options=")
-        assert "one folder or address" in told
+        said = refuse(capsys, "restore", *inputs, "-o", tmp_path / "out", "--beam-options=")
+        assert "one folder or address" in said
     for output in ("-", tmp_path / "out.png"):
-        told = refuse(capsys, "restore", archive, "-o", output, "--beam-options=")
-        assert "needs a folder or address as output" in told
+        said = refuse(capsys, "restore", archive, "-o", output, "--beam-options=")
+        assert "needs a folder or address as output" in said
 
 
 @pytest.fixture(scope="module")
@@ -421,18 +421,18 @@ def test_a_dataset_from_a_bucket_to_a_bucket(doors, folder, local, tmp_path, cap
     doors["s3"].answer = lambda method, path: requests.append(f"{method} {path}")
     options = [f"--{name.replace('_', '-')}={value}" for name, value in OPTIONS.items()]
     assert main(["prepare", "s3://bucket/photographs", "-o", "gs://bucket/set", *options]) == 0
-    told = capsys.readouterr()
-    assert "sub-images of 14 photographs, 2 skipped" in told.out
-    assert told.err.count("Skipped: ") == 2 and "s3://bucket/photographs/broken.jpg" in told.err
+    said = capsys.readouterr()
+    assert "sub-images of 14 photographs, 2 skipped" in said.out
+    assert said.err.count("Skipped: ") == 2 and "s3://bucket/photographs/broken.jpg" in said.err
     # One listing and one request for each photograph.
     assert sum("list-type" in request for request in requests) <= 3
     assert sum(request.startswith("GET /bucket/photographs/") for request in requests) <= 16
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert records(local_dataset("gs://bucket/set")) == records(local[0])
-    told = refuse(capsys, "prepare", "s3://bucket/photographs", "-o", "gs://bucket/set", *options)
-    assert "already exists" in told
-    told = refuse(capsys, "prepare", "s3://bucket/none", "-o", "gs://bucket/none")
-    assert "holds no image" in told
+    said = refuse(capsys, "prepare", "s3://bucket/photographs", "-o", "gs://bucket/set", *options)
+    assert "already exists" in said
+    said = refuse(capsys, "prepare", "s3://bucket/none", "-o", "gs://bucket/none")
+    assert "holds no image" in said
 
 
 def test_an_outage_is_no_refusal(doors, folder, local, monkeypatch):
@@ -452,20 +452,20 @@ def test_an_archive_from_a_bucket_to_a_bucket(doors, archive, weights, tmp_path,
     send(archive, "gs://bucket/archive")
     output = "s3://bucket/restored"
     assert restore(weights, "gs://bucket/archive", output) == 1
-    told = capsys.readouterr()
-    assert "5 files: 4 restored, 1 failed" in told.out
-    assert "gs://bucket/archive/more/broken.jpg" in told.err and str(tmp_path) not in told.err
+    said = capsys.readouterr()
+    assert "5 files: 4 restored, 1 failed" in said.out
+    assert "gs://bucket/archive/more/broken.jpg" in said.err and str(tmp_path) not in said.err
     for name, content in files_of(tmp_path / "here").items():
         assert (storage_path(output) / name).read_bytes() == content
     assert names_in(storage_path(output)) == ["a.jpg.png", "a.png.png", "more"]
     (storage_path(output) / "more/b.png").unlink()
     assert restore(weights, "gs://bucket/archive", output, "--skip-existing") == 1
     assert "1 restored, 3 skipped, 1 failed" in capsys.readouterr().out
-    told = refuse(
+    said = refuse(
         capsys, "restore", "gs://bucket/archive", "-o", "gs://bucket/archive/out",
         "--weights", weights, "--level", "20",
     )  # fmt: skip
-    assert "one holds the other" in told
+    assert "one holds the other" in said
     # A folder of this machine goes to an address, too.
     assert restore(weights, archive, "gs://bucket/sent") == 1
     sent = storage_path("gs://bucket/sent") / "more/b.png"

@@ -146,12 +146,12 @@ def _run(
         beam.run(
             RestoreGroup(str(working), options, loading), range(len(groups)), options=beam_options
         )
-        told = at_once(lambda index: _read(working / _outcomes_of(index)), range(len(groups)))
+        reported = at_once(lambda index: _read(working / _outcomes_of(index)), range(len(groups)))
     finally:
         _remove(working)
     return [
         _outcome(job, row, space)
-        for group, rows in zip(groups, told, strict=True)
+        for group, rows in zip(groups, reported, strict=True)
         for job, row in zip(group, rows, strict=True)
     ]
 
@@ -182,7 +182,7 @@ def _job(source: str, output: str, mask: str | None) -> Job:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    """For JSON: what is told of a job."""
+    """The report of a job, for JSON."""
     if outcome.restored is None:
         return {"failed": outcome.failed}
     return {

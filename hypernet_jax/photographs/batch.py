@@ -134,7 +134,7 @@ def plan(
 def run_one(
     restorer: Restorer, job: Job, options: Options, *, skip_existing: bool = False
 ) -> Outcome:
-    """Restores one file; what goes wrong is told in the outcome."""
+    """Restores one file; the outcome reports what went wrong."""
     try:
         if skip_existing and exists_already(job.source, job.output):
             return Outcome(job)
