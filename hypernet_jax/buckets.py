@@ -31,6 +31,12 @@ _ATTEMPTS = "HYPERNET_JAX_STORE_RETRIES"
 
 # Words of errors, in lower case: what stores say has no common form.
 _FULL = ("quotaexceeded", "quota has been exceeded", "storagefull", "insufficient storage", "(507)")
+_CLOCK = (
+    "requesttimetooskewed",
+    "request time and the current time",
+    "iat and exp values",
+    "token used too early",
+)
 _REFUSED = (
     "credentials",
     "forbidden",
@@ -123,11 +129,13 @@ def remove_file(path: Any) -> None:
 
 
 def _kind(error: Exception) -> str:
-    """full, refused, missing, busy or other."""
+    """full, clock, refused, missing, busy or other."""
     text, code = str(error).lower(), str(getattr(error, "code", None))
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT) or code == "507" or _any(_FULL, text):
         return "full"
+    if _any(_CLOCK, text):
+        return "clock"
     if code == "429" or _any(_BUSY, text):
         return "busy"
     if isinstance(error, PermissionError) or code in ("401", "403") or _any(_REFUSED, text):
@@ -154,6 +162,11 @@ def _sentence(kind: str, error: Exception, address: object) -> str:
     reason = lines[-1][:200].rstrip(".")
     if kind == "full":
         return f"The store of {address} has no room or quota left ({reason}); make room there."
+    if kind == "clock":
+        return (
+            f"The store refuses {address} because this machine's clock is wrong ({reason}); set "
+            "the clock and start again."
+        )
     if kind == "refused":
         return (
             f"The store refuses {address} ({reason}); set the credentials of an account that may "

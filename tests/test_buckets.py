@@ -245,8 +245,9 @@ def test_a_trained_run_serves_weights_and_further_training(doors, datasets):
     assert len(list(local_dataset(datasets["gs"]).parent.iterdir())) <= 2
 
 
-def s3_error(status, code):
-    return status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+def s3_error(status, code, message=None):
+    text = message or code
+    return status, f"<Error><Code>{code}</Code><Message>{text}</Message></Error>".encode()
 
 
 def gs_error(status, message):
@@ -261,6 +262,15 @@ FAILURES = {
         s3_error(403, "AccessDenied"),
         gs_error(403, "x does not have storage.objects.create access"),
         "refuses .* credentials",
+    ),
+    "clock": (
+        s3_error(
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
+        gs_error(401, "Invalid JWT: Check your iat and exp values in the JWT claim."),
+        "because this machine's clock is wrong .* set the clock",
     ),
     "missing": (
         s3_error(404, "NoSuchBucket"),
