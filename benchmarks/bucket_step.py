@@ -1,6 +1,6 @@
 """Compares the time of training steps with a workdir in a store and on this machine.
 
-    python benchmarks/bucket_step.py s3://BUCKET/NAME [--dataset ADDRESS] [--steps 100] [--repeats 2]
+    python benchmarks/bucket_step.py s3://BUCKET/NAME [--dataset ADDRESS] [--steps 100]
 
 Trains the same network with both, in turns, with a checkpoint at every 25 steps, which is far more
 often than in use. Last line: JSON with seconds per step, from the second checkpoint on, of the

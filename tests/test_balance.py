@@ -29,7 +29,7 @@ class KeepBalancedTest(chex.TestCase):
 
         @self.variant
         def both(values):
-            result, pull = jax.vjp(lambda x: keep_balanced(0.1, 1, x), values)
+            result, pull = jax.vjp(lambda x: keep_balanced(0.1, 1, (), x), values)
             return result, pull(gradient)[0]
 
         result, pulled = both(values)
@@ -48,7 +48,7 @@ class KeepBalancedTest(chex.TestCase):
         )
 
         def pull(groups, values, gradient):
-            return jax.vjp(lambda x: keep_balanced(0.3, groups, x), values)[1](gradient)[0]
+            return jax.vjp(lambda x: keep_balanced(0.3, groups, (), x), values)[1](gradient)[0]
 
         together = self.variant(lambda v, g: pull(3, v, g))(values, gradient)
         apart = [pull(1, values[i : i + 2], gradient[i : i + 2]) for i in (0, 2, 4)]

@@ -51,6 +51,7 @@ step = make_train_step(
     seed=0,
     decay=0.9,
     weighting="relative",
+    balance=0.5,
     shardings=shardings,
     form=form,
 )

@@ -7,6 +7,7 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from hypernet_jax.networks import spec_of
@@ -17,9 +18,9 @@ __all__ = ["balanced", "keep_balanced"]
 _FREE, _LARGEST = 0.5, 2.0
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def keep_balanced(
-    strength: float, groups: int, values: Float[Array, "n *s c"]
+    strength: float, groups: int, devices: tuple[str, ...], values: Float[Array, "n *s c"]
 ) -> Float[Array, "n *s c"]:
     """The values themselves; only the gradient changes.
 
@@ -32,11 +33,17 @@ def keep_balanced(
     Args:
       strength: 0 or more; 0.1 is enough.
       groups: number of equal parts of the first axis that are treated separately.
+      devices: axes of the mesh that the values of a group are split over.
       values: inputs of an activation, (N, ..., C). Means and deviations are those over all axes
         but the last.
     """
-    del strength, groups
+    del strength, groups, devices
     return values
+
+
+def _mean(values: jax.Array, axes: tuple[int, ...], devices: tuple[str, ...]) -> jax.Array:
+    mean = jnp.mean(values, axis=axes, keepdims=True)
+    return lax.pmean(mean, devices) if devices else mean
 
 
 def _per_group(groups: int, values: jax.Array) -> tuple[jax.Array, tuple[int, ...]]:
@@ -45,17 +52,18 @@ def _per_group(groups: int, values: jax.Array) -> tuple[jax.Array, tuple[int, ..
     return parts, tuple(range(1, parts.ndim - 1))
 
 
-def _forward(strength, groups, values):
+def _forward(strength, groups, devices, values):
     del strength
     parts, axes = _per_group(groups, values)
-    mean = jnp.mean(parts, axis=axes, keepdims=True)
-    distance = mean / (jnp.std(parts, axis=axes, keepdims=True) + 1e-6)
+    mean = _mean(parts, axes, devices)
+    deviation = jnp.sqrt(_mean(jnp.square(parts - mean), axes, devices))
+    distance = mean / (deviation + 1e-6)
     return values, jnp.sign(distance) * jnp.clip(jnp.abs(distance) - _FREE, 0.0, _LARGEST)
 
 
-def _backward(strength, groups, beyond, gradient):
+def _backward(strength, groups, devices, beyond, gradient):
     parts, axes = _per_group(groups, gradient)
-    size = jnp.sqrt(jnp.mean(jnp.square(parts), axis=(*axes, parts.ndim - 1), keepdims=True))
+    size = jnp.sqrt(_mean(jnp.square(parts), (*axes, parts.ndim - 1), devices))
     pushed = parts + strength * size * beyond
     return (pushed.reshape(gradient.shape).astype(gradient.dtype),)
 
@@ -64,12 +72,14 @@ keep_balanced.defvjp(_forward, _backward)
 
 
 @contextlib.contextmanager
-def balanced(network: nn.Module, strength: float, *, groups: int = 1):
+def balanced(
+    network: nn.Module, strength: float, *, groups: int = 1, devices: tuple[str, ...] = ()
+):
     """Within it, gradients through the network keep the inputs of its activations balanced.
 
     Args:
       network: its `spec.activated` names the convolutions whose outputs are activated.
-      strength, groups: as for `keep_balanced`; with strength 0 nothing changes.
+      strength, groups, devices: as for `keep_balanced`; with strength 0 nothing changes.
     """
     activated = re.compile(spec_of(network).activated)
 
@@ -80,7 +90,7 @@ def balanced(network: nn.Module, strength: float, *, groups: int = 1):
             and context.method_name == "__call__"
             and activated.search("/".join((*module.path, "")))
         ):
-            return keep_balanced(strength, groups, output)
+            return keep_balanced(strength, groups, devices, output)
         return output
 
     with nn.intercept_methods(intercept) if strength else contextlib.nullcontext():

@@ -3,7 +3,7 @@
 Crops are split over the data axis and levels over the level axis; the state is
 replicated on every device, or split over all of them. Each device restores its
 own crops at its own levels, so images are never exchanged: a step exchanges one
-vector of gradients and, if the state is split, the parameters.
+vector of gradients, some means of channels and, if the state is split, the parameters.
 """
 
 import contextlib

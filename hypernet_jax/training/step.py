@@ -113,14 +113,15 @@ def make_train_step(
         level's loss by its inverse, held constant, which gives the gradient of its logarithm. A
         decibel is then worth the same at every level; equal weights learn the low levels, which
         have small errors, last.
-      balance: strength of `balance.keep_balanced`, over the crops of a level on a device; over
-        all crops there if levels are drawn per crop or pixel.
+      balance: strength of `balance.keep_balanced`, over the crops of a level; over all crops if
+        levels are drawn per crop or pixel.
       teacher: a trained network whose results are a part of the target.
       shardings: shardings of the new state (`state_shardings`); None: chosen by the compiler,
         which replicates the state if the old one is replicated.
 
     The devices exchange one vector per step, the mean of gradients and metrics; also theta, if it
-    is split over them, and for relative weights the K losses.
+    is split over them, for relative weights the K losses, and with `balance` a few numbers per
+    channel.
     Metrics: loss (the unweighted mean over levels), psnr (the mean over the levels of this
     batch), gradient_norm.
     """
@@ -135,7 +136,8 @@ def make_train_step(
 
     def restore(theta, levels, degraded):
         groups = len(levels) if form.per == "step" and model.level_form == "wide" else 1
-        with balanced(model.network, balance, groups=groups):
+        devices = ("data",) if form.per == "step" else AXES
+        with balanced(model.network, balance, groups=groups, devices=devices):
             return restore_batch(model, theta, levels, degraded, form)
 
     level_shares = mesh.shape["level"]
