@@ -326,7 +326,8 @@ class LevelSpace:
             unknown = [name for name in level if name not in self.names]
             if unknown:
                 raise UserError(
-                    f"Levels of this task have no part {unknown[0]!r}; give a {self.describe()}."
+                    f"Levels of this task have no part {unknown[0]!r}; the parts are "
+                    f"{self.describe()}."
                 )
             return level
         if _is_sequence(level) and len(level) == len(self):

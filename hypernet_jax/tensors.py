@@ -31,8 +31,8 @@ def read_tensors(
             flat = {key: jnp.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"The {called} {path} {'are' if called.endswith('s') else 'is'} damaged and cannot be "
-            f"read ({error})."
+            f"The {called} {path} {'are' if called.endswith('s') else 'is'} damaged, or no "
+            f"safetensors file, and cannot be read ({error})."
         ) from None
     if metadata.get("format") != form:
         raise UserError(f"{path} contains no {holds} ({form} expected).")

@@ -1,6 +1,7 @@
 """Fixtures: real photographs, small models, a prepared dataset."""
 
 import os
+import pkgutil
 import tempfile
 from pathlib import Path
 
@@ -9,17 +10,25 @@ from jaxtyping import install_import_hook
 
 from . import array_types
 
-install_import_hook("hypernet_jax", f"{array_types.__name__}.{array_types.check_arrays.__name__}")
+REPOSITORY = Path(__file__).parent.parent
+
+# Not `beam`: what it sends to other processes must stay as it is.
+install_import_hook(
+    [
+        f"hypernet_jax.{module.name}"
+        for module in pkgutil.iter_modules([str(REPOSITORY / "hypernet_jax")])
+        if module.name != "beam"
+    ],
+    f"{array_types.__name__}.{array_types.check_arrays.__name__}",
+)
 
 # Most of the suite's time is compilation, and many tests, some in separate processes,
 # compile the same small programs: these are optimised little and cached.
 _cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")

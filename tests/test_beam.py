@@ -128,7 +128,7 @@ def test_training_takes_it(folder, tmp_path):
     on_beam(folder, tmp_path / "ds")
     config = tiny_training_config(str(tmp_path / "ds"))
     config.steps = 1
-    assert int(train(config, tmp_path / "run", progress=False)["step"]) == 1
+    assert int(train(config, tmp_path / "run", progress=False).step) == 1
 
 
 def test_a_shard_without_a_usable_photograph_is_empty(photograph, tmp_path):

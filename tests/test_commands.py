@@ -103,7 +103,7 @@ def test_restore_refuses_with_a_sentence(weights, image, tmp_path, capsys):
     assert "from 0 to 100 (8-bit grey levels)" in refusal(level="-3")
     assert "not a number" in refusal(level="strong")
     assert "not a number" in refusal(level="")
-    assert "no known suffix" in refusal(output=tmp_path / "out.xyz")
+    assert "cannot be written as .xyz" in refusal(output=tmp_path / "out.xyz")
     assert "cannot be written" in refusal(output=tmp_path / "nowhere" / "out.png")
     assert "already exists" in refusal(output=taken)
     assert taken.read_text() == "precious"

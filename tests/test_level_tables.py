@@ -144,12 +144,13 @@ def test_refusals(folder, weights, tmp_path, capsys):
             capsys, "restore", folder, "--weights", weights, "-o", tmp_path / "o", *options
         )
 
+    assert "cannot be read" in refusal("--levels", tmp_path / "none.csv")
     assert "names none of the images" in refusal("--levels", table)
+    assert not (tmp_path / "o").exists()
     assert "leave --level" in refusal("--levels", table, "--level", 5)
     assert "leave --sweep and --levels" in refusal("--levels", table, "--sequence")
     one = (folder / "0.png", "--weights", weights, "-o", tmp_path / "o.png", "--level", "auto")
     assert "several frames" in refuse(capsys, "restore", *one, "--sequence")
-    assert "cannot be read" in refusal("--levels", tmp_path / "none.csv")
     assert "already exists" in refusal("--level", 5, "--report", table)
     output = ("-o", tmp_path / "t.csv")
     assert "cannot be estimated" in refuse(capsys, "estimate", folder, "--task", "sr", *output)

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,6 @@ def _jobs(args: argparse.Namespace) -> list[batch.Job]:
     jobs = batch.plan(
         inputs, output, lambda source: suffix_of(suffix, source), compare=args.compare
     )
-    ensure_folder(output)
     return jobs
 
 
@@ -390,14 +389,17 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace) -> int:
+    table = None if args.levels is None else read_levels(args.levels, restorer.space)
     jobs = _jobs(args)
     several = len(args.images) > 1 or Path(args.images[0]).is_dir() or args.levels is not None
-    if args.levels is not None:
-        jobs = _with_levels(jobs, args.levels, restorer)
+    if table is not None:
+        jobs = _with_levels(jobs, args.levels, table)
     if several and args.level_map is not None:
         raise UserError(
             "--level-map is for one image; for a folder, put a mask NAME.mask.png beside NAME.jpg."
         )
+    if jobs[0].output != local_path(args.output):  # a folder, made when no mistake is left
+        ensure_folder(args.output)
     if args.sweep is not None:
         if several:
             raise UserError("--sweep shows one image; give one file.")
@@ -431,9 +433,10 @@ def _with_level_of_frames(
     return dataclasses.replace(options, level=level, estimator=None), how
 
 
-def _with_levels(jobs: list[batch.Job], table: str, restorer: Restorer) -> list[batch.Job]:
+def _with_levels(
+    jobs: list[batch.Job], table: str, levels: Mapping[Path, LevelRequest]
+) -> list[batch.Job]:
     """The jobs that a table has levels for, with those levels."""
-    levels = read_levels(table, restorer.space)
     found = [(job, levels.get(job.source.resolve())) for job in jobs]
     jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]
     if not jobs:

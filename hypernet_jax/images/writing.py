@@ -82,9 +82,8 @@ _QUALITY = {"JPEG": 95, "WEBP": None, "AVIF": 90, "JXL": None}
 def format_of(path: Path) -> str:
     """Pillow's name of the format for a file name."""
     if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(
-            f"The output {path} has no known suffix; choose one of {', '.join(_SUFFIXES)}."
-        )
+        kind = f"cannot be written as {path.suffix}" if path.suffix else "has no suffix"
+        raise UserError(f"The output {path} {kind}; choose one of {', '.join(_SUFFIXES)}.")
     return _SUFFIXES[path.suffix.lower()]
 
 
