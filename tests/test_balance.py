@@ -120,9 +120,8 @@ def _trained(strength: float, form: str, steps: int) -> dict:
     return jax.device_get(state.theta)
 
 
-@pytest.mark.parametrize("strength", [0.0, 3.0])
-def test_all_level_forms_train_alike(strength):
-    unrolled, *others = (_trained(strength, form, 2) for form in ("unrolled", "vmap", "wide"))
+def test_all_level_forms_train_alike():
+    unrolled, *others = (_trained(3.0, form, 2) for form in ("unrolled", "vmap", "wide"))
     for other in others:
         chex.assert_trees_all_close(unrolled, other, rtol=2e-4, atol=2e-6)
 

@@ -127,7 +127,11 @@ def test_one_axis_where_one_is_meant():
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.tuples(st.floats(0, 100), st.floats(1, 100), st.floats(0, 4)), min_size=1))
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(1, 100), st.floats(0, 4)), min_size=2, max_size=2
+    )
+)
 def test_z_of_an_array_is_that_of_each_part(levels):
     array = THREE.array(levels)
     assert array.shape == (len(levels), 3) and array.dtype == np.float32

@@ -31,7 +31,7 @@ from .models import tiny_config, tiny_restorer, tiny_theta
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 4.5
-SIZES = [(1, 1), (1, 77), (33, 2), (40, 41), (127, 129), (128, 300), (260, 333)]
+SIZES = [(1, 1), (1, 77), (40, 41), (260, 333)]
 
 
 @functools.cache
