@@ -187,10 +187,9 @@ def _jobs(args: argparse.Namespace) -> list[batch.Job]:
                 raise UserError(f"The output {output} asks for {form}; leave --format out.")
         return [batch.Job(inputs[0], output)]
     suffix = "png" if args.format is None else args.format
-    jobs = batch.plan(
+    return batch.plan(
         inputs, output, lambda source: suffix_of(suffix, source), compare=args.compare
     )
-    return jobs
 
 
 def _described(job: batch.Job, restored: Restored) -> str:
