@@ -48,7 +48,7 @@ def metrics(workdir):
 
 
 @pytest.mark.parametrize("task", ["denoise", "dejpeg", "sr"])
-def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
+def test_a_run_leaves_what_it_promises(task, default_data, tmp_path, capsys):
     config = tiny_training_config(default_data, task)
     state = train(config, tmp_path, progress=False)
     assert int(state.step) == 6
@@ -61,6 +61,9 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path):
     saved, ema = load_ema(tmp_path)
     assert model_config(saved) == json.loads(json.dumps(model_config(config.to_dict())))
     chex.assert_trees_all_equal(ema, state.ema)
+    capsys.readouterr()
+    train(config, tmp_path)
+    assert f"The run in {tmp_path} is complete: it has 6 steps." in capsys.readouterr().err
 
 
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):

@@ -332,6 +332,8 @@ def train(
             if step > start:
                 _check_finite("The loss or its gradient is", _on_host(metrics), step)
             save()
+    if start == config.steps and first and progress:
+        print(f"The run in {workdir} is complete: it has {start} steps.", file=sys.stderr)
     if step < config.steps:
         print(
             f"Stopped at step {step} of {config.steps} and saved; the same command goes on.",
