@@ -4,12 +4,14 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tqdm
+from jax.sharding import Mesh
 
 from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
@@ -25,6 +27,7 @@ from hypernet_jax.data.prepare import (
     open_split,
 )
 from hypernet_jax.errors import UserError
+from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import ensure_place, storage_path
@@ -42,7 +45,7 @@ from hypernet_jax.training.reports import Meter, metrics_writer
 from hypernet_jax.training.step import TrainState, init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
-__all__ = ["make_iterator", "make_sampler", "train"]
+__all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
 # What a checkpoint's config holds beside the fields of configs/.
 _FINGERPRINT = "dataset_fingerprint"
@@ -62,6 +65,50 @@ def make_sampler(config) -> LevelSampler:
         fixed=tuple(map(tuple, space.array(levels.fixed).tolist())),
         form=BatchForm(per=levels.per, own_crops=levels.own_crops),
     )
+
+
+def make_parts(config) -> tuple[Model, LevelSampler, Mesh]:
+    """Model, drawn levels and devices of a training config.
+
+    Raises:
+      UserError: if levels or crops do not divide evenly over the devices.
+    """
+    model = make_model(
+        model_config(config),
+        compute_dtype=config.compute_dtype,
+        level_form=config.level_form,
+        remat=config.remat,
+    )
+    sampler = make_sampler(config)
+    mesh = make_mesh(
+        level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
+    )
+    return model, sampler, mesh
+
+
+def make_start(
+    config, model: Model, mesh: Mesh, form: BatchForm, theta: Theta
+) -> tuple[TrainState, Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]]:
+    """The initial state of a run, on its devices, and its train step."""
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    if config.frozen:
+        optimizer = freeze(optimizer, theta, config.frozen)
+    state = init_state(theta, optimizer)
+    shardings = state_shardings(mesh, state, split=config.shard_state)
+    step = make_train_step(
+        model=model,
+        optimizer=optimizer,
+        mesh=mesh,
+        seed=config.seed,
+        decay=config.ema_decay,
+        form=form,
+        loss=config.loss,
+        weighting=config.levels.weighting,
+        balance=config.balance,
+        teacher=load_teacher(config, model),
+        shardings=shardings,
+    )
+    return jax.device_put(state, shardings), step
 
 
 def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
@@ -200,18 +247,9 @@ def train(
     if isinstance(workdir, Path):
         workdir = workdir.absolute()
     _check_workdir(workdir)
-    model = make_model(
-        model_config(config),
-        compute_dtype=config.compute_dtype,
-        level_form=config.level_form,
-        remat=config.remat,
-    )
     if profile is not None and not isinstance(workdir, Path):
         raise UserError("A trace needs a workdir on this machine; give one, or no --profile.")
-    sampler = make_sampler(config)
-    mesh = make_mesh(
-        level_devices=config.level_devices, levels=sampler.levels, crops=config.data.crops
-    )
+    model, sampler, mesh = make_parts(config)
     dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     config_json = json.dumps(json.loads(config.to_json()) | {_FINGERPRINT: fingerprint(dataset)})
@@ -219,26 +257,8 @@ def train(
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
     begun = has_checkpoint(workdir)
     theta = model.init(jax.random.key(config.seed)) if begun else initial_theta(config, model)
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    if config.frozen:
-        optimizer = freeze(optimizer, theta, config.frozen)
+    state, train_step = make_start(config, model, mesh, sampler.form, theta)
     schedule = make_schedule(config.optimizer, config.steps)
-    state = init_state(theta, optimizer)
-    shardings = state_shardings(mesh, state, split=config.shard_state)
-    state = jax.device_put(state, shardings)
-    train_step = make_train_step(
-        model=model,
-        optimizer=optimizer,
-        mesh=mesh,
-        seed=config.seed,
-        decay=config.ema_decay,
-        form=sampler.form,
-        loss=config.loss,
-        weighting=config.levels.weighting,
-        balance=config.balance,
-        teacher=load_teacher(config, model),
-        shardings=shardings,
-    )
     validation = None
     if jax.process_index() == 0 and has_split(dataset, "validation"):
         validation = Validation(model, open_split(dataset, "validation"), config.validation)
