@@ -33,6 +33,7 @@ __all__ = [
     "local_copy",
     "names_in",
     "register_storage",
+    "resolved_path",
     "storage_path",
     "write_whole",
 ]
@@ -78,6 +79,12 @@ def storage_path(path: str | Path) -> Any:
     if scheme in SCHEMES and not str(place).removeprefix(f"{scheme}://").strip("/"):
         raise UserError(f"The address {path} names no bucket; give {scheme}://BUCKET/NAME.")
     return place
+
+
+def resolved_path(path: str | Path) -> Any:
+    """A `storage_path` that means the same in every folder and process."""
+    place = storage_path(path)
+    return place.resolve() if isinstance(place, Path) else place
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 from pathlib import Path, PurePath
-from typing import Any
 
 from hypernet_jax import beam
 from hypernet_jax.errors import UserError
@@ -13,7 +12,7 @@ from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.photographs.archives import Loading, plan_archive, restore_archive
 from hypernet_jax.photographs.batch import Outcome
 from hypernet_jax.photographs.restoring import Options
-from hypernet_jax.storage import ensure_place, storage_path
+from hypernet_jax.storage import ensure_place, resolved_path
 
 __all__ = ["check_archive", "is_archive", "run_archive"]
 
@@ -51,8 +50,8 @@ def check_archive(args: argparse.Namespace) -> None:
 def run_archive(
     restorer: Restorer, options: Options, args: argparse.Namespace, *, backend: str
 ) -> list[Outcome]:
-    """Restores the archive; returns what became of each photograph, in order."""
-    source, output = _place(args.images[0]), _place(args.output)
+    """Restores the archive; returns the outcomes in order."""
+    source, output = resolved_path(args.images[0]), resolved_path(args.output)
     form = "png" if args.format is None else args.format
     jobs = plan_archive(source, output, lambda name: suffix_of(form, name))
     ensure_place(output)
@@ -68,9 +67,3 @@ def run_archive(
         beam_options=args.beam_options or "",
         skip_existing=args.skip_existing,
     )
-
-
-def _place(path: str) -> Any:
-    """A `storage_path` that means the same in every folder."""
-    place = storage_path(path)
-    return place.resolve() if isinstance(place, Path) else place

@@ -20,6 +20,7 @@ from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 
 __all__ = [
+    "BUILDERS",
     "DIV2K_FOLDERS",
     "Div2kHr",
     "Photographs",
@@ -200,3 +201,7 @@ class Div2kHr(Photographs):
         return {
             split: self._usable(self._source / folder) for split, folder in DIV2K_FOLDERS.items()
         }
+
+
+# By layout.
+BUILDERS: dict[str, type[Photographs]] = {"folder": Photographs, "div2k": Div2kHr}

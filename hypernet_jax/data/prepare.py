@@ -27,7 +27,7 @@ from hypernet_jax.data.preparation import (
 )
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import is_address, local_path, temporary_folder
-from hypernet_jax.storage import ensure_place, names_in, storage_path
+from hypernet_jax.storage import ensure_place, names_in, resolved_path, storage_path
 
 __all__ = [
     "PACKAGED_PHOTOGRAPHS",
@@ -91,13 +91,13 @@ def prepare_dataset(
         read.
     """
     preparation = Preparation(layout, size, stride, minimum, held_out, strict)
-    place = _whole_path(output)
+    place = resolved_path(output)
     if beam_options is not None or is_address(source):
         # TFDS takes seconds to import.
         from hypernet_jax.data.assembly import prepare_on_beam
 
         return prepare_on_beam(
-            _whole_path(source),
+            resolved_path(source),
             place,
             preparation,
             beam_options=beam_options or "",
@@ -124,12 +124,6 @@ def prepare_dataset(
     return prepared
 
 
-def _whole_path(path: str | Path) -> Any:
-    """A `storage_path` that means the same in every folder and process."""
-    place = storage_path(path)
-    return place.resolve() if isinstance(place, Path) else place
-
-
 def _prepare_here(
     source: Path,
     output: Path,
@@ -144,7 +138,7 @@ def _prepare_here(
     import tensorflow_datasets as tfds
     import tqdm
 
-    from hypernet_jax.data.builders import Div2kHr, Photographs
+    from hypernet_jax.data.builders import BUILDERS
 
     _check_output(source, output, overwrite=overwrite)
     skipped = 0
@@ -162,14 +156,13 @@ def _prepare_here(
         )
 
     tfds.disable_progress_bar()
-    builder_class = Photographs if preparation.layout == "folder" else Div2kHr
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
         raise UserError(f"The folder {output} cannot be made ({error.strerror}).") from None
     try:
-        builder = builder_class(
+        builder = BUILDERS[preparation.layout](
             source=source,
             size=preparation.size,
             stride=preparation.stride,

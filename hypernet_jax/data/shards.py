@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from hypernet_jax.data.builders import (
+    BUILDERS,
     DIV2K_FOLDERS,
-    Div2kHr,
     Photographs,
     read_usable,
     records,
@@ -150,15 +150,17 @@ def _shards(sizes: Mapping[str, int]) -> list[list[str]]:
 
 def builder_of(layout: str, data_dir: Path) -> Photographs:
     """The TFDS builder whose name, records and description a dataset has."""
-    return (Photographs if layout == "folder" else Div2kHr)(data_dir=data_dir)
+    return BUILDERS[layout](data_dir=data_dir)
 
 
 def shard_name(layout: str, split: str, index: int, count: int) -> str:
     """The name that TFDS gives the file of a shard."""
     template = tfds.core.ShardedFileTemplate(
-        data_dir="", dataset_name=(Photographs if layout == "folder" else Div2kHr).name,
-        split=split, filetype_suffix="array_record",
-    )  # fmt: skip
+        data_dir="",
+        dataset_name=BUILDERS[layout].name,
+        split=split,
+        filetype_suffix="array_record",
+    )
     return template.sharded_filepath(shard_index=index, num_shards=count).name
 
 
