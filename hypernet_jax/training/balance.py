@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 
 import flax.linen as nn
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from hypernet_jax.hypernet import path_matches
 from hypernet_jax.networks import spec_of
 
 __all__ = ["balanced", "keep_balanced"]
@@ -81,14 +81,14 @@ def balanced(
       network: its `spec.activated` names the convolutions whose outputs are activated.
       strength, groups, devices: as for `keep_balanced`; with strength 0 nothing changes.
     """
-    activated = re.compile(spec_of(network).activated)
+    activated = path_matches(spec_of(network).activated)
 
     def intercept(call, args, kwargs, context):
         module, output = context.module, call(*args, **kwargs)
         if (
             isinstance(module, nn.Conv)
             and context.method_name == "__call__"
-            and activated.search("/".join((*module.path, "")))
+            and activated("/".join((*module.path, "")))
         ):
             return keep_balanced(strength, groups, devices, output)
         return output

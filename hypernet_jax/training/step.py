@@ -148,7 +148,7 @@ def make_train_step(
         clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
         target = clean
         if teacher is not None:
-            target = lax.stop_gradient(teacher.target(clean, degraded, levels, form))
+            target = teacher.target(clean, degraded, levels, form)
 
         def of_all_levels(values):
             """This share's part of a vector whose mean over devices holds all levels' values."""
