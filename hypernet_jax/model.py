@@ -143,6 +143,11 @@ class Model:
         """Channels of the images that the network restores."""
         return spec_of(self.network).in_channels
 
+    def _shapes(self) -> tuple[Any, Any]:
+        """Shapes of theta and of the parameters for one level."""
+        theta = jax.eval_shape(self.init, jax.random.key(0))
+        return theta, jax.eval_shape(lambda t: self.generate(t, self.task.space.high.array), theta)
+
     def flops_per_pixel(self) -> float:
         """Arithmetic of the network for one level, per pixel of the image, as XLA counts it.
 
@@ -150,15 +155,13 @@ class Model:
         """
         side = 16 * spec_of(self.network).multiple_of
         image = jax.ShapeDtypeStruct((1, side, side, self.colours), jnp.float32)
-        theta = jax.eval_shape(self.init, jax.random.key(0))
-        params = jax.eval_shape(lambda t: self.generate(t, self.task.space.high.array), theta)
+        _, params = self._shapes()
         cost = jax.jit(self.apply).lower(params, image).cost_analysis() or {}
         return cost.get("flops", 0.0) / side**2
 
     def parameter_counts(self) -> dict[str, int]:
         """Sizes of the network generated for one level and of theta."""
-        theta = jax.eval_shape(self.init, jax.random.key(0))
-        params = jax.eval_shape(lambda t: self.generate(t, self.task.space.high.array), theta)
+        theta, params = self._shapes()
         dependent = count_parameters(params) - count_parameters(theta["shared"])
         if isinstance(self.hypernet.features, Constant):
             dependent = 0
