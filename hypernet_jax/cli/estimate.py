@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hypernet_jax.cli.interrupts import run_interruptibly
+from hypernet_jax.cli.words import counted
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import check_output, local_path
 from hypernet_jax.images.folders import find_images
@@ -45,8 +46,7 @@ def _estimate(args: argparse.Namespace) -> int:
             failed.append(str(error))
     if rows:
         write_levels(args.output, rows, task.space, overwrite=args.overwrite)
-        noun = "photograph" if len(rows) == 1 else "photographs"
-        print(f"wrote {args.output} ({len(rows)} {noun})")
+        print(f"wrote {args.output} ({counted(len(rows), 'photograph')})")
     if failed:
         print("not estimated:", *failed, sep="\n  ", file=sys.stderr)
     return 1 if failed else 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from hypernet_jax.cli.completion import PrintCompletion
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.interrupts import stopping_at_once
+from hypernet_jax.cli.words import counted
 from hypernet_jax.version import __version__
 
 __all__ = ["main"]
@@ -63,9 +64,8 @@ def _prepare(args: argparse.Namespace) -> int:
     )
     written = ", ".join(f"{count} {split}" for split, count in prepared.sub_images.items())
     skipped = f", {prepared.skipped} skipped" * bool(prepared.skipped)
-    print(
-        f"wrote {args.output}: {written} sub-images of {prepared.photographs} photographs{skipped}"
-    )
+    photographs = counted(prepared.photographs, "photograph")
+    print(f"wrote {args.output}: {written} sub-images of {photographs}{skipped}")
     return 0
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from hypernet_jax import files
 from hypernet_jax.cli.archives import check_archive, is_archive, run_archive
 from hypernet_jax.cli.interrupts import run_interruptibly
+from hypernet_jax.cli.words import counted
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
@@ -290,15 +291,14 @@ def _summarise(
     args: argparse.Namespace,
     estimated: str | None = None,
 ) -> int:
-    """Says what became of several files; returns the exit status."""
+    """Prints the outcomes of several files; returns the exit status."""
     _write_report(args, restorer, outcomes, estimated)
     failed = [outcome for outcome in outcomes if outcome.failed is not None]
     restored = sum(outcome.restored is not None for outcome in outcomes)
     skipped = len(outcomes) - restored - len(failed)
     counts = [f"{restored} restored"]
     counts += [f"{skipped} skipped"] * bool(skipped) + [f"{len(failed)} failed"] * bool(failed)
-    noun = "file" if len(outcomes) == 1 else "files"
-    print(f"{len(outcomes)} {noun}: {', '.join(counts)}")
+    print(f"{counted(len(outcomes), 'file')}: {', '.join(counts)}")
     if failed:
         print("not restored:", file=sys.stderr)
         for outcome in failed:
