@@ -1,12 +1,16 @@
 """Small models shared by tests."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from hypernet_jax import Restorer, get_task, make_model
 from hypernet_jax.levels import NOISE_SIGMA
 from hypernet_jax.tasks import TASKS
+from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.recipes import recipe
+from hypernet_jax.training.step import init_state, make_train_step
 
 
 def tiny_config(task="denoise", colours=3):
@@ -89,3 +93,27 @@ def tiny_training_config(dataset, task="denoise"):
     config.data.update({"dataset": str(dataset), "crop_size": 16, "crops": 2})
     config.checkpoint.every = 3
     return config
+
+
+def start_training(model, theta, optimizer, *, form, levels=2, crops=2, **options):
+    """A mesh of this process' devices, a train step on it, and the state before the first step.
+
+    The state is a copy: theta can be used again.
+    """
+    mesh = make_mesh(level_devices=1, levels=levels, crops=crops)
+    step = make_train_step(
+        model=model,
+        optimizer=optimizer,
+        mesh=mesh,
+        form=form,
+        **{"seed": 0, "decay": 0.9} | options,
+    )
+    state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
+    return mesh, step, jax.device_put(state, state_shardings(mesh, state, split=False))
+
+
+def descent(model, theta, batch, *, form, **options):
+    """One step of plain gradient descent: the movement of theta, and the metrics."""
+    mesh, step, state = start_training(model, theta, optax.sgd(1.0), form=form, **options)
+    state, metrics = step(state, place_batch(mesh, batch, form))
+    return jax.tree.map(lambda old, new: old - new, theta, state.theta), metrics

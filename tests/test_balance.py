@@ -12,10 +12,9 @@ from hypernet_jax import make_model
 from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.networks import make_network
 from hypernet_jax.training.balance import balanced, keep_balanced
-from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
-from hypernet_jax.training.step import init_state, make_train_step
+from hypernet_jax.training.mesh import place_batch
 
-from .models import unet_config
+from .models import start_training, unet_config
 
 
 class KeepBalancedTest(chex.TestCase):
@@ -100,15 +99,11 @@ def _trained(strength: float, form: str, steps: int) -> dict:
     theta = model.init(jax.random.key(0))
     bias = theta["generated"]["middle_1_block_0/conv_1/bias"]
     theta["generated"]["middle_1_block_0/conv_1/bias"] = bias.at[0].add(-2.0)
-    mesh = make_mesh(level_devices=1, levels=2, crops=2)
     batch_form = BatchForm(own_crops=True)
     optimizer = optax.adam(2e-2) if steps > 2 else optax.sgd(0.5)
-    step = make_train_step(
-        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.0, form=batch_form,
-        balance=strength,
-    )  # fmt: skip
-    state = init_state(theta, optimizer)
-    state = jax.device_put(state, state_shardings(mesh, state, split=False))
+    mesh, step, state = start_training(
+        model, theta, optimizer, form=batch_form, decay=0.0, balance=strength
+    )
     rng = np.random.default_rng(0)
     for index in range(steps):
         batch = {

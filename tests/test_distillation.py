@@ -13,10 +13,8 @@ from hypernet_jax.model import model_config
 from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.distillation import Teacher, load_teacher
 from hypernet_jax.training.loop import train
-from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
-from hypernet_jax.training.step import init_state, make_train_step
 
-from .models import tiny_config, tiny_theta, tiny_training_config
+from .models import descent, tiny_config, tiny_theta, tiny_training_config
 
 
 def _batch(form: BatchForm):
@@ -37,23 +35,8 @@ OWN_CROPS = BatchForm(own_crops=True)
 
 
 def _moved(theta, teacher, form=OWN_CROPS):
-    """One step of plain gradient descent; the movement of theta and the metrics."""
-    model, optimizer = make_model(tiny_config()), optax.sgd(1.0)
-    mesh = make_mesh(level_devices=1, levels=2, crops=2)
-    step = make_train_step(
-        model=model,
-        optimizer=optimizer,
-        mesh=mesh,
-        seed=0,
-        decay=0.9,
-        form=form,
-        loss="l2",
-        teacher=teacher,
-    )
-    state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
-    state = jax.device_put(state, state_shardings(mesh, state, split=False))
-    state, metrics = step(state, place_batch(mesh, _batch(form), form))
-    return jax.tree.map(lambda old, new: old - new, theta, state.theta), metrics
+    model = make_model(tiny_config())
+    return descent(model, theta, _batch(form), form=form, loss="l2", teacher=teacher)
 
 
 def test_the_target_is_a_mean_of_the_clean_crop_and_the_teachers_result():

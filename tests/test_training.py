@@ -30,15 +30,14 @@ from hypernet_jax.training import loop
 from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.loop import train
-from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
+from hypernet_jax.training.mesh import place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.reports import Meter, MetricsWriter
-from hypernet_jax.training.step import init_state, make_train_step
 from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY
-from .models import tiny_training_config
+from .models import descent, start_training, tiny_config, tiny_theta, tiny_training_config
 
 FORM = BatchForm()
 
@@ -74,6 +73,10 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     config.data.update({"recoloured": 0.3, "softened": 0.4, "largest_share": 0.5})
     config.update({"seed": 3, "ema_decay": 0.7, "loss": "l2", "steps": 4, "log_every": 1})
     config.levels.weighting = "equal"
+    config.update({"balance": 0.4})
+    teacher = tmp_path / "teacher.safetensors"
+    save_weights(teacher, tiny_theta(tiny_config()), tiny_config())
+    config.distillation.update({"teacher": str(teacher), "share": 0.6})
     config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 2})
     passed = {}
 
@@ -96,8 +99,9 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     cut = Crops(16, colours=3, grey=0.4, recoloured=0.3, softened=0.4)
     pipeline = {"seed": 3, "crops": 4, "cut": cut, "threads": 1, "largest_share": 0.5}
     assert pipeline.items() <= passed["make_pipeline"].items()
-    step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal"}
+    step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal", "balance": 0.4}
     assert step.items() <= passed["make_train_step"].items()
+    assert passed["make_train_step"]["teacher"].share == 0.6
 
     lines = metrics(tmp_path)
     losses = [line for line in lines if "loss" in line]
@@ -545,12 +549,8 @@ def test_the_step_traces_once_and_learns(default_data):
     config.optimizer.update({"warmup_steps": 0, "learning_rate": 5e-3})
     optimizer = make_optimizer(config.optimizer, 100)
     chex.clear_trace_counter()
-    mesh = make_mesh(level_devices=1, levels=2, crops=2)
-    step = make_train_step(
-        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, form=FORM
-    )
-    state = init_state(model.init(jax.random.key(0)), optimizer)
-    state = jax.device_put(state, state_shardings(mesh, state, split=False))
+    theta = model.init(jax.random.key(0))
+    mesh, step, state = start_training(model, theta, optimizer, form=FORM)
     clean = np.random.default_rng(0).integers(0, 256, (2, 1, 1, 3)).astype(np.uint8)
     clean = np.broadcast_to(clean, (2, 16, 16, 3))
     losses = []
@@ -589,7 +589,6 @@ def test_muon_moves_biases_by_their_share_of_the_learning_rate():
 def test_relative_weights_make_levels_count_alike(loss, default_data):
     """The gradient is parallel to that of the mean logarithm of the levels' losses."""
     model = make_model(model_config(tiny_training_config(default_data)))
-    mesh = make_mesh(level_devices=1, levels=2, crops=2)
     theta = model.init(jax.random.key(0))
     clean = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
     batch = {"clean": clean, "ids": np.arange(2, dtype=np.int32), "levels": np.float32([[5], [80]])}
@@ -606,22 +605,7 @@ def test_relative_weights_make_levels_count_alike(loss, default_data):
         return jnp.mean(jnp.log(means + cost(1 / 255)))
 
     def gradient(weighting):
-        """One step of plain gradient descent, and its metrics."""
-        optimizer = optax.sgd(1.0)
-        step = make_train_step(
-            model=model,
-            optimizer=optimizer,
-            mesh=mesh,
-            seed=0,
-            decay=0.9,
-            form=FORM,
-            loss=loss,
-            weighting=weighting,
-        )
-        state = init_state(jax.tree.map(jnp.copy, theta), optimizer)
-        state = jax.device_put(state, state_shardings(mesh, state, split=False))
-        state, metrics = step(state, place_batch(mesh, batch, FORM))
-        return jax.tree.map(lambda old, new: old - new, theta, state.theta), metrics
+        return descent(model, theta, batch, form=FORM, loss=loss, weighting=weighting)
 
     (relative, metrics), (equal, others) = gradient("relative"), gradient("equal")
     flat, expected, plain = (
@@ -672,12 +656,8 @@ def test_parameter_average():
 
 def test_the_average_follows_the_parameters(default_data):
     model = make_model(model_config(tiny_training_config(default_data)))
-    optimizer = optax.sgd(0.1)
-    mesh = make_mesh(level_devices=1, levels=1, crops=1)
-    step = make_train_step(
-        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.9, form=FORM
-    )
-    state = init_state(model.init(jax.random.key(0)), optimizer)
+    theta = model.init(jax.random.key(0))
+    mesh, step, state = start_training(model, theta, optax.sgd(0.1), form=FORM, levels=1, crops=1)
     # As after many steps, when the average has its full decay and differs from the parameters.
     state = dataclasses.replace(
         state, step=jnp.int32(500), ema=jax.tree.map(lambda x: x + 1.0, state.theta)
