@@ -16,6 +16,7 @@ import numpy as np
 from timing import print_table
 
 from hypernet_jax.degradations import jpeg
+from hypernet_jax.evaluation.measure import restore_degraded
 from hypernet_jax.images.folders import find_images, spread
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.restorer import Restorer
@@ -62,7 +63,7 @@ def main() -> None:
                 degraded, clean = compressed_twice(image, first, second, shift)
                 before.append(psnr(degraded, clean))
                 for level, figures in after.items():
-                    figures.append(psnr(restorer.restore(degraded, level=level), clean))
+                    figures.append(psnr(restore_degraded(restorer, degraded, level), clean))
             means = {level: float(np.mean(figures)) for level, figures in after.items()}
             best = max(means, key=means.__getitem__)
             result = {"q1": first, "q2": second, "shift": shift, "input": float(np.mean(before))}

@@ -81,7 +81,7 @@ def docker_runs():
 
 
 @pytest.mark.skipif(not docker_runs(), reason="Docker does not run here")
-def test_the_image_is_built():
+def test_docker_accepts_the_dockerfile():
     subprocess.run(["docker", "build", "--check", str(REPOSITORY)], check=True)
 
 
