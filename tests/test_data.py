@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
-from hypernet_jax.data.augmentation import change_colours, soften
+from hypernet_jax.data.augmentation import change_colours, darken, soften
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
@@ -244,6 +244,19 @@ def test_a_share_of_the_crops_is_soft(default_data):
     clean = take(pipeline(source, softened=0.5, crops=40), 1)[0]["clean"]
     plain = take(pipeline(source, crops=40), 1)[0]["clean"]
     assert 0.3 < (clean != plain).any((1, 2, 3)).mean() < 0.7
+
+
+def test_a_share_of_the_crops_is_dark(default_data):
+    rng = np.random.default_rng(0)
+    bright = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    light = [darken(rng, bright).mean() / bright.mean() for _ in range(200)]
+    assert 0.05 < min(light) < 0.08 and 0.5 < max(light) < 0.61
+    assert np.mean(np.log(light)) == pytest.approx(np.log(0.06 * 0.6) / 2, abs=0.15)
+    source = open_split(default_data, "train")
+    dark = take(pipeline(source, darkened=0.5, crops=40), 1)[0]["clean"]
+    plain = take(pipeline(source, crops=40), 1)[0]["clean"]
+    darker = dark.mean((1, 2, 3)) < 0.7 * plain.mean((1, 2, 3))
+    assert 0.3 < darker.mean() < 0.7
 
 
 @settings(deadline=None)

@@ -70,7 +70,8 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     config = tiny_training_config(default_data)
     config.levels.update({"power": 1.7, "whole": 0.3, "absent": 0.2})
     config.data.update({"grey": 0.4, "crops": 4, "threads": 1})
-    config.data.update({"recoloured": 0.3, "softened": 0.4, "largest_share": 0.5})
+    config.data.update({"recoloured": 0.3, "darkened": 0.1, "softened": 0.4})
+    config.data.update({"largest_share": 0.5})
     config.update({"seed": 3, "ema_decay": 0.7, "loss": "l2", "steps": 4, "log_every": 1})
     config.levels.weighting = "equal"
     config.update({"balance": 0.4})
@@ -96,7 +97,7 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
         "whole": 0.3, "absent": 0.2, "neutral": (0.0,), "fixed": (),
         "form": BatchForm("step", own_crops=True),
     }  # fmt: skip
-    cut = Crops(16, colours=3, grey=0.4, recoloured=0.3, softened=0.4)
+    cut = Crops(16, colours=3, grey=0.4, recoloured=0.3, darkened=0.1, softened=0.4)
     pipeline = {"seed": 3, "crops": 4, "cut": cut, "threads": 1, "largest_share": 0.5}
     assert pipeline.items() <= passed["make_pipeline"].items()
     step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal", "balance": 0.4}

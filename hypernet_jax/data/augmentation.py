@@ -1,4 +1,4 @@
-"""Augmentation of training crops: random position, view, colours and softness."""
+"""Augmentation of training crops: random position, view, colours, light and softness."""
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -6,11 +6,13 @@ from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.images.channels import LUMA, luminance
 
-__all__ = ["change_colours", "random_crop", "random_view", "soften", "without_colour"]
+__all__ = ["change_colours", "darken", "random_crop", "random_view", "soften", "without_colour"]
 
 # Standard deviations, in the logarithm, of the colour changes: they imitate other cameras, light
 # and processing.
 _SATURATION, _GAIN, _EXPOSURE, _GAMMA = 0.4, 0.12, 0.25, 0.2
+# Range of the light left in dark scenes, uniform in the logarithm.
+_LIGHT = (0.06, 0.6)
 # Range of sigma, in pixels, of the blur of photographs at a camera's native resolution.
 _SOFTNESS = (0.3, 1.5)
 
@@ -59,6 +61,21 @@ def change_colours(
     brightest = float(np.max(colours * gains)) ** gamma
     colours = (colours * gains) ** gamma / max(1.0, brightest)
     return np.round(255.0 * colours).astype(np.uint8)
+
+
+def darken(
+    rng: np.random.Generator, crop: UInt8[np.ndarray, "h w c"]
+) -> UInt8[np.ndarray, "h w c"]:
+    """Scales the crop to the light of a dark scene, 6 % to 60 % of what it was.
+
+    Without such crops a network learns little about noise that is clipped at black.
+
+    Args:
+      rng: generator.
+      crop: uint8 (H, W, C).
+    """
+    light = np.exp(rng.uniform(*np.log(_LIGHT)))
+    return np.round(light * crop).astype(np.uint8)
 
 
 def soften(

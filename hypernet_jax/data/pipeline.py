@@ -14,6 +14,7 @@ import numpy as np
 
 from hypernet_jax.data.augmentation import (
     change_colours,
+    darken,
     random_crop,
     random_view,
     soften,
@@ -37,6 +38,7 @@ class Crops:
       colours: number of channels, 3, or 1 for grey.
       grey: share of crops that lose their colour, if `colours` is 3.
       recoloured: share of crops with changed colours (`change_colours`).
+      darkened: share of crops that become dark scenes (`darken`).
       softened: share of crops that are softened before the degradation (`soften`).
     """
 
@@ -44,6 +46,7 @@ class Crops:
     colours: int = 3
     grey: float = 0.0
     recoloured: float = 0.0
+    darkened: float = 0.0
     softened: float = 0.0
 
 
@@ -64,6 +67,8 @@ class _RandomCrop(grain.transforms.RandomMap):
         # Options that are 0 draw no random numbers.
         if crops.recoloured and crop.shape[-1] == 3 and rng.random() < crops.recoloured:
             crop = change_colours(rng, crop)
+        if crops.darkened and rng.random() < crops.darkened:
+            crop = darken(rng, crop)
         if crops.softened and rng.random() < crops.softened:
             crop = soften(rng, crop)
         crop = to_colours(crop, crops.colours)

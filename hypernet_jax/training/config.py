@@ -40,6 +40,7 @@ _RANGES = {
     "levels.absent": (0.0, 1.0),
     "data.grey": (0.0, 1.0),
     "data.recoloured": (0.0, 1.0),
+    "data.darkened": (0.0, 1.0),
     "data.softened": (0.0, 1.0),
     "data.largest_share": (1e-3, 1.0),
     "data.cache_gib": (0.0, 2.0**20),

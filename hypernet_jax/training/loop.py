@@ -123,6 +123,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
             colours=model.colours,
             grey=config.data.grey,
             recoloured=config.data.recoloured,
+            darkened=config.data.darkened,
             softened=config.data.softened,
         ),
         sampler=sampler,

@@ -114,6 +114,8 @@ def _base() -> ConfigDict:
                 # Share of crops with changed colours: permuted channels, saturation, white
                 # balance, exposure, gamma.
                 "recoloured": 0.0,
+                # Share of crops that become dark scenes, with 6 % to 60 % of the light.
+                "darkened": 0.0,
                 # Share of clean crops that are softened, like photographs at a camera's native
                 # resolution.
                 "softened": 0.0,
