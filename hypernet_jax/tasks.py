@@ -186,6 +186,8 @@ _NOISY = Chain(NOISE, QUANTISE)
 _COMPRESSED = Chain(QUANTISE, JPEG)
 _ENLARGED = Chain(DOWN_UP, QUANTISE)
 _BLURRED = Chain(BLUR, QUANTISE)
+# In the order of He et al., Interactive Multi-Dimension Modulation (CResMD), ECCV 2020.
+_MIXED = Chain(BLUR, QUANTISE, NOISE, QUANTISE, CAMERA_JPEG)
 
 TASKS = {
     task.name: task
@@ -274,7 +276,7 @@ TASKS = {
                 ),
                 "white": Protocol(
                     "blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB",
-                    Chain(BLUR, QUANTISE, NOISE, QUANTISE, CAMERA_JPEG),
+                    _MIXED,
                 ),
             },
             levels=(
@@ -292,6 +294,28 @@ TASKS = {
             ),
             starting_level={"noise": 10, "jpeg": 80},
             estimate=estimate_photo,
+        ),
+        Task(
+            name="mixed",
+            title="Blur, white noise and JPEG",
+            space=LevelSpace.of(BLUR_SIGMA, NOISE_SIGMA, JPEG_QUALITY),
+            degradation=_MIXED,
+            protocols={
+                "8-bit": Protocol("blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB", _MIXED),
+            },
+            levels=tuple(
+                {"blur": blur, "noise": noise, "jpeg": quality}
+                for blur in (0, 1, 4)
+                for noise in (0, 15, 50)
+                for quality in (100, 80, 10)
+                if (blur, noise, quality) != (0, 0, 100)
+            ),
+            demo_levels=(
+                {"noise": 15},
+                {"blur": 1, "noise": 15, "jpeg": 80},
+                {"blur": 1, "noise": 50, "jpeg": 10},
+            ),
+            starting_level={"noise": 15, "jpeg": 80},
         ),
     )
 }

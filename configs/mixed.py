@@ -1,0 +1,35 @@
+"""Blur, white noise and JPEG at once, one network for every mixture.
+
+    python train.py --config=configs/mixed.py:unet --workdir=runs/mixed
+
+The axes are those of He et al., Interactive Multi-Dimension Modulation for Image Restoration
+(CResMD), ECCV 2020. Variants: base (the published width and depth, for a GPU), compact and unet
+(two CPU cores), published (HyperRes' recipe; the paper has only levels of one number).
+"""
+
+from hypernet_jax.training.recipes import task_recipe
+
+
+def get_config(variant="base"):
+    """The training config of one variant; append "_grey" for a grey network."""
+    config = task_recipe(
+        variant,
+        "mixed",
+        drawn=((0.0, 0.0, 10.0), (4.0, 50.0, 100.0)),
+        published=({"blur": 1}, {"blur": 4, "noise": 15}, {"noise": 50}, {"jpeg": 10}),
+        validated=(
+            {},
+            {"noise": 15},
+            {"blur": 1},
+            {"jpeg": 10},
+            {"blur": 1, "noise": 15, "jpeg": 80},
+            {"blur": 4, "noise": 50, "jpeg": 10},
+        ),
+        compact_steps=20_000,
+    )
+    if variant != "published":
+        # Mixtures of one, two and three kinds are about equally frequent.
+        config.levels.absent = (0.35, 0.3, 0.35)
+        # At the neutral level restoration is exact, where this loss is smooth.
+        config.loss = "charbonnier"
+    return config
