@@ -34,6 +34,7 @@ class _Camera(NamedTuple):
       matrix: (3, 3), from sensor colours to picture colours; rows sum to 1.
       gains: (3,), white balance and exposure.
       luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
+      chroma_share: the share of chrominance noise that the camera leaves, 0 to 1.
     """
 
     gamma: jax.Array
@@ -42,10 +43,11 @@ class _Camera(NamedTuple):
     gains: jax.Array
     luma_sigma: jax.Array
     chroma_sigma: jax.Array
+    chroma_share: jax.Array
 
 
 def _drawn_camera(key: jax.Array) -> _Camera:
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 8)
     gamma = jax.random.bernoulli(keys[0], 0.75).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
     # Subtracts some of the other colours from each, because the sensor's filters overlap.
@@ -62,6 +64,8 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         balance / exposure,
         luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
         chroma_sigma=jax.random.uniform(keys[6], maxval=3.0),
+        # Half of the cameras reduce it.
+        chroma_share=jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.25, maxval=1.75)),
     )
 
 
@@ -124,10 +128,10 @@ def _interpolated(mosaic: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
 
 
 def _smoothed(camera: _Camera, change: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """The noise with its luminance and, more strongly, its chrominance smoothed."""
+    """The noise with its luminance and, more strongly, its chrominance reduced, as cameras do."""
     luma = (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
-    return _weighted(luma, gaussian_weights(camera.luma_sigma, 3)) + chroma
+    return _weighted(luma, gaussian_weights(camera.luma_sigma, 3)) + camera.chroma_share * chroma
 
 
 def _change(
