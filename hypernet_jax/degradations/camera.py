@@ -64,8 +64,8 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         balance / exposure,
         luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
         chroma_sigma=jax.random.uniform(keys[6], maxval=3.0),
-        # Half of the cameras reduce it.
-        chroma_share=jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.25, maxval=1.75)),
+        # Six in ten cameras reduce it.
+        chroma_share=jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.6)),
     )
 
 
