@@ -34,6 +34,7 @@ class _Camera(NamedTuple):
       matrix: (3, 3), from sensor colours to picture colours; rows sum to 1.
       gains: (3,), white balance and exposure.
       luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
+      sharpening: of luminance, the factor of what a Gaussian of one pixel removes; 0 for none.
       chroma_share: the share of chrominance noise that the camera leaves, 0 to 1.
     """
 
@@ -43,15 +44,19 @@ class _Camera(NamedTuple):
     gains: jax.Array
     luma_sigma: jax.Array
     chroma_sigma: jax.Array
+    sharpening: jax.Array
     chroma_share: jax.Array
 
 
 def _drawn_camera(key: jax.Array) -> _Camera:
-    keys = jax.random.split(key, 8)
-    gamma = jax.random.bernoulli(keys[0], 0.75).astype(jnp.float32)
+    keys = jax.random.split(key, 10)
+    gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
-    # Subtracts some of the other colours from each, because the sensor's filters overlap.
-    mixed = jax.random.uniform(keys[2], (3, 3), minval=0.0, maxval=0.45) * (1 - jnp.eye(3))
+    # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
+    # some of the other colours are subtracted from each, because the sensor's filters overlap.
+    raw = jax.random.bernoulli(keys[9], 0.25)
+    overlap = jnp.where(raw, 0.0, 0.45)
+    mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
     balance = jax.random.uniform(
         keys[3], (3,), minval=jnp.array([1.9, 1.0, 1.5]), maxval=jnp.array([2.4, 1.0001, 1.9])
@@ -63,9 +68,13 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         matrix,
         balance / exposure,
         luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
-        chroma_sigma=jax.random.uniform(keys[6], maxval=3.0),
-        # Six in ten cameras reduce it.
-        chroma_share=jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.6)),
+        chroma_sigma=jax.random.uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
+        # A third of the cameras sharpen, or interpolate so that more fine noise is left.
+        sharpening=jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
+        # Four in ten cameras reduce it.
+        chroma_share=jnp.where(
+            raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
+        ),
     )
 
 
@@ -131,7 +140,9 @@ def _smoothed(camera: _Camera, change: Float[Array, "h w 3"]) -> Float[Array, "h
     """The noise with its luminance and, more strongly, its chrominance reduced, as cameras do."""
     luma = (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
-    return _weighted(luma, gaussian_weights(camera.luma_sigma, 3)) + camera.chroma_share * chroma
+    fine = camera.sharpening * (luma - _weighted(luma, gaussian_weights(1.0, 3)))
+    smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 3))
+    return smooth + fine + camera.chroma_share * chroma
 
 
 def _change(
