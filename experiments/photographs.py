@@ -3,10 +3,8 @@
     python experiments/photographs.py clean FOLDER        # effect of `auto` on clean photographs
     python experiments/photographs.py estimates FOLDER    # estimation errors, synthetic damage
     python experiments/photographs.py pictures FOLDER...  # before and after, on one sheet
-    python experiments/photographs.py light FOLDER        # noise by brightness, or one level
 
-FOLDER holds clean photographs (clean, estimates), such as Kodak24, noisy ones (pictures), or pairs,
-noisy/NAME and clean/NAME (light).
+FOLDER holds clean photographs (clean, estimates), such as Kodak24, or noisy ones (pictures).
 """
 
 import argparse
@@ -15,10 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from hypernet_jax import Restorer, get_task
-from hypernet_jax.blind.statistics import block_energies, blocks_of
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
@@ -97,52 +93,15 @@ def pictures(weights: str, folders: list[Path], output: Path) -> None:
     Image.fromarray(np.hstack(sheet)).save(output)
 
 
-def noise_over_light(pixels: np.ndarray) -> np.ndarray:
-    """The noise at each pixel relative to the mean noise, (H, W), from its brightness.
-
-    Estimated in six ranges of brightness, as the lower quartile of the Laplacian energy of 8x8
-    blocks.
-    """
-    image = pixels.astype(np.float32)
-    planes = np.moveaxis(image, -1, 0)
-    energy = block_energies(planes).mean(axis=0)
-    light = blocks_of(planes).mean(axis=(0, 2, 3))
-    ranges = np.array_split(np.argsort(light), 6)
-    places = [light[chosen].mean() for chosen in ranges]
-    deviation = np.sqrt([np.quantile(energy[chosen], 0.25) for chosen in ranges]) + 0.05
-    shares = np.clip(deviation / np.exp(np.log(deviation).mean()), 1 / 3, 3)
-    own = np.interp(gaussian_filter(image.mean(axis=-1), 4), places, shares)
-    return own / own.mean()
-
-
-def light(weights: str, folder: Path) -> None:
-    """PSNR at the estimated level, and with maps that scale its noise by brightness."""
-    restorer = Restorer.from_pretrained(weights)
-    found: dict[str, list[float]] = {}
-    for path in find_images(folder / "noisy"):
-        noisy, clean = read_image(path), read_image(next((folder / "clean").glob(f"{path.stem}.*")))
-        level, _ = resolve_level(TASK, "auto", noisy, path)
-        shares = noise_over_light(noisy)
-        for name, power in (("one level", 0.0), ("half as strong", 0.5), ("map", 1.0)):
-            noise = np.clip(level["noise"] * shares**power, 0, 75)
-            others = [np.full(noise.shape, level[part]) for part in ("jpeg", "blur")]
-            levels = np.stack([noise, *others], axis=-1).astype(np.float32)
-            found.setdefault(name, []).append(psnr(restorer.restore(noisy, level=levels), clean))
-    for name, values in found.items():
-        print(f"{name}: {np.mean(values):.2f} dB")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clean", "estimates", "pictures", "light"])
+    parser.add_argument("what", choices=["clean", "estimates", "pictures"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--weights", default="photo")
     parser.add_argument("-o", "--output", type=Path, default=Path("photographs.png"))
     args = parser.parse_args()
     if args.what == "pictures":
         pictures(args.weights, args.folders, args.output)
-    elif args.what == "light":
-        light(args.weights, args.folders[0])
     elif args.what == "clean":
         clean(args.weights, args.folders[0])
     else:

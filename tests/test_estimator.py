@@ -1,11 +1,12 @@
 """The estimator of all parts of a level, and the use of its estimates."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hypernet_jax import UserError
-from hypernet_jax.blind.parts import load_parts_estimator
-from hypernet_jax.blind.statistics import statistics
+from hypernet_jax.blind.parts import LARGEST, load_parts_estimator, weighted_mean
+from hypernet_jax.blind.statistics import ORIENTED, statistics
 from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.levels import PHOTO
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
@@ -13,6 +14,8 @@ from hypernet_jax.tasks import TASKS
 from hypernet_jax.training.estimator import estimator_examples, train_estimator
 
 PHOTO_TASK = TASKS["photo"]
+# Frequency bands of the statistics that come first.
+BANDS = ORIENTED.shape[1]
 
 
 def damaged(photograph, **level):
@@ -31,13 +34,38 @@ def test_statistics_see_each_damage(photograph):
     for one in seen:
         assert one.shape == clean.shape and np.abs(one - clean).max() > 0.3
     noisy, _, blurred = seen
-    assert noisy[0] > clean[0] + 0.2 and blurred[6] < clean[6]
-    # The number of statistics does not depend on size and kind.
-    for part in (photograph[:5, :7], photograph[:100, :64, :1], photograph[:64, :300]):
+    lowest, highest, of_blue = 0, BANDS - 1, BANDS  # of luminance; the lowest of Cb
+    assert np.median(noisy[..., of_blue] - clean[..., of_blue]) > 0.2
+    assert np.median(blurred[..., highest] - clean[..., highest]) < -0.2
+    assert abs(np.median(blurred[..., lowest] - clean[..., lowest])) < 0.2
+    # Images of all sizes and kinds are padded to whole cells.
+    for part, rows, columns in (
+        (photograph[:5, :7], 4, 4),
+        (photograph[:100, :64, :1], 7, 4),
+        (photograph[:64, :300], 4, 19),
+    ):
         found = statistics(part)
-        assert found.shape == clean.shape and np.isfinite(found).all()
+        assert found.shape == (rows, columns, clean.shape[-1]) and np.isfinite(found).all()
+
+
+def test_energies_of_white_noise_are_its_variance():
     white = statistics(np.random.default_rng(0).normal(128, 10, (256, 256, 1)))
-    np.testing.assert_allclose(np.exp(white[9]), 10, rtol=0.05)  # the median of the blocks of Y
+    energy = np.exp(2 * white[..., :BANDS]).mean((0, 1))
+    np.testing.assert_allclose(energy, 100, rtol=0.1)
+    # Along each axis, a step after every eighth pixel shows.
+    ramp = np.repeat(np.arange(0, 160, 20), 8).astype(np.float32)
+    steps = [
+        statistics(np.broadcast_to(each, (64, 64))[..., None]) for each in (ramp, ramp[:, None])
+    ]
+    assert (np.abs(steps[0] - steps[1]).max((0, 1)) > 3).sum() >= 4
+
+
+def test_the_weighted_mean_follows_limited_weights():
+    opinions = np.array([[1.0, 5.0, 0.0, -1e9], [3.0, 7.0, 0.0, 1e9]])
+    largest = 4.0**LARGEST  # ratio of two weights
+    expected = [2.0, (5.0 + largest * 7.0) / (1.0 + largest)]
+    np.testing.assert_allclose(weighted_mean(opinions), expected, atol=1e-6)
+    np.testing.assert_allclose(weighted_mean(jnp.asarray(opinions)), expected, atol=1e-5)
 
 
 def test_training_saving_and_loading(default_data, tmp_path, photograph):

@@ -14,25 +14,74 @@ from hypernet_jax.levels import LevelSpace
 from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tensors import read_tensors
 
-__all__ = ["SIDE", "TILES", "PartsEstimator", "apply_layers", "load_parts_estimator"]
+__all__ = [
+    "LARGEST",
+    "SIDE",
+    "TILES",
+    "PartsEstimator",
+    "apply_layers",
+    "load_parts_estimator",
+    "quantile_of",
+    "weighted_mean",
+]
 
-_FORMAT = "hypernet_jax/parts/1"
+_FORMAT = "hypernet_jax/parts/2"
 # Side of a tile, and the largest number of tiles along each axis.
 SIDE, TILES = 192, 4
+# Weights of cells lie between two to the power of minus this and of this, so that a few cells that
+# are wrong but sure of themselves cannot decide alone.
+LARGEST = 3.0
 
 
-def apply_layers(layers, x):
-    """Maps normalised statistics (..., F) to z of each part (..., A); NumPy or JAX arrays.
+def apply_layers(layers, cells):
+    """Opinions of cells on the level; NumPy or JAX arrays.
 
     Args:
-      layers: (kernel, bias) pairs, with ReLUs in between.
-      x: statistics, normalised by their mean and standard deviation.
+      layers: (kernel, bias) of four layers with leaky ReLUs in between. The second sees 3x3 cells;
+        the others see one.
+      cells: (..., rows, columns, F), normalised statistics.
+
+    Returns:
+      (..., rows - 2, columns - 2, 2 A): an estimate of each part, then the weights' logarithms.
     """
-    *inner, (kernel, bias) = layers
-    for inner_kernel, inner_bias in inner:
-        x = x @ inner_kernel + inner_bias
-        x = x * (x > 0)
-    return x @ kernel + bias
+    (first, first_bias), (around, around_bias), *last = layers
+    x = _leaky(cells @ first + first_bias)
+    rows, columns = x.shape[-3] - 2, x.shape[-2] - 2
+    x = _leaky(
+        sum(
+            x[..., i : i + rows, j : j + columns, :] @ around[i, j]
+            for i in range(3)
+            for j in range(3)
+        )
+        + around_bias
+    )
+    (kernel, bias), (last_kernel, last_bias) = last
+    return _leaky(x @ kernel + bias) @ last_kernel + last_bias
+
+
+def _leaky(x):
+    return x * (0.1 + 0.9 * (x > 0))
+
+
+def weighted_mean(opinions):
+    """The mean of the cells' estimates by their weights.
+
+    Args:
+      opinions: (..., cells, 2 A), as `apply_layers` returns them; NumPy or JAX arrays.
+
+    Returns:
+      (..., A): log(1 + gain z) of each part.
+    """
+    count = opinions.shape[-1] // 2
+    estimates, logarithms = opinions[..., :count], opinions[..., count:]
+    # Powers of two, because NumPy and JAX share no function exp.
+    weights = 2.0 ** (logarithms / (1.0 + abs(logarithms) / LARGEST))
+    return (weights * estimates).sum(axis=-2) / weights.sum(axis=-2)
+
+
+def quantile_of(part: str) -> float:
+    """The quantile of the tiles' estimates that counts for a part of the level."""
+    return 0.25 if part == "noise" else 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,11 +90,13 @@ class PartsEstimator:
 
     Attributes:
       names: names of the parts.
+      gain: log(1 + gain z) of each part is what the network estimates, (A,).
       mean, deviation: mean and standard deviation of the training statistics, (F,).
       layers: (kernel, bias) of each layer.
     """
 
     names: tuple[str, ...]
+    gain: Float[np.ndarray, " a"]
     mean: Float[np.ndarray, " f"]
     deviation: Float[np.ndarray, " f"]
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -57,15 +108,24 @@ class PartsEstimator:
           pixels: (H, W, C) in 0..255, C = 3 or 1.
           space: the level space that the network was trained for.
 
-        Takes the median over tiles spread over the image.
+        Tiles spread over the image estimate it by the weighted mean of their cells. For noise the
+        lower quartile of the tiles counts, because texture can look like noise but noise is
+        everywhere; for the other parts the median.
         """
         if space.names != self.names:
             raise UserError(
                 f"The estimator is for levels with the parts {', '.join(self.names)}, not "
                 f"{', '.join(space.names)}; choose another."
             )
-        seen = np.stack([statistics(tile) for tile in _tiles(np.asarray(pixels, np.float32))])
-        z = np.median(apply_layers(self.layers, (seen - self.mean) / self.deviation), axis=0)
+        opinions = [
+            apply_layers(self.layers, (statistics(tile) - self.mean) / self.deviation)
+            for tile in _tiles(np.asarray(pixels, np.float32))
+        ]
+        tiles = np.stack([weighted_mean(each.reshape((-1, each.shape[-1]))) for each in opinions])
+        found = [
+            np.quantile(own, quantile_of(n)) for n, own in zip(self.names, tiles.T, strict=True)
+        ]
+        z = np.expm1(found) / self.gain
         return {
             axis.name: axis.value_at(float(value))
             for axis, value in zip(space.axes, z, strict=True)
@@ -73,7 +133,7 @@ class PartsEstimator:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes a safetensors file that `load_parts_estimator` reads."""
-        flat = {"mean": self.mean, "deviation": self.deviation}
+        flat = {"gain": self.gain, "mean": self.mean, "deviation": self.deviation}
         for number, (kernel, bias) in enumerate(self.layers):
             flat |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
         arrays = {name: np.asarray(value, np.float32) for name, value in flat.items()}
@@ -106,7 +166,8 @@ def load_parts_estimator(path: str | Path) -> PartsEstimator:
         names = tuple(map(str, json.loads(metadata["names"])))
         count = sum(name.startswith("kernel_") for name in arrays)
         layers = tuple((arrays[f"kernel_{n}"], arrays[f"bias_{n}"]) for n in range(count))
-        apply_layers(layers, (arrays["mean"] - arrays["mean"]) / arrays["deviation"])
+        cells = np.zeros((3, 3, 1)) * arrays["mean"] / arrays["deviation"]
+        weighted_mean(apply_layers(layers, cells)) / arrays["gain"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The file {path} does not describe its network ({error}).") from None
-    return PartsEstimator(names, arrays["mean"], arrays["deviation"], layers)
+    return PartsEstimator(names, arrays["gain"], arrays["mean"], arrays["deviation"], layers)

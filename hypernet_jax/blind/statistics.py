@@ -1,43 +1,61 @@
-"""Image statistics that reveal noise, compression and blur.
+"""Image statistics that reveal noise, compression and blur, for every cell of 16x16 pixels.
 
-Quantiles of the Laplacian energy of blocks, at three scales, in luminance and chrominance: flat
-blocks show the noise, sharp ones the blur. Steps at the borders of JPEG blocks, and the shares of
-small DCT coefficients, show the compression.
+Energies of the discrete cosine transform (DCT) of blocks, by frequency and orientation, at three
+scales, in luminance and chrominance: noise has no orientation, texture does. Steps at the borders
+of JPEG blocks, and the shares of small DCT coefficients, show the compression.
 """
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float32, Real
+from jaxtyping import Float, Float32, Real
+from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = [
-    "BANDS",
-    "BLOCK",
-    "PLANES",
-    "QUANTILES",
-    "SCALES",
-    "SMALL",
-    "block_energies",
-    "blocks_of",
-    "statistics",
-]
+__all__ = ["BLOCK", "CELL", "ORIENTED", "PLANES", "RADIAL", "SMALL", "TRANSFORM", "statistics"]
 
-SCALES = 3
-QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-BLOCK = 8
-# Frequency bands: ranges of the sum of a DCT coefficient's two indices, from low to high.
-BANDS = ((1, 2), (3, 4), (5, 6), (7, 9), (10, 14))
-# Thresholds for small coefficients.
-SMALL = (0.5, 2.0)
+BLOCK, CELL = 8, 16
 # From RGB to Y, Cb and Cr.
 PLANES = np.array(
     [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32
 )
+# Thresholds for small coefficients; not such as whole numbers of grey levels give exactly.
+SMALL = (0.47, 1.93)
 # Smaller images are padded symmetrically to this size.
 _SMALLEST = 64
 
+_DCT = scipy.fft.dct(np.eye(BLOCK), axis=0, norm="ortho")
+# From the pixels of a block to its coefficients, both flattened: (64, 64).
+TRANSFORM = np.einsum("ai,bj->abij", _DCT, _DCT).reshape(BLOCK**2, BLOCK**2).astype(np.float32)
+
+
+def _bands(ends: tuple[tuple[int, int], ...], *, oriented: bool) -> Float32[np.ndarray, "64 bands"]:
+    """Weights that average the coefficients of each band.
+
+    Args:
+      ends: for each band, the range of the sum of a coefficient's two indices.
+      oriented: splits each band into mostly vertical, mostly horizontal and other frequencies;
+        the lowest into the first two.
+    """
+    rows, columns = np.divmod(np.arange(BLOCK**2), BLOCK)
+    chosen = []
+    for low, high in ends:
+        band = (rows + columns >= low) & (rows + columns <= high)
+        if not oriented:
+            chosen.append(band)
+        elif high == 1:
+            chosen += [band & (rows > columns), band & (columns > rows)]
+        else:
+            vertical, horizontal = rows > 2 * columns, columns > 2 * rows
+            chosen += [band & vertical, band & horizontal, band & ~vertical & ~horizontal]
+    weights = np.stack(chosen).astype(np.float32)
+    return (weights / weights.sum(axis=1, keepdims=True)).T
+
+
+ORIENTED = _bands(((1, 1), (2, 3), (4, 5), (6, 8), (9, 14)), oriented=True)
+RADIAL = _bands(((1, 2), (3, 4), (5, 6), (7, 9), (10, 14)), oriented=False)
+
 
 def _planes(pixels: Real[np.ndarray, "h w c"]) -> Real[np.ndarray, "3 h w"]:
-    """Y, Cb and Cr, (3, H, W); Cb and Cr are zero for grey images."""
+    """Y, Cb and Cr; Cb and Cr are zero for grey images."""
     if pixels.shape[-1] == 1:
         grey = pixels[..., 0]
         return np.stack([grey, np.zeros_like(grey), np.zeros_like(grey)])
@@ -45,72 +63,66 @@ def _planes(pixels: Real[np.ndarray, "h w c"]) -> Real[np.ndarray, "3 h w"]:
 
 
 def _halved(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c h2 w2"]:
-    height, width = (length // 2 * 2 for length in planes.shape[1:])
-    even = planes[:, :height, :width]
-    return (even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]) / 4
+    both = planes[:, ::2] + planes[:, 1::2]
+    return (both[..., ::2] + both[..., 1::2]) / 4
 
 
-def blocks_of(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c blocks 8 8"]:
-    """Splits planes into blocks from the top left, (C, blocks, 8, 8)."""
-    count, height, width = planes.shape
-    rows, columns = height // BLOCK, width // BLOCK
-    cut = planes[:, : rows * BLOCK, : columns * BLOCK]
-    cut = cut.reshape((count, rows, BLOCK, columns, BLOCK)).swapaxes(2, 3)
-    return cut.reshape((count, rows * columns, BLOCK, BLOCK))
+def _coefficients(
+    planes: Real[np.ndarray, "c h w"], stride: int, padding: int = 0
+) -> Real[np.ndarray, "c rows columns 64"]:
+    """DCT coefficients of the blocks that begin at multiples of the stride."""
+    around = ((0, 0), (padding, padding), (padding, padding))
+    padded = np.pad(planes, around, mode="edge")
+    blocks = sliding_window_view(padded, (BLOCK, BLOCK), axis=(1, 2))[:, ::stride, ::stride]
+    return blocks.reshape((*blocks.shape[:3], BLOCK**2)) @ TRANSFORM.T
 
 
-def block_energies(planes: Real[np.ndarray, "c h w"]) -> Real[np.ndarray, "c blocks"]:
-    """Mean square of the Laplacian in blocks, (C, blocks); for white noise, its variance."""
-    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    return blocks_of(np.square(4 * planes - around) / 20.0).mean(axis=(-2, -1))
+def _in_fours(blocks: Real[np.ndarray, "c h w f"]) -> Real[np.ndarray, "c h2 w2 4 f"]:
+    """The four blocks of each cell."""
+    c, h, w, f = blocks.shape
+    cut = blocks.reshape((c, h // 2, 2, w // 2, 2, f)).swapaxes(2, 3)
+    return cut.reshape((c, h // 2, w // 2, 4, f))
 
 
-def _steps(planes: np.ndarray, period: int) -> list[np.ndarray]:
-    """Log ratio of the steps at multiples of a period to the others, along each axis; (C,) each."""
-    found = []
-    for axis in (1, 2):
-        differences = np.abs(np.diff(planes, axis=axis)).mean(axis=3 - axis)
-        at = np.arange(differences.shape[1]) % period == period - 1
-        border, others = differences[:, at].mean(axis=1), differences[:, ~at].mean(axis=1)
-        found.append(np.log((border + 0.05) / (others + 0.05)))
-    return found
+def _log(energies: np.ndarray) -> np.ndarray:
+    return np.log(energies + 0.02) / 2
 
 
-def _small_coefficients(planes: np.ndarray) -> list[np.ndarray]:
-    """The share of small coefficients for each band and threshold, in that order; (C,) each."""
-    size = np.abs(scipy.fft.dctn(blocks_of(planes), axes=(-2, -1), norm="ortho"))
-    sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
-    bands = [size[..., (sums >= low) & (sums <= high)] for low, high in BANDS]
-    return [(band < end).mean(axis=(1, 2)) for band in bands for end in SMALL]
+def _steps(planes: Real[np.ndarray, "c h w"], axis: int) -> Float[np.ndarray, "c rows columns 2"]:
+    """Log ratio of the steps after pixels 7 and 15 of each cell to the others, along an axis."""
+    along = planes if axis == 1 else planes.swapaxes(1, 2)
+    steps = np.abs(np.diff(along, axis=1, append=along[:, -1:]))
+    c, h, w = steps.shape
+    means = steps.reshape((c, h // CELL, CELL, w // CELL, CELL)).mean(axis=4)
+    at = np.arange(CELL) % BLOCK == BLOCK - 1
+    border, others = means[:, :, at], means[:, :, ~at].mean(axis=2, keepdims=True)
+    found = np.moveaxis(np.log((border + 0.05) / (others + 0.05)), 2, -1)
+    return found if axis == 1 else found.swapaxes(1, 2)
 
 
-def statistics(pixels: Real[np.ndarray, "h w c"]) -> Float32[np.ndarray, " f"]:
-    """The statistics of an image, float32 (F,).
+def statistics(pixels: Real[np.ndarray, "h w c"]) -> Float32[np.ndarray, "rows columns f"]:
+    """The statistics of each cell of 16x16 pixels.
 
     Args:
       pixels: (H, W, C) in 0..255, C = 3 or 1; the top left is the corner of a 16-pixel block.
+        Padded symmetrically to whole cells, and to at least four along each axis.
     """
     pixels = np.asarray(pixels, np.float32)
-    missing = [(0, max(0, _SMALLEST - length)) for length in pixels.shape[:2]]
+    missing = [(0, max(_SMALLEST - length, -length % CELL)) for length in pixels.shape[:2]]
     planes = _planes(np.pad(pixels, (*missing, (0, 0)), mode="symmetric"))
-    found: list[np.ndarray] = []
-    scaled = planes
-    for _ in range(SCALES):
-        energies = block_energies(scaled)
-        quantiles = np.quantile(energies, QUANTILES, axis=1)
-        found += [np.log(quantile + 0.02) / 2 for quantile in quantiles]
-        # The noise of dark, medium and bright blocks, because camera noise depends on the light.
-        light = blocks_of(scaled)[0].mean(axis=(-2, -1))
-        thirds = np.array_split(np.argsort(light, kind="stable"), 3)
-        for third in thirds:
-            low = np.quantile(energies[:, third], (0.1, 0.3), axis=1)
-            found.append(np.log(low + 0.02) / 2)
-            found.append(light[third].mean(keepdims=True) / 64.0)
-        found.append(light.std(keepdims=True) / 64.0)
-        scaled = _halved(scaled)
-    found += _steps(planes, 8) + _steps(planes, 16)
-    found += _small_coefficients(planes)
+    halved = _halved(planes)
+    fine, coarse = _coefficients(planes, BLOCK), _coefficients(halved, BLOCK)
+    coarsest = _coefficients(_halved(halved), BLOCK // 2, BLOCK // 4)
+    energies = _in_fours(np.square(fine) @ ORIENTED)
+    found = [_log(energies.mean(axis=3)), _log(energies.min(axis=3))]
+    found += [_in_fours((np.abs(fine) < end) @ RADIAL).mean(axis=3) for end in SMALL]
+    found += [_steps(planes, axis) for axis in (1, 2)]
+    found.append(_log(np.square(coarse) @ ORIENTED))
     # JPEG halves the resolution of chrominance.
-    found += [shares[1:] for shares in _small_coefficients(_halved(planes))]
-    return np.concatenate([np.ravel(each) for each in found]).astype(np.float32)
+    found += [(np.abs(coarse[1:]) < end) @ RADIAL for end in SMALL]
+    found.append(_log(np.square(coarsest) @ ORIENTED))
+    c, h, w = planes.shape
+    means = planes.reshape((c, h // CELL, CELL, w // CELL, CELL)).mean(axis=(2, 4))
+    found.append(means[..., None] / 64)
+    flat = [np.moveaxis(each, 0, 2).reshape((*each.shape[1:3], -1)) for each in found]
+    return np.concatenate(flat, axis=-1).astype(np.float32)

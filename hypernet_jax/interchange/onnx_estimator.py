@@ -1,20 +1,21 @@
 """Exports the estimator of all parts of a level, statistics included, as an ONNX graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.compose
-import scipy.fft
 from onnx import helper
 
 from hypernet_jax.blind import statistics as seen
-from hypernet_jax.blind.parts import SIDE, TILES, PartsEstimator
+from hypernet_jax.blind.parts import LARGEST, SIDE, TILES, PartsEstimator, quantile_of
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.levels import LevelAxis, LevelSpace
 
 __all__ = ["export_estimator", "with_estimate"]
 
+_FLOAT = onnx.TensorProto.FLOAT
 # Knots of the table that maps z to levels.
 _KNOTS = 129
 
@@ -22,20 +23,17 @@ _KNOTS = 129
 def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.ModelProto:
     """A model from "image", (1, 3, height, width) in [0, 1], to "level", (A,) in native units.
 
-    It takes the median over 16 tiles of 192 pixels. For images of at least 256 pixels per side
-    this equals `PartsEstimator.estimate`, which skips repeated tiles of smaller images.
+    It looks at 16 tiles of 192 pixels. For images of at least 256 pixels per side this equals
+    `PartsEstimator.estimate`, which skips repeated tiles of smaller images.
     """
     build = _Builder()
     tiles = build.op("Mul", _tiles(build), build.number(255.0))
-    x = _statistics(build, tiles)
-    x = build.op("Sub", x, build.numbers(estimator.mean))
-    x = build.op("Div", x, build.numbers(estimator.deviation))
-    for number, (kernel, bias) in enumerate(estimator.layers):
-        if number:
-            x = build.op("Relu", x)
-        x = build.op("Add", build.op("MatMul", x, build.numbers(kernel)), build.numbers(bias))
-    # The median over tiles, (A, 1).
-    z = build.quantiles(build.op("Transpose", x, perm=(1, 0)), TILES**2, (0.5,))
+    opinions = _opinions(build, estimator, _statistics(build, tiles))
+    means = _weighted_means(build, opinions, len(space))
+    quantiles = [quantile_of(name) for name in space.names]
+    raised = build.op("Exp", _over_tiles(build, means, quantiles))
+    z = build.op("Sub", raised, build.number(1.0))
+    z = build.op("Div", z, build.numbers(estimator.gain[:, None]))
     parts = [_value(build, axis, build.cut(z, 0, n, n + 1)) for n, axis in enumerate(space.axes)]
     level = build.op("Reshape", build.op("Concat", *parts, axis=0), build.integers(len(space)))
     return build.model(
@@ -92,29 +90,9 @@ class _Builder(Graph):
     def cut(self, x: str, axis: int, start: int, stop: int) -> str:
         return self.op("Slice", x, self.integers(start), self.integers(stop), self.integers(axis))
 
-    def mean(self, x: str, *axes: int) -> str:
-        return self.op("ReduceMean", x, axes=axes, keepdims=0)
-
-    def log(self, x: str, added: float) -> str:
-        return self.op("Log", self.op("Add", x, self.number(added)))
-
-    def sorted(self, x: str, count: int) -> tuple[str, str]:
-        """Values sorted in ascending order along the last axis, and their indices."""
-        return self.op_of_two("TopK", x, self.integers(count), axis=-1, largest=0, sorted=1)
-
-    def quantiles(self, x: str, count: int, shares: tuple[float, ...]) -> str:
-        """Quantiles of `count` values along the last axis, interpolated linearly as in NumPy."""
-        weights = np.zeros((count, len(shares)))
-        for column, share in enumerate(shares):
-            place = share * (count - 1)
-            low = min(int(place), count - 2)
-            weights[low, column] += low + 1 - place
-            weights[low + 1, column] += place - low
-        return self.op("MatMul", self.sorted(x, count)[0], self.numbers(weights))
-
-    def flat(self, x: str) -> str:
-        """Flattens (16, ...) to (16, F)."""
-        return self.op("Flatten", x, axis=1)
+    def log(self, x: str, added: float, factor: float) -> str:
+        logarithm = self.op("Log", self.op("Add", x, self.number(added)))
+        return self.op("Mul", logarithm, self.number(factor))
 
 
 def _tiles(build: _Builder) -> str:
@@ -122,7 +100,7 @@ def _tiles(build: _Builder) -> str:
     picked = "image"
     for axis in (2, 3):
         shape = build.op("Shape", "image", start=axis, end=axis + 1)
-        length = build.op("Cast", shape, to=onnx.TensorProto.FLOAT)
+        length = build.op("Cast", shape, to=_FLOAT)
         spare = build.op("Relu", build.op("Sub", length, build.number(SIDE)))
         shares = build.numbers(np.arange(TILES)[:, None] / (TILES - 1) / 16)
         # The small offset keeps whole numbers from being rounded down.
@@ -144,104 +122,139 @@ def _tiles(build: _Builder) -> str:
 
 
 def _statistics(build: _Builder, tiles: str) -> str:
-    """Computes `blind.statistics.statistics` of each tile, (16, F)."""
+    """Computes `blind.statistics.statistics` of each tile, (16, F, rows, columns)."""
     weights = build.numbers(seen.PLANES[..., None, None])
     planes = build.op("Conv", tiles, weights, kernel_shape=(1, 1))
-    found, scaled, side = [], planes, SIDE
-    for _ in range(seen.SCALES):
-        found += _of_scale(build, scaled, side)
-        scaled, side = _halved(build, scaled), side // 2
-    found += [*_steps(build, planes, 8), *_steps(build, planes, 16)]
-    found += _small_coefficients(build, planes, SIDE)
-    halved = _small_coefficients(build, _halved(build, planes), SIDE // 2)
-    found += [build.cut(shares, 1, 1, 3) for shares in halved]
-    return build.op("Concat", *map(build.flat, found), axis=1)
+    halved = _pooled(build, planes, 2)
+    fine, rows = _coefficients(build, planes, seen.BLOCK), SIDE // seen.BLOCK
+    energies = _banded(build, build.op("Mul", fine, fine), seen.ORIENTED, rows)
+    four = {"kernel_shape": (2, 2), "strides": (2, 2)}
+    found = [build.log(build.op("AveragePool", energies, **four), 0.02, 0.5)]
+    least = build.op("Neg", build.op("MaxPool", build.op("Neg", energies), **four))
+    found.append(build.log(least, 0.02, 0.5))
+    for small in _small_coefficients(build, fine, rows):
+        found.append(build.op("AveragePool", small, **four))
+    found += [_steps(build, planes, axis) for axis in (2, 3)]
+    coarse, rows = _coefficients(build, halved, seen.BLOCK), SIDE // seen.CELL
+    own = _banded(build, build.op("Mul", coarse, coarse), seen.ORIENTED, rows)
+    found.append(build.log(own, 0.02, 0.5))
+    # Without luminance.
+    radial = seen.RADIAL.shape[1]
+    for small in _small_coefficients(build, coarse, rows):
+        found.append(build.cut(small, 1, radial, 3 * radial))
+    ends = build.integers(0, 0, *[seen.BLOCK // 4] * 2, 0, 0, *[seen.BLOCK // 4] * 2)
+    padded = build.op("Pad", _pooled(build, halved, 2), ends, mode="edge")
+    coarsest = _coefficients(build, padded, seen.BLOCK // 2)
+    own = _banded(build, build.op("Mul", coarsest, coarsest), seen.ORIENTED, rows)
+    found.append(build.log(own, 0.02, 0.5))
+    light = _pooled(build, planes, seen.CELL)
+    found.append(build.op("Div", light, build.number(64.0)))
+    return build.op("Concat", *found, axis=1)
 
 
 def _pooled(build: _Builder, x: str, side: int) -> str:
     return build.op("AveragePool", x, kernel_shape=(side, side), strides=(side, side))
 
 
-def _halved(build: _Builder, planes: str) -> str:
-    return _pooled(build, planes, 2)
+def _coefficients(build: _Builder, planes: str, stride: int) -> str:
+    """DCT coefficients of blocks, (16, 3 * 64, rows, columns)."""
+    size = seen.BLOCK
+    kernels = np.tile(seen.TRANSFORM.reshape((-1, 1, size, size)), (3, 1, 1, 1))
+    return build.op(
+        "Conv",
+        planes,
+        build.numbers(kernels),
+        kernel_shape=(size, size),
+        strides=(stride, stride),
+        group=3,
+    )
 
 
-def _of_scale(build: _Builder, planes: str, side: int) -> list[str]:
-    block = seen.BLOCK
-    count = (side // block) ** 2
-    ends = build.integers(0, 0, 1, 1, 0, 0, 1, 1)
-    padded = build.op("Pad", planes, ends, mode="edge")
-    laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
-    kernel = build.numbers(np.tile(laplacian, (3, 1, 1, 1)))
-    differences = build.op("Conv", padded, kernel, kernel_shape=(3, 3), group=3)
-    square = build.op("Mul", differences, build.op("Div", differences, build.number(20.0)))
-    in_blocks = build.integers(TILES**2, 3, count)
-    energies = build.op("Reshape", _pooled(build, square, block), in_blocks)
-
-    def logarithms(quantiles: str) -> str:
-        """Half the logarithms of (16, 3, Q), as (16, Q, 3)."""
-        turned = build.op("Transpose", quantiles, perm=(0, 2, 1))
-        return build.op("Div", build.log(turned, 0.02), build.number(2.0))
-
-    found = [logarithms(build.quantiles(energies, count, seen.QUANTILES))]
-    light = build.op("Reshape", _pooled(build, planes, block), in_blocks)
-    light = build.op("Reshape", build.cut(light, 1, 0, 1), build.integers(TILES**2, count))
-    ordered, places = build.sorted(light, count)
-    unit = build.number(64.0)
-    for third in np.array_split(np.arange(count), 3):
-        start, stop = int(third[0]), int(third[-1]) + 1
-        where = build.op("Unsqueeze", build.cut(places, 1, start, stop), build.integers(1))
-        shape = build.integers(TILES**2, 3, len(third))
-        own = build.op("GatherElements", energies, build.op("Expand", where, shape), axis=2)
-        found.append(logarithms(build.quantiles(own, len(third), (0.1, 0.3))))
-        mean = build.op("ReduceMean", build.cut(ordered, 1, start, stop), axes=(1,), keepdims=1)
-        found.append(build.op("Div", mean, unit))
-    centred = build.op("Sub", light, build.op("ReduceMean", light, axes=(1,), keepdims=1))
-    variance = build.op("ReduceMean", build.op("Mul", centred, centred), axes=(1,), keepdims=1)
-    return [*found, build.op("Div", build.op("Sqrt", variance), unit)]
+def _banded(build: _Builder, coefficients: str, weights: np.ndarray, rows: int) -> str:
+    """Averages of the coefficients of each plane, (16, 3 * bands, rows, rows)."""
+    bands = weights.shape[1]
+    kernels = np.tile(weights.T[..., None, None], (3, 1, 1, 1))
+    made = build.op("Conv", coefficients, build.numbers(kernels), kernel_shape=(1, 1), group=3)
+    return build.op("Reshape", made, build.integers(TILES**2, 3 * bands, rows, rows))
 
 
-def _steps(build: _Builder, planes: str, period: int) -> list[str]:
+def _small_coefficients(build: _Builder, coefficients: str, rows: int) -> list[str]:
+    size = build.op("Abs", coefficients)
     found = []
-    for axis in (2, 3):
-        after, before = build.cut(planes, axis, 1, SIDE), build.cut(planes, axis, 0, SIDE - 1)
-        steps = build.mean(build.op("Abs", build.op("Sub", after, before)), 5 - axis)
-        at = np.arange(SIDE - 1) % period == period - 1
-        # (16, 3, SIDE - 1) to (16, 3).
-        border, others = (
-            build.op("MatMul", steps, build.numbers(chosen / chosen.sum())) for chosen in (at, ~at)
-        )
-        found.append(build.op("Sub", build.log(border, 0.05), build.log(others, 0.05)))
-    return found
-
-
-def _small_coefficients(build: _Builder, planes: str, side: int) -> list[str]:
-    block = seen.BLOCK
-    rows = side // block
-    cut = build.op("Reshape", planes, build.integers(TILES**2, 3, rows, block, rows, block))
-    blocks = build.op("Transpose", cut, perm=(0, 1, 2, 4, 3, 5))
-    matrix = scipy.fft.dct(np.eye(block), axis=0, norm="ortho")
-    turned = build.op("MatMul", build.numbers(matrix), blocks)
-    size = build.op("Abs", build.op("MatMul", turned, build.numbers(matrix.T)))
-    sums = np.add.outer(np.arange(block), np.arange(block))
-    small = {}
     for end in seen.SMALL:
-        less = build.op("Less", size, build.number(end))
-        small[end] = build.mean(build.op("Cast", less, to=onnx.TensorProto.FLOAT), 2, 3)
-    found = []
-    for low, high in seen.BANDS:
-        inside = (sums >= low) & (sums <= high)
-        weights = build.numbers(inside / inside.sum())
-        for end in seen.SMALL:
-            found.append(
-                build.op(
-                    "ReduceSum",
-                    build.op("Mul", small[end], weights),
-                    build.integers(2, 3),
-                    keepdims=0,
-                )
-            )
+        less = build.op("Cast", build.op("Less", size, build.number(end)), to=_FLOAT)
+        found.append(_banded(build, less, seen.RADIAL, rows))
     return found
+
+
+def _steps(build: _Builder, planes: str, axis: int) -> str:
+    cells, size = SIDE // seen.CELL, seen.CELL
+    # The last step of a tile is none.
+    after = build.op(
+        "Concat",
+        build.cut(planes, axis, 1, SIDE),
+        build.cut(planes, axis, SIDE - 1, SIDE),
+        axis=axis,
+    )
+    steps = build.op("Abs", build.op("Sub", after, planes))
+    # Means across the axis within cells; then the steps of a cell on an axis of their own, first.
+    window = (1, size) if axis == 2 else (size, 1)
+    means = build.op("AveragePool", steps, kernel_shape=window, strides=window)
+    shape = (cells, size, cells) if axis == 2 else (cells, cells, size)
+    cut = build.op("Reshape", means, build.integers(TILES**2, 3, *shape))
+    turned = build.op("Transpose", cut, perm=(0, 1, 3, 2, 4) if axis == 2 else (0, 1, 4, 2, 3))
+    at = np.arange(size) % seen.BLOCK == seen.BLOCK - 1
+    flat = build.op("Reshape", turned, build.integers(TILES**2 * 3, size, cells, cells))
+    border = build.op("Gather", flat, build.integers(*np.flatnonzero(at)), axis=1)
+    weights = build.numbers((~at / (~at).sum())[None, :, None, None])
+    others = build.op("Conv", flat, weights, kernel_shape=(1, 1))
+    ratio = build.op("Sub", build.log(border, 0.05, 1.0), build.log(others, 0.05, 1.0))
+    return build.op("Reshape", ratio, build.integers(TILES**2, 6, cells, cells))
+
+
+def _opinions(build: _Builder, estimator: PartsEstimator, cells: str) -> str:
+    """Computes `blind.parts.apply_layers`; (16, 2 A, rows, columns)."""
+
+    def along_channels(values: np.ndarray) -> str:
+        return build.numbers(values[:, None, None])
+
+    x = build.op("Sub", cells, along_channels(estimator.mean))
+    x = build.op("Div", x, along_channels(estimator.deviation))
+    for number, (kernel, bias) in enumerate(estimator.layers):
+        if number:
+            x = build.op("LeakyRelu", x, alpha=0.1)
+        kernel = kernel if kernel.ndim == 4 else kernel[None, None]
+        weights = build.numbers(kernel.transpose(3, 2, 0, 1))
+        x = build.op("Conv", x, weights, build.numbers(bias), kernel_shape=kernel.shape[:2])
+    return x
+
+
+def _weighted_means(build: _Builder, opinions: str, parts: int) -> str:
+    """Computes `blind.parts.weighted_mean` of each tile; (16, A)."""
+    flat = build.op("Reshape", opinions, build.integers(TILES**2, 2 * parts, -1))
+    raw = build.cut(flat, 1, parts, 2 * parts)
+    spread = build.op("Mul", build.op("Abs", raw), build.number(1 / LARGEST))
+    limited = build.op("Div", raw, build.op("Add", spread, build.number(1.0)))
+    # Weights are powers of two.
+    weights = build.op("Softmax", build.op("Mul", limited, build.number(np.log(2))), axis=2)
+    weighted = build.op("Mul", build.cut(flat, 1, 0, parts), weights)
+    return build.op("ReduceSum", weighted, build.integers(2), keepdims=0)
+
+
+def _over_tiles(build: _Builder, tiles: str, quantiles: Sequence[float]) -> str:
+    """A quantile of each part, interpolated linearly as in NumPy; (16, A) to (A, 1)."""
+    count = TILES**2
+    turned = build.op("Transpose", tiles, perm=(1, 0))
+    ordered, _ = build.op_of_two(
+        "TopK", turned, build.integers(count), axis=-1, largest=0, sorted=1
+    )
+    weights = np.zeros((len(quantiles), count))
+    for row, quantile in enumerate(quantiles):
+        place = quantile * (count - 1)
+        low = min(int(place), count - 2)
+        weights[row, [low, low + 1]] = low + 1 - place, place - low
+    weighted = build.op("Mul", ordered, build.numbers(weights))
+    return build.op("ReduceSum", weighted, build.integers(1), keepdims=1)
 
 
 def _value(build: _Builder, axis: LevelAxis, z: str) -> str:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float16, Float32, Real
 
-from hypernet_jax.blind.parts import PartsEstimator, apply_layers
+from hypernet_jax.blind.parts import PartsEstimator, apply_layers, weighted_mean
 from hypernet_jax.blind.statistics import statistics
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
@@ -22,8 +23,11 @@ from hypernet_jax.tasks import Task
 
 __all__ = ["estimator_examples", "train_estimator"]
 
-_SIDE, _TOGETHER = 144, 16
-_HIDDEN = (96, 96)
+_CROPS = Crops(144, recoloured=0.3, grey=0.08, softened=0.5, darkened=0.25)
+_TOGETHER = 16
+_HIDDEN = 96
+# The network estimates log(1 + gain z), where errors count in proportion once gain z exceeds 1.
+_GAIN = {"noise": 100.0, "jpeg": 3.0, "blur": 10.0}
 
 
 def _degraded_crops(
@@ -31,8 +35,7 @@ def _degraded_crops(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (degraded crops (N, H, W, 3) in 0..255, levels (N, A)) without end."""
     source = CachedImages(open_split(dataset, "train"), capacity=2**30, name=dataset)
-    cut = Crops(_SIDE, recoloured=0.2, grey=0.1, softened=0.5)
-    clean = make_pipeline(source, seed=seed, crops=1, cut=cut, sampler=sampler)
+    clean = make_pipeline(source, seed=seed, crops=1, cut=_CROPS, sampler=sampler)
     for step, batch in enumerate(clean):
         levels = batch["levels"].reshape((-1, len(task.space)))
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), len(levels))
@@ -43,8 +46,8 @@ def _degraded_crops(
 
 def estimator_examples(
     task: Task, dataset: str | Path, *, sampler: LevelSampler, count: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics of degraded crops, (count, F), and their levels, (count, A).
+) -> tuple[Float16[np.ndarray, "count rows columns f"], Real[np.ndarray, "count a"]]:
+    """Statistics of degraded crops, and their levels.
 
     Args:
       task: provides the degradation and level space.
@@ -61,18 +64,29 @@ def estimator_examples(
     with ThreadPoolExecutor(2) as pool:
         for _ in range(count // _TOGETHER):
             images, own = next(batches)
-            seen += pool.map(statistics, images)
+            seen += pool.map(lambda image: statistics(image).astype(np.float16), images)
             levels.append(own)
     return np.stack(seen), np.concatenate(levels)
 
 
+def _initial_layers(seed: int, seen: int, parts: int) -> list[tuple[jax.Array, jax.Array]]:
+    """Random parameters for `apply_layers`."""
+    shapes = ((seen, _HIDDEN), (3, 3, _HIDDEN, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, 2 * parts))
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    layers = []
+    for key, shape, gain in zip(keys, shapes, (1.0, 1.0, 1.0, 0.1), strict=True):
+        size = gain * np.sqrt(2 / np.prod(shape[:-1]))
+        layers.append((size * jax.random.normal(key, shape), jnp.zeros(shape[-1])))
+    return layers
+
+
 def train_estimator(
     task: Task,
-    seen: np.ndarray,
-    levels: np.ndarray,
+    seen: Float16[np.ndarray, "count rows columns f"],
+    levels: Real[np.ndarray, "count a"],
     *,
     steps: int = 6_000,
-    batch: int = 256,
+    batch: int = 64,
     learning_rate: float = 2e-3,
     held_out: int = 512,
     seed: int = 0,
@@ -83,42 +97,47 @@ def train_estimator(
     Args:
       task: defines the level space.
       seen, levels: as `estimator_examples` returns them.
-      steps, batch: number of steps and batch size, for AdamW on the mean absolute error of z.
-      learning_rate: initial value; it decays to zero along a cosine.
+      steps, batch: number of steps and batch size, for AdamW on the mean absolute error of
+        log(1 + gain z), in standard deviations.
+      learning_rate: the highest value; after 100 steps it decays to zero along a cosine.
       held_out: number of examples, at the end, to measure on.
       seed: seed of the initial parameters and the order of examples.
       report: called at the end with each part's mean error in z on the held-out examples.
     """
+    gain = np.array([_GAIN[name] for name in task.space.names], np.float32)
     z = np.asarray(task.space.normalise(levels))
-    mean, deviation = seen.mean(axis=0), seen.std(axis=0) + 1e-3
-    white = ((seen - mean) / deviation).astype(np.float32)
-    train = slice(0, len(seen) - held_out)
-    sizes = (white.shape[1], *_HIDDEN, z.shape[1])
-    keys = jax.random.split(jax.random.key(seed), len(sizes))
-    layers: Any = [
-        (jax.random.normal(key, (before, after)) * np.sqrt(2 / before), jnp.zeros(after))
-        for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=False)
-    ]
-    schedule = optax.cosine_decay_schedule(learning_rate, steps)
-    optimizer = optax.adamw(schedule, weight_decay=1e-3)
-    scale = z[train].std(axis=0)
+    aim = np.log1p(gain * z)
+    scale, count = aim.std(axis=0), len(seen) - held_out
+    sample = seen[: min(count, 2_000)].astype(np.float32).reshape((-1, seen.shape[-1]))
+    mean, deviation = sample.mean(axis=0), sample.std(axis=0) + 1e-2
+    layers: Any = _initial_layers(seed, seen.shape[-1], len(gain))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(100, steps // 2), steps)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3)
+    )
 
-    def loss_fn(layers, x, y):
-        return jnp.mean(jnp.abs(apply_layers(layers, x) - y) / scale)
+    def estimate(layers, white: Float32[jax.Array, "n rows columns f"]):
+        opinions = apply_layers(layers, white)
+        return weighted_mean(opinions.reshape((len(white), -1, opinions.shape[-1])))
+
+    def loss_fn(layers, white, aims):
+        return jnp.mean(jnp.abs(estimate(layers, white) - aims) / scale)
 
     @jax.jit
-    def step_fn(layers, state, x, y):
-        gradient = jax.grad(loss_fn)(layers, x, y)
+    def step_fn(layers, state, key, cells, aims):
+        # Noise keeps the network from relying on what is peculiar to the training noise.
+        noise = 0.1 * jax.random.normal(key, cells.shape)
+        gradient = jax.grad(loss_fn)(layers, (cells - mean) / deviation + noise, aims)
         updates, state = optimizer.update(gradient, state, layers)
         return optax.apply_updates(layers, updates), state
 
     rng, state = np.random.default_rng(seed), optimizer.init(layers)
-    for _ in range(steps):
-        chosen = rng.integers(0, train.stop, batch)
-        # A little noise keeps the network from memorising single examples.
-        x = white[chosen] + 0.05 * rng.standard_normal((batch, white.shape[1])).astype(np.float32)
-        layers, state = step_fn(layers, state, x, z[chosen])
+    for step in range(steps):
+        chosen = rng.integers(0, count, batch)
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        layers, state = step_fn(layers, state, key, seen[chosen].astype(np.float32), aim[chosen])
     made = tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers)
-    errors = np.abs(apply_layers(made, white[train.stop :]) - z[train.stop :]).mean(axis=0)
+    found = [np.asarray(estimate(made, (one[None] - mean) / deviation)) for one in seen[count:]]
+    errors = np.abs(np.expm1(np.concatenate(found)) / gain - z[count:]).mean(axis=0)
     report(dict(zip(task.space.names, errors.tolist(), strict=True)))
-    return PartsEstimator(task.space.names, mean, deviation, made)
+    return PartsEstimator(task.space.names, gain, mean, deviation, made)
