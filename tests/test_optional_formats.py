@@ -96,7 +96,8 @@ def test_halved_colours_of_heif_files_are_not_taken_for_noise(photograph, tmp_pa
         task.estimate(np.float32(read_photograph(tmp_path / name).pixels), None).parts["noise"]
         for name in ("a.heic", "a.jpg")
     ]
-    assert noises[0] == pytest.approx(noises[1], rel=0.5)
+    # HEIC smooths the noise, of which less is therefore found.
+    assert 0.3 * noises[1] < noises[0] < 1.2 * noises[1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
