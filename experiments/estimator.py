@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=80)
     options = parser.parse_args()
+    if options.output.exists():
+        parser.error(f"{options.output} exists; choose another name.")
     seen, levels = estimator_examples(
         TASK, options.dataset, sampler=sampler(), count=options.examples, seed=options.seed
     )

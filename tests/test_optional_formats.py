@@ -85,19 +85,28 @@ def test_halved_colours_are_interpolated(size, unit, photograph):
     assert interpolated_chroma(grey) is grey
 
 
-def test_halved_colours_of_heif_files_are_not_taken_for_noise(photograph, tmp_path):
+@pytest.fixture
+def noises(photograph, tmp_path):
+    """The noise found in a HEIC and in a JPEG file of the same noisy photograph."""
     pillow_heif.register_heif_opener()
     noise = np.random.default_rng(0).normal(0, 10, photograph.shape)
     noisy = np.clip(np.round(photograph + noise), 0, 255).astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "a.heic", quality=90)
     Image.fromarray(noisy).save(tmp_path / "a.jpg", quality=90)
     task = get_task("photo")
-    noises = [
+    return [
         task.estimate(np.float32(read_photograph(tmp_path / name).pixels), None).parts["noise"]
         for name in ("a.heic", "a.jpg")
     ]
-    # HEIC smooths the noise, of which less is therefore found.
+
+
+def test_halved_colours_of_heif_files_are_not_taken_for_noise(noises):
     assert 0.3 * noises[1] < noises[0] < 1.2 * noises[1]
+
+
+@pytest.mark.xfail(strict=True, reason="the estimator has seen no noise that HEIC smoothed")
+def test_noise_of_heif_files_is_found(noises):
+    assert noises[0] == pytest.approx(noises[1], rel=0.5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
