@@ -69,6 +69,27 @@ def test_dark_areas_are_not_darkened():
     assert 6 < each.mean() < 20
 
 
+@pytest.mark.parametrize("noise", [camera_noise, photo_noise])
+def test_files_of_eight_bits_keep_the_mean(noise):
+    """Clipping moves no mean, so restorers learn to darken no shadows."""
+    for value in (0.0, 2.0, 10.0, 30.0, 250.0):
+        image = jnp.full_like(FLAT, value)
+        file = np.clip(np.round(jax.jit(noise)(jax.random.key(5), image, 25.0)), 0, 255)
+        assert abs(file.mean() - value) < 1.0
+        assert file.std() > 0.3
+
+
+def test_all_phases_of_the_mosaic_are_drawn():
+    """Noise is periodic in each picture, but over many pictures no position differs."""
+    noise = np.asarray(noisy(jax.random.key(6), FLAT, 10.0))[..., 0] - 127.5
+    strength = noise.reshape((len(noise), 40, 2, 40, 2)).std(axis=(1, 3))
+    relative = strength / strength.mean(axis=(1, 2), keepdims=True)
+    weakest = relative.reshape((-1, 4)).argmin(axis=1)
+    assert set(weakest) == {0, 1, 2, 3}
+    assert np.median(relative.max(axis=(1, 2)) / relative.min(axis=(1, 2))) > 1.1
+    np.testing.assert_allclose(relative.mean(axis=0), 1, atol=0.06)
+
+
 def test_a_share_of_the_noise_is_white():
     noise = np.asarray(jax.jit(photo_noise)(jax.random.key(4), FLAT, 10.0)) - 127.5
     correlation = np.array([lag(one[None, ..., 0], 1) for one in noise])

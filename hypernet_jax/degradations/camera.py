@@ -23,6 +23,8 @@ _WHITE_SHARE = 0.25
 # Side of the flat grey patch on which the noise is measured, and the margin around the image that
 # is cropped off at the end.
 _PATCH, _BORDER = 48, 10
+# How far noise may leave the range of 8 bits, in grey levels.
+_MARGIN = 2.0
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -31,6 +33,7 @@ class _Camera(NamedTuple):
 
     Attributes:
       gamma, tone: 0 or 1, whether there is an sRGB gamma, and a tone curve after it.
+      phase: (2,), 0 or 1, row and column of the sensor's first red pixel.
       matrix: (3, 3), from sensor colours to picture colours; rows sum to 1.
       gains: (3,), white balance and exposure.
       luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
@@ -40,6 +43,7 @@ class _Camera(NamedTuple):
 
     gamma: jax.Array
     tone: jax.Array
+    phase: jax.Array
     matrix: jax.Array
     gains: jax.Array
     luma_sigma: jax.Array
@@ -49,7 +53,7 @@ class _Camera(NamedTuple):
 
 
 def _drawn_camera(key: jax.Array) -> _Camera:
-    keys = jax.random.split(key, 10)
+    keys = jax.random.split(key, 11)
     gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
     # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
@@ -65,6 +69,8 @@ def _drawn_camera(key: jax.Array) -> _Camera:
     return _Camera(
         gamma,
         tone,
+        # A network with strides would learn the phase if all cameras had the same.
+        jax.random.bernoulli(keys[10], 0.5, (2,)).astype(jnp.int32),
         matrix,
         balance / exposure,
         luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
@@ -113,9 +119,10 @@ def _to_picture(camera: _Camera, sensor: Float[Array, "h w 3"]) -> Float[Array, 
     return jnp.where(camera.tone > 0, _toned(encoded), encoded)
 
 
-def _mosaic_masks(height: int, width: int) -> Float[Array, "h w 3"]:
+def _mosaic_masks(camera: _Camera, height: int, width: int) -> Float[Array, "h w 3"]:
     """Masks of the pixels where a Bayer sensor has each colour, (H, W, 3)."""
-    row, column = jnp.arange(height)[:, None] % 2, jnp.arange(width)[None] % 2
+    row = (jnp.arange(height)[:, None] + camera.phase[0]) % 2
+    column = (jnp.arange(width)[None] + camera.phase[1]) % 2
     red, blue = (row == 0) & (column == 0), (row == 1) & (column == 1)
     return jnp.stack([red, ~(red | blue), blue], axis=-1).astype(jnp.float32)
 
@@ -127,9 +134,9 @@ def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
     return image
 
 
-def _interpolated(mosaic: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
+def _interpolated(camera: _Camera, mosaic: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
     """Bilinear demosaicing; (H, W, 3)."""
-    masks = _mosaic_masks(*mosaic.shape)
+    masks = _mosaic_masks(camera, *mosaic.shape)
     weights = jnp.array([0.5, 1.0, 0.5])
     held = _weighted(mosaic[..., None] * masks, weights)
     filled = held / _weighted(masks, weights)
@@ -156,12 +163,14 @@ def _change(
       image: the picture without noise.
       shot, read: variance of the noise per unit of light, and without light.
     """
-    light = jnp.sum(_to_sensor(camera, image) * _mosaic_masks(*image.shape[:2]), axis=-1)
+    light = jnp.sum(_to_sensor(camera, image) * _mosaic_masks(camera, *image.shape[:2]), axis=-1)
     deviation = jnp.sqrt(shot * jnp.maximum(light, 0.0) + read)
     noise = deviation * jax.random.normal(key, light.shape)
     # Half of the difference between adding and subtracting the same noise. Its mean is zero, as
     # in clean photographs averaged from many shots; otherwise gamma would darken dark areas.
-    more, less = (_to_picture(camera, _interpolated(light + way * noise)) for way in (1, -1))
+    more, less = (
+        _to_picture(camera, _interpolated(camera, light + way * noise)) for way in (1, -1)
+    )
     return _smoothed(camera, (more - less) / 2)
 
 
@@ -186,6 +195,16 @@ def _of_one(
     return change[_BORDER:-_BORDER, _BORDER:-_BORDER]
 
 
+def _limited(image: Float[Array, "*n"], change: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Noise with zero mean, limited so that clipping to 8 bits does not move its mean.
+
+    In photographs the noise of black and white areas is weak, and they keep their mean; a network
+    that learned from noise folded at black would darken shadows.
+    """
+    room = jnp.minimum(image, 255.0 - image) + _MARGIN
+    return jnp.clip(change, -room, room)
+
+
 def camera_noise(
     key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
 ) -> Float32[Array, "*n h w c"]:
@@ -198,8 +217,8 @@ def camera_noise(
         grey levels; scalar. It differs elsewhere, because noise grows with the light.
 
     Returns:
-      float32 of the image's shape, neither clipped nor rounded. Grey images get the luminance
-      of the noise.
+      float32 of the image's shape, at most `_MARGIN` outside 0 to 255, not rounded. Grey images
+      get the luminance of the noise.
     """
     image = jnp.asarray(image, jnp.float32)
     flat = image.reshape((-1, *image.shape[-3:]))
@@ -210,7 +229,7 @@ def camera_noise(
         change = 255.0 * _of_one(key, colour, deviation)
         if one.shape[-1] == 1:
             change = (change @ jnp.array(_LUMA))[..., None]
-        return one + change
+        return one + _limited(one, change)
 
     keys = jax.random.split(key, len(flat))
     return jax.vmap(noisy)(keys, flat).reshape(image.shape)
@@ -222,6 +241,6 @@ def photo_noise(
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     image = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)
-    white = image + deviation * jax.random.normal(white_key, image.shape)
+    white = image + _limited(image, deviation * jax.random.normal(white_key, image.shape))
     kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*image.shape[:-3], 1, 1, 1))
     return jnp.where(kinds, white, camera_noise(camera_key, image, deviation))
