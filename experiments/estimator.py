@@ -2,17 +2,24 @@
 
     python experiments/estimator.py DATASET OUT.safetensors
 
-DATASET is a folder made by `hypernet-jax prepare`. Two cores take about ten minutes.
+DATASET is a folder made by `hypernet-jax prepare`. Two cores take about ten minutes. Some of the
+examples are saved as HEIC, which takes the extra `heif`.
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.photo import get_config
 from hypernet_jax import get_task
+from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.training.estimator import estimator_examples, train_estimator
 from hypernet_jax.training.loop import make_sampler
 
@@ -27,6 +34,17 @@ def sampler():
     return make_sampler(config)
 
 
+def saved(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The pixels (H, W, 3); a fifth of them read back from HEIC or WebP, which smooth noise."""
+    if rng.random() >= 0.2:
+        return image
+    held, form = io.BytesIO(), str(rng.choice(["HEIF", "WEBP"]))
+    picture = Image.fromarray(np.asarray(image, np.uint8))
+    picture.save(held, form, quality=int(rng.integers(50, 96)))
+    pixels = np.asarray(Image.open(held).convert("RGB"))
+    return np.float32(interpolated_chroma(pixels) if form == "HEIF" else pixels)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -39,8 +57,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.output.exists():
         parser.error(f"{options.output} exists; choose another name.")
+    pillow_heif.register_heif_opener()
     seen, levels = estimator_examples(
-        TASK, options.dataset, sampler=sampler(), count=options.examples, seed=options.seed
+        TASK,
+        options.dataset,
+        sampler=sampler(),
+        count=options.examples,
+        seed=options.seed,
+        saved=saved,
     )
     errors: dict[str, float] = {}
     made = train_estimator(TASK, seen, levels, steps=options.steps, report=errors.update)

@@ -47,7 +47,13 @@ def _degraded_crops(
 
 
 def estimator_examples(
-    task: Task, dataset: str | Path, *, sampler: LevelSampler, count: int, seed: int = 0
+    task: Task,
+    dataset: str | Path,
+    *,
+    sampler: LevelSampler,
+    count: int,
+    seed: int = 0,
+    saved: Callable[[np.random.Generator, np.ndarray], np.ndarray] = lambda rng, image: image,
 ) -> tuple[Float16[np.ndarray, "count rows columns f"], Real[np.ndarray, "count a"]]:
     """Statistics of degraded crops, and their levels.
 
@@ -57,6 +63,8 @@ def estimator_examples(
       sampler: ranges of the levels; each crop has its own level.
       count: a multiple of 16.
       seed: seed of crops, levels and degradations.
+      saved: from a random generator and a degraded crop, (H, W, 3) in 0..255, to what a file of
+        it holds; for files that the task's degradation does not make.
     """
     form = BatchForm(per="step", own_crops=True)
     sampler = dataclasses.replace(sampler, count=_TOGETHER, fixed=(), form=form)
@@ -66,7 +74,9 @@ def estimator_examples(
     with ThreadPoolExecutor(2) as pool:
         for _ in range(count // _TOGETHER):
             images, own = next(batches)
-            seen += pool.map(lambda image: statistics(image).astype(np.float16), images)
+            rngs = np.random.default_rng([seed, len(seen)]).spawn(len(images))
+            held = pool.map(saved, rngs, images)
+            seen += pool.map(lambda image: statistics(image).astype(np.float16), held)
             levels.append(own)
     return np.stack(seen), np.concatenate(levels)
 
