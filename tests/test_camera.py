@@ -90,6 +90,16 @@ def test_all_phases_of_the_mosaic_are_drawn():
     np.testing.assert_allclose(relative.mean(axis=0), 1, atol=0.06)
 
 
+def test_some_cameras_leave_more_noise_in_texture():
+    stripes = jnp.where(jnp.arange(80) // 2 % 2, 150.0, 105.0)[:, None]
+    half = jnp.where(jnp.arange(160)[:, None, None] < 80, 127.5, stripes)
+    image = jnp.broadcast_to(half, (40, 160, 80, 3))
+    noise = np.asarray(noisy(jax.random.key(7), image, 8.0) - image)
+    flat, texture = (noise[:, part].std(axis=(1, 2, 3)) for part in (slice(0, 70), slice(90, 160)))
+    assert 0.2 < np.mean(texture > 1.2 * flat) < 0.7
+    assert (texture / flat).max() < 2.2
+
+
 def test_a_share_of_the_noise_is_white():
     noise = np.asarray(jax.jit(photo_noise)(jax.random.key(4), FLAT, 10.0)) - 127.5
     correlation = np.array([lag(one[None, ..., 0], 1) for one in noise])

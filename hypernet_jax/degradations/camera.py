@@ -23,6 +23,8 @@ _WHITE_SHARE = 0.25
 # Side of the flat grey patch on which the noise is measured, and the margin around the image that
 # is cropped off at the end.
 _PATCH, _BORDER = 48, 10
+# Deviation of the luminance, of 1, up to which cameras take an area for flat.
+_FLAT = 8 / 255
 # How far noise may leave the range of 8 bits, in grey levels.
 _MARGIN = 2.0
 _LUMA = (0.299, 0.587, 0.114)
@@ -39,6 +41,7 @@ class _Camera(NamedTuple):
       luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
       sharpening: of luminance, the factor of what a Gaussian of one pixel removes; 0 for none.
       chroma_share: the share of chrominance noise that the camera leaves, 0 to 1.
+      in_texture: factor of the noise in texture, 1 or more; cameras reduce it most in flat areas.
     """
 
     gamma: jax.Array
@@ -50,10 +53,11 @@ class _Camera(NamedTuple):
     chroma_sigma: jax.Array
     sharpening: jax.Array
     chroma_share: jax.Array
+    in_texture: jax.Array
 
 
 def _drawn_camera(key: jax.Array) -> _Camera:
-    keys = jax.random.split(key, 11)
+    keys = jax.random.split(key, 12)
     gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
     # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
@@ -81,6 +85,9 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         chroma_share=jnp.where(
             raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
         ),
+        # Four in ten cameras reduce the noise in flat areas more, down to half.
+        in_texture=1.0
+        + jnp.where(raw, 0.0, jnp.maximum(0.0, jax.random.uniform(keys[11], minval=-1.3))),
     )
 
 
@@ -143,13 +150,24 @@ def _interpolated(camera: _Camera, mosaic: Float[Array, "h w"]) -> Float[Array, 
     return jnp.where(masks > 0, mosaic[..., None], filled)
 
 
-def _smoothed(camera: _Camera, change: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+def _texture(image: Float[Array, "h w 3"]) -> Float[Array, "h w 1"]:
+    """From 0 in flat areas to 1 where the luminance deviates much more than `_FLAT` nearby."""
+    luma, weights = (image @ jnp.array(_LUMA))[..., None], gaussian_weights(2.0, 5)
+    variance = _weighted(jnp.square(luma), weights) - jnp.square(_weighted(luma, weights))
+    variance = jnp.maximum(variance, 0.0)
+    return variance / (variance + _FLAT**2)
+
+
+def _reduced(
+    camera: _Camera, change: Float[Array, "h w 3"], image: Float[Array, "h w 3"]
+) -> Float[Array, "h w 3"]:
     """The noise with its luminance and, more strongly, its chrominance reduced, as cameras do."""
     luma = (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
     fine = camera.sharpening * (luma - _weighted(luma, gaussian_weights(1.0, 3)))
     smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 3))
-    return smooth + fine + camera.chroma_share * chroma
+    reduced = smooth + fine + camera.chroma_share * chroma
+    return (1.0 + (camera.in_texture - 1.0) * _texture(image)) * reduced
 
 
 def _change(
@@ -171,7 +189,7 @@ def _change(
     more, less = (
         _to_picture(camera, _interpolated(camera, light + way * noise)) for way in (1, -1)
     )
-    return _smoothed(camera, (more - less) / 2)
+    return _reduced(camera, (more - less) / 2, image)
 
 
 def _of_one(
