@@ -20,11 +20,12 @@ __all__ = ["camera_noise", "photo_noise"]
 
 # Share of images that get white noise from `photo_noise`.
 _WHITE_SHARE = 0.25
-# Side of the flat grey patch on which the noise is measured, and the margin around the image that
+# Side of the flat grey patch on which the noise is measured, the width of its edge that is not
+# measured, where less noise is smoothed away, and the margin around the image that
 # is cropped off at the end.
-_PATCH, _BORDER = 48, 10
-# Deviation of the luminance, of 1, up to which cameras take an area for flat.
-_FLAT = 8 / 255
+_PATCH, _EDGE, _BORDER = 48, 6, 10
+# Radius of the simulated noise reduction, in pixels.
+_NEAR = 2
 # How far noise may leave the range of 8 bits, in grey levels.
 _MARGIN = 2.0
 _LUMA = (0.299, 0.587, 0.114)
@@ -41,7 +42,8 @@ class _Camera(NamedTuple):
       luma_sigma, chroma_sigma: smoothing of luminance and chrominance, in pixels.
       sharpening: of luminance, the factor of what a Gaussian of one pixel removes; 0 for none.
       chroma_share: the share of chrominance noise that the camera leaves, 0 to 1.
-      in_texture: factor of the noise in texture, 1 or more; cameras reduce it most in flat areas.
+      similar: of noise reduction, the difference in luminance of pixels that are averaged, in
+        deviations of the noise; 0 for none.
     """
 
     gamma: jax.Array
@@ -53,7 +55,7 @@ class _Camera(NamedTuple):
     chroma_sigma: jax.Array
     sharpening: jax.Array
     chroma_share: jax.Array
-    in_texture: jax.Array
+    similar: jax.Array
 
 
 def _drawn_camera(key: jax.Array) -> _Camera:
@@ -85,9 +87,11 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         chroma_share=jnp.where(
             raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
         ),
-        # Four in ten cameras reduce the noise in flat areas more, down to half.
-        in_texture=1.0
-        + jnp.where(raw, 0.0, jnp.maximum(0.0, jax.random.uniform(keys[11], minval=-1.3))),
+        # Half of the others average similar pixels, so that noise is left in texture and follows
+        # its edges.
+        similar=jnp.where(
+            raw, 0.0, jnp.maximum(0.0, jax.random.uniform(keys[11], minval=-2.0, maxval=2.0))
+        ),
     )
 
 
@@ -150,30 +154,44 @@ def _interpolated(camera: _Camera, mosaic: Float[Array, "h w"]) -> Float[Array, 
     return jnp.where(masks > 0, mosaic[..., None], filled)
 
 
-def _texture(image: Float[Array, "h w 3"]) -> Float[Array, "h w 1"]:
-    """From 0 in flat areas to 1 where the luminance deviates much more than `_FLAT` nearby."""
-    luma, weights = (image @ jnp.array(_LUMA))[..., None], gaussian_weights(2.0, 5)
-    variance = _weighted(jnp.square(luma), weights) - jnp.square(_weighted(luma, weights))
-    variance = jnp.maximum(variance, 0.0)
-    return variance / (variance + _FLAT**2)
+def _similar_averaged(luma: Float[Array, "h w"], reach: Float[Array, ""]) -> Float[Array, "h w"]:
+    """A bilateral filter of 5x5 pixels: a weight falls to exp(-1/2) at the difference `reach`."""
+    padded = jnp.pad(luma, _NEAR, mode="edge")
+    height, width = luma.shape
+    total, weights = jnp.zeros_like(luma), jnp.zeros_like(luma)
+    for down in range(2 * _NEAR + 1):
+        for right in range(2 * _NEAR + 1):
+            other = padded[down : down + height, right : right + width]
+            weight = jnp.exp(-0.5 * jnp.square((other - luma) / jnp.maximum(reach, 1e-6)))
+            total, weights = total + weight * other, weights + weight
+    return total / weights
 
 
 def _reduced(
-    camera: _Camera, change: Float[Array, "h w 3"], image: Float[Array, "h w 3"]
+    camera: _Camera,
+    change: Float[Array, "h w 3"],
+    image: Float[Array, "h w 3"],
+    deviation: Float[Array, ""],
 ) -> Float[Array, "h w 3"]:
-    """The noise with its luminance and, more strongly, its chrominance reduced, as cameras do."""
-    luma = (change @ jnp.array(_LUMA))[..., None]
+    """The noise with its luminance and, more strongly, its chrominance reduced, as cameras do.
+
+    `deviation` is that of its luminance at mid-grey.
+    """
+    of_image, luma = image @ jnp.array(_LUMA), change @ jnp.array(_LUMA)
+    reach = camera.similar * deviation
+    more, less = (_similar_averaged(of_image + way * luma, reach) for way in (1, -1))
+    luma = jnp.where(camera.similar > 0, (more - less) / 2, luma)[..., None]
+    change = change + luma - (change @ jnp.array(_LUMA))[..., None]
     chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
     fine = camera.sharpening * (luma - _weighted(luma, gaussian_weights(1.0, 3)))
     smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 3))
-    reduced = smooth + fine + camera.chroma_share * chroma
-    return (1.0 + (camera.in_texture - 1.0) * _texture(image)) * reduced
+    return smooth + fine + camera.chroma_share * chroma
 
 
-def _change(
+def _developed(
     key: jax.Array, camera: _Camera, image: jax.Array, shot: jax.Array, read: jax.Array
 ) -> jax.Array:
-    """The change that noise makes in a picture (H, W, 3) in [0, 1].
+    """The change that noise makes in a picture (H, W, 3) in [0, 1], before it is reduced.
 
     Args:
       key: PRNG key of the noise.
@@ -189,7 +207,7 @@ def _change(
     more, less = (
         _to_picture(camera, _interpolated(camera, light + way * noise)) for way in (1, -1)
     )
-    return _reduced(camera, (more - less) / 2, image)
+    return (more - less) / 2
 
 
 def _of_one(
@@ -203,13 +221,18 @@ def _of_one(
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
     # Measures the noise at mid-grey, where the level is defined, and scales it to be right there.
     grey = jnp.full((_PATCH, _PATCH, 3), 0.5)
-    strength = jnp.float32(1.0)
-    for _ in range(2):  # the response is nearly, but not exactly, proportional
-        found = jnp.std(_change(patch_key, camera, grey, strength * shot, strength * read))
-        strength = strength * jnp.square(deviation / jnp.maximum(found, 1e-6))
+    strength, luma = jnp.float32(1.0), jnp.float32(0.0)
+    for _ in range(3):  # the response is nearly, but not exactly, proportional
+        change = _developed(patch_key, camera, grey, strength * shot, strength * read)
+        luma = jnp.std(change @ jnp.array(_LUMA))
+        reduced = _reduced(camera, change, grey, luma)
+        inner = reduced[_EDGE:-_EDGE, _EDGE:-_EDGE]
+        ratio = deviation / jnp.maximum(jnp.std(inner), 1e-6)
+        strength, luma = strength * jnp.square(ratio), luma * ratio
     around = ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     padded = jnp.pad(image, around, mode="symmetric")
-    change = _change(noise_key, camera, padded, strength * shot, strength * read)
+    change = _developed(noise_key, camera, padded, strength * shot, strength * read)
+    change = _reduced(camera, change, padded, luma)
     return change[_BORDER:-_BORDER, _BORDER:-_BORDER]
 
 
