@@ -100,13 +100,9 @@ def noises(photograph, tmp_path):
     ]
 
 
-def test_halved_colours_of_heif_files_are_not_taken_for_noise(noises):
-    assert 0.3 * noises[1] < noises[0] < 1.2 * noises[1]
-
-
-@pytest.mark.xfail(strict=True, reason="the estimator has seen no noise that HEIC smoothed")
 def test_noise_of_heif_files_is_found(noises):
-    assert noises[0] == pytest.approx(noises[1], rel=0.5)
+    """HEIC smooths noise; and halved colours are not taken for more of it."""
+    assert 0.5 * noises[1] < noises[0] < 1.2 * noises[1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

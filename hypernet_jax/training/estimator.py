@@ -29,9 +29,9 @@ _HIDDEN = 96
 # The network estimates log(1 + gain z), where errors count in proportion once gain z exceeds 1.
 _GAIN = {"noise": 100.0, "jpeg": 3.0, "blur": 10.0}
 # The quantile that is learned where the image leaves the level open; the median if not given.
-_QUANTILE = {"noise": 0.7}
+_QUANTILE = {"noise": 0.65}
 # The lower quartile of the tiles, which counts for noise, is lower than the noise by this factor.
-_QUARTILE = {"noise": 1.25}
+_QUARTILE = {"noise": 1.1}
 
 
 def _degraded_crops(
