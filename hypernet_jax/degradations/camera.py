@@ -280,8 +280,9 @@ def photo_noise(
     key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
 ) -> Float32[Array, "*n h w c"]:
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
-    image = jnp.asarray(image, jnp.float32)
+    clean = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)
-    white = image + _limited(image, deviation * jax.random.normal(white_key, image.shape))
-    kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*image.shape[:-3], 1, 1, 1))
-    return jnp.where(kinds, white, camera_noise(camera_key, image, deviation))
+    white = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
+    white = clean + _limited(clean, white)
+    kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
+    return jnp.where(kinds, white, camera_noise(camera_key, clean, deviation))
