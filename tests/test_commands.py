@@ -305,6 +305,24 @@ def test_scripts_refuse_with_a_sentence(script, arguments, message):
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["restore", "a.png", "-o", "b.png", "--levle", "3"], "--levle 3; did you mean --level?"),
+        (["restore", "a.png", "-o", "b.png", "--levle=3"], "--levle=3; did you mean --level?"),
+        (["serve", "--zzz"], "arguments: --zzz\n"),
+        (["--wrong", "demo"], "arguments: --wrong\n"),
+    ],
+)
+def test_an_unknown_option_gets_the_usage_of_its_command(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    command = next(each for each in arguments if not each.startswith("-"))
+    assert error.startswith(f"usage: hypernet-jax {command} ") and message in error
+
+
 def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    assert False\n")
     process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")

@@ -5,6 +5,8 @@ mistakes answer at once.
 """
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -367,9 +369,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     of_all = any(argument.startswith("--p") for argument in arguments) and asked not in _COMMANDS
     for name, (summary, add_arguments) in _COMMANDS.items():
         command = commands.add_parser(name, help=summary)
+        command.set_defaults(parser=command)
         if of_all or name == asked:
             add_arguments(command)
     return parser
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a mistake in those of a command is reported with the command's usage."""
+    args, unknown = _parser(arguments).parse_known_args(arguments)
+    command: argparse.ArgumentParser = vars(args).pop("parser")
+    if unknown:
+        known = re.findall(r"--[a-z-]+", command.format_usage())
+        closest = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        hint = f"; did you mean {closest[0]}?" if closest else ""
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -377,7 +392,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_with_sentence():
         with stopping_at_once():
             arguments = sys.argv[1:] if argv is None else argv
-            args = _parser(arguments).parse_args(arguments)
+            args = _parsed(arguments)
 
             from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 
