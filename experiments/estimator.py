@@ -30,7 +30,6 @@ def sampler():
     """Levels as in training, but with more photographs that lack a part."""
     config = get_config("unet")
     config.levels.absent = (0.12, 0.6, 0.8)
-    config.levels.power = (2.0, 1.0, 1.5)
     return make_sampler(config)
 
 

@@ -12,13 +12,13 @@ def restorer():
     return Restorer.from_pretrained("photo")
 
 
-def sensor_noise(clean, read=12, shot=1.5, seed=0):
+def sensor_noise(clean, read=12, shot=1.5):
     """Noise of a Bayer sensor without processing but bilinear interpolation; (H, W, 3)."""
     height, width, _ = clean.shape
     row, column = np.mgrid[:height, :width] % 2
     masks = (row + column == 0, row != column, row + column == 2)
     weights = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])
-    noise = np.sqrt(read + shot * clean) * np.random.default_rng(seed).normal(size=clean.shape)
+    noise = np.sqrt(read + shot * clean) * np.random.default_rng(0).normal(size=clean.shape)
     planes = [
         convolve(mask * noise[..., index], weights, mode="wrap")
         / convolve(mask.astype(float), weights, mode="wrap")

@@ -115,11 +115,13 @@ def statistics(pixels: Real[np.ndarray, "h w c"]) -> Float32[np.ndarray, "rows c
     coarsest = _coefficients(_halved(halved), BLOCK // 2, BLOCK // 4)
     energies = _in_fours(np.square(fine) @ ORIENTED)
     found = [_log(energies.mean(axis=3)), _log(energies.min(axis=3))]
-    found += [_in_fours((np.abs(fine) < end) @ RADIAL).mean(axis=3) for end in SMALL]
+    size = np.abs(fine)
+    found += [_in_fours((size < end) @ RADIAL).mean(axis=3) for end in SMALL]
     found += [_steps(planes, axis) for axis in (1, 2)]
     found.append(_log(np.square(coarse) @ ORIENTED))
     # JPEG halves the resolution of chrominance.
-    found += [(np.abs(coarse[1:]) < end) @ RADIAL for end in SMALL]
+    size = np.abs(coarse[1:])
+    found += [(size < end) @ RADIAL for end in SMALL]
     found.append(_log(np.square(coarsest) @ ORIENTED))
     c, h, w = planes.shape
     means = planes.reshape((c, h // CELL, CELL, w // CELL, CELL)).mean(axis=(2, 4))

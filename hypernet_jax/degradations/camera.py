@@ -20,9 +20,9 @@ __all__ = ["camera_noise", "photo_noise"]
 
 # Share of images that get white noise from `photo_noise`.
 _WHITE_SHARE = 0.25
-# Side of the flat grey patch on which the noise is measured, the width of its edge that is not
-# measured, where less noise is smoothed away, and the margin around the image that
-# is cropped off at the end.
+# Side of the flat grey patch on which the noise is measured; the width of its edge, where less of
+# it is smoothed away, which is not measured; and the margin around the image that is cropped off at
+# the end.
 _PATCH, _EDGE, _BORDER = 48, 6, 10
 # Radius of the simulated noise reduction, in pixels.
 _NEAR = 2
@@ -155,7 +155,10 @@ def _interpolated(camera: _Camera, mosaic: Float[Array, "h w"]) -> Float[Array, 
 
 
 def _similar_averaged(luma: Float[Array, "h w"], reach: Float[Array, ""]) -> Float[Array, "h w"]:
-    """A bilateral filter of 5x5 pixels: a weight falls to exp(-1/2) at the difference `reach`."""
+    """A bilateral filter of 5x5 pixels: a weight falls to exp(-1/2) at the difference `reach`.
+
+    At `reach` 0 only equal values are averaged, which changes nothing.
+    """
     padded = jnp.pad(luma, _NEAR, mode="edge")
     height, width = luma.shape
     total, weights = jnp.zeros_like(luma), jnp.zeros_like(luma)
@@ -178,11 +181,10 @@ def _reduced(
     `deviation` is that of its luminance at mid-grey.
     """
     of_image, luma = image @ jnp.array(_LUMA), change @ jnp.array(_LUMA)
+    chroma = _weighted(change - luma[..., None], gaussian_weights(camera.chroma_sigma, 7))
     reach = camera.similar * deviation
     more, less = (_similar_averaged(of_image + way * luma, reach) for way in (1, -1))
-    luma = jnp.where(camera.similar > 0, (more - less) / 2, luma)[..., None]
-    change = change + luma - (change @ jnp.array(_LUMA))[..., None]
-    chroma = _weighted(change - luma, gaussian_weights(camera.chroma_sigma, 7))
+    luma = (more - less)[..., None] / 2
     fine = camera.sharpening * (luma - _weighted(luma, gaussian_weights(1.0, 3)))
     smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 3))
     return smooth + fine + camera.chroma_share * chroma
@@ -258,8 +260,8 @@ def camera_noise(
         grey levels; scalar. It differs elsewhere, because noise grows with the light.
 
     Returns:
-      float32 of the image's shape, at most `_MARGIN` outside 0 to 255, not rounded. Grey images
-      get the luminance of the noise.
+      float32 of the image's shape, at most 2 grey levels outside 0 to 255, not rounded. Grey
+      images get the luminance of the noise.
     """
     image = jnp.asarray(image, jnp.float32)
     flat = image.reshape((-1, *image.shape[-3:]))
@@ -282,7 +284,7 @@ def photo_noise(
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     clean = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)
-    white = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
-    white = clean + _limited(clean, white)
+    noise = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
     kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
+    white = clean + _limited(clean, noise)
     return jnp.where(kinds, white, camera_noise(camera_key, clean, deviation))
