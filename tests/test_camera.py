@@ -72,11 +72,11 @@ def test_dark_areas_are_not_darkened():
 @pytest.mark.parametrize("noise", [camera_noise, photo_noise])
 def test_files_of_eight_bits_keep_the_mean(noise):
     """Clipping moves no mean, so restorers learn to darken no shadows."""
-    for value in (0.0, 2.0, 10.0, 30.0, 250.0):
+    for value in (2.0, 10.0, 30.0, 250.0):
         image = jnp.full_like(FLAT, value)
         file = np.clip(np.round(jax.jit(noise)(jax.random.key(5), image, 25.0)), 0, 255)
-        assert abs(file.mean() - value) < 1.0
-        assert file.std() > 0.3
+        assert abs(file.mean() - value) < 0.25
+        assert file.std() > 0.7
 
 
 def test_all_phases_of_the_mosaic_are_drawn():

@@ -26,8 +26,6 @@ _WHITE_SHARE = 0.25
 _PATCH, _EDGE, _BORDER = 48, 6, 10
 # Radius of the simulated noise reduction, in pixels.
 _NEAR = 2
-# How far noise may leave the range of 8 bits, in grey levels.
-_MARGIN = 2.0
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -239,12 +237,12 @@ def _of_one(
 
 
 def _limited(image: Float[Array, "*n"], change: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Noise with zero mean, limited so that clipping to 8 bits does not move its mean.
+    """Noise with zero mean, limited on both sides where it would leave the range of 8 bits.
 
     In photographs the noise of black and white areas is weak, and they keep their mean; a network
     that learned from noise folded at black would darken shadows.
     """
-    room = jnp.minimum(image, 255.0 - image) + _MARGIN
+    room = jnp.minimum(image, 255.0 - image)
     return jnp.clip(change, -room, room)
 
 
@@ -260,8 +258,8 @@ def camera_noise(
         grey levels; scalar. It differs elsewhere, because noise grows with the light.
 
     Returns:
-      float32 of the image's shape, at most 2 grey levels outside 0 to 255, not rounded. Grey
-      images get the luminance of the noise.
+      float32 of the image's shape, 0 to 255, not rounded. Grey images get the luminance of the
+      noise.
     """
     image = jnp.asarray(image, jnp.float32)
     flat = image.reshape((-1, *image.shape[-3:]))
