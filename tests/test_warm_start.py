@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from hypernet_jax import Restorer, UserError, load_weights, save_weights
+from hypernet_jax import Restorer, UserError, get_task, load_weights, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.config import config_difference
 from hypernet_jax.training.freezing import trainable_mask
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.recipes import recipe, use_task
 
 from .models import tiny_training_config
 
@@ -228,3 +229,38 @@ def test_a_network_does_not_shrink(default_data, small, tmp_path):
         config.generated = "block_"
         with pytest.raises(UserError, match="do not fit the network of the config"):
             train(config, tmp_path / "run", progress=False)
+
+
+def after_photo(task):
+    """The config and model of a task that starts from the weights of `photo`."""
+    config = recipe("unet")
+    space = get_task(task).space
+    use_task(config, task, (space.low.plain(), space.high.plain()))
+    config.initial_weights = "photo"
+    return config, make_model(model_config(config))
+
+
+@pytest.mark.parametrize(
+    "task, level",
+    [
+        ("deblur", 1.5),
+        ("denoise", 20),
+        ("dejpeg", 40),
+        ("mixed", {"blur": 1, "noise": 15, "jpeg": 60}),
+    ],
+)
+def test_slopes_follow_the_parts_of_the_level(task, level):
+    """The network for a level stays that for the same degradation in the task of the source."""
+    config, model = after_photo(task)
+    source, theta = load_weights("photo")
+    parts = model.task.space.parse(level)
+    chex.assert_trees_all_close(
+        model.generate(initial_theta(config, model), parts.array),
+        source.generate(theta, source.task.space.parse(parts.named).array),
+        atol=1e-6,
+    )
+
+
+def test_levels_without_a_common_part_are_refused():
+    with pytest.raises(UserError, match="no part in common"):
+        initial_theta(*after_photo("sr"))

@@ -63,34 +63,44 @@ def _ways(space: LevelSpace) -> dict[str, tuple]:
     return {axis.name: (axis.normalisation, axis.origin, axis.far) for axis in space.axes}
 
 
-def _adds_axes(source: Model, model: Model) -> bool:
-    """Whether both models have affine features and the new model's level has more parts."""
+def _has_other_parts(source: Model, model: Model) -> bool:
+    """Whether both have affine features, but levels of other parts, at least one with several."""
     affine = source.hypernet.features == model.hypernet.features == Affine()
-    return affine and len(source.task.space) < len(model.task.space)
+    spaces = source.task.space, model.task.space
+    return affine and spaces[0].names != spaces[1].names and max(map(len, spaces)) > 1
 
 
-def _onto_axes(source: Model, theta: Theta, model: Model) -> Theta:
-    """Extends affine theta to all of the model's axes; the slopes of new axes are zero.
+def _onto_parts(source: Model, theta: Theta, model: Model) -> Theta:
+    """Moves the slopes of affine theta to the parts of the same names in the model's level.
+
+    Parts that only the model has get zero slopes; of those that only the source has, the neutral
+    value remains.
 
     Raises:
-      UserError: if an axis is not one of the model's, or is normalised differently there.
+      UserError: if they have no part in common, or one is normalised differently.
     """
-    own, axes = _ways(source.task.space), _ways(model.task.space)
-    places = {name: index for index, name in enumerate(axes)}
-    if any(axes.get(name) != way for name, way in own.items()):
+    own, parts = _ways(source.task.space), _ways(model.task.space)
+    common = own.keys() & parts.keys()
+    if not common or any(own[name] != parts[name] for name in common):
         raise UserError(
-            f"The levels of the initial weights, {source.task.space.describe()}, are not among "
-            f"those of the task {model.task.name}, or are normalised differently; choose other "
-            "weights, or use their normalisation, origin and far."
+            f"The levels of the initial weights, {source.task.space.describe()}, have no part in "
+            f"common with those of the task {model.task.name}, or are normalised differently; "
+            "choose other weights, or use their normalisation, origin and far."
         )
+    # From the features of the source, the constant and z of each part, to those of the model.
+    kept = np.zeros((1 + len(parts), 1 + len(own)), np.float32)
+    kept[0, 0] = 1.0
+    neutral = np.asarray(source.task.space.normalise(source.task.space.neutral.array))
+    for column, name in enumerate(own):
+        if name in common:
+            kept[1 + list(parts).index(name), 1 + column] = 1.0
+        else:
+            kept[0, 1 + column] = neutral[column]
 
-    def wider(bank: jax.Array) -> jax.Array:
-        # The first feature is the constant.
-        slopes = jnp.zeros((len(axes), *bank.shape[1:]), bank.dtype)
-        at = jnp.asarray([places[name] for name in own])
-        return jnp.concatenate([bank[:1], slopes.at[at].set(bank[1:])])
+    def moved(bank: jax.Array) -> jax.Array:
+        return jnp.tensordot(jnp.asarray(kept, bank.dtype), bank, axes=1)
 
-    return {**theta, "generated": {path: wider(b) for path, b in theta["generated"].items()}}
+    return {**theta, "generated": {path: moved(b) for path, b in theta["generated"].items()}}
 
 
 def with_features_of(
@@ -212,8 +222,8 @@ def initial_theta(config, model: Model) -> Theta:
         plain = source.generate(theta, source.task.space.low.array)
         theta = model.hypernet.init(key, plain)
         _check_plain_start(model, theta, plain)
-    elif _adds_axes(source, model):
-        theta = _onto_axes(source, theta, model)
+    elif _has_other_parts(source, model):
+        theta = _onto_parts(source, theta, model)
     elif not _same_features(source, model):
         if source.task.name != model.task.name:
             raise UserError(
