@@ -4,14 +4,20 @@
 
 The axes are those of He et al., Interactive Multi-Dimension Modulation for Image Restoration
 (CResMD), ECCV 2020. Variants: base (the published width and depth, for a GPU), compact and unet
-(two CPU cores), published (HyperRes' recipe; the paper has only levels of one number).
+(two CPU cores), published (HyperRes' recipe; the paper has only levels of one number). With
+"_cells" after it: a network of its own for each of the benchmark's mixtures, trained side by side.
 """
 
+from hypernet_jax import get_task
 from hypernet_jax.training.recipes import task_recipe
+
+# The mixtures of the benchmark.
+CELLS = ({}, *get_task("mixed").levels)
 
 
 def get_config(variant="base"):
-    """The training config of one variant; append "_grey" for a grey network."""
+    """The training config of one variant; append "_grey" for a grey network, then "_cells"."""
+    variant, cells = variant.removesuffix("_cells"), variant.endswith("_cells")
     config = task_recipe(
         variant,
         "mixed",
@@ -32,4 +38,8 @@ def get_config(variant="base"):
         config.levels.absent = (0.35, 0.3, 0.35)
         # At the neutral level restoration is exact, where this loss is smooth.
         config.loss = "charbonnier"
+    if cells:
+        config.features.name = "independent"
+        config.features.levels = config.levels.fixed = CELLS
+        config.levels.weighting = "equal"  # the networks share nothing
     return config

@@ -1,0 +1,163 @@
+"""Compares one network for mixtures of blur, noise and JPEG with a network for each mixture.
+
+    python experiments/mixed.py CBSD68 --mixed runs/mixed --cells runs/cells --output mixed.png
+
+The workdirs are those of configs/mixed.py:unet and configs/mixed.py:unet_cells. The methods: the
+hypernetwork; deep network interpolation (DNI; Wang et al., CVPR 2019) between the networks of the
+eight extreme mixtures; where one degradation is alone, the shipped network for it. PSNR in RGB,
+8 bits, seed 0. The plot shows the distances to the networks for each mixture. A second table tells
+how linear these networks' parameters are along each part of the level.
+"""
+
+import argparse
+import io
+import itertools
+from pathlib import Path
+
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from matplotlib.figure import Figure
+
+from hypernet_jax import Restorer, get_task
+from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.evaluation.measure import degraded_pair, restore_degraded
+from hypernet_jax.files import write_atomically
+from hypernet_jax.hypernet import Theta
+from hypernet_jax.images.folders import find_images, spread
+from hypernet_jax.levels import Level
+from hypernet_jax.markdown import table
+from hypernet_jax.metrics import psnr
+from hypernet_jax.model import Model, make_model, model_config
+
+TASK = get_task("mixed")
+SPACE = TASK.space
+BLURS, NOISES, QUALITIES = (0, 1, 4), (0, 15, 50), (100, 80, 10)
+CELLS = [SPACE.parse(cell) for cell in itertools.product(BLURS, NOISES, QUALITIES)]
+_CLEAN = SPACE.neutral
+# The shipped network for each part of the level.
+_ALONE = {"blur": "deblur", "noise": "denoise", "jpeg": "dejpeg"}
+
+
+def interpolated(config: dict, theta: dict) -> Restorer:
+    """The networks of the extreme mixtures, interpolated, from networks for each mixture."""
+    levels = [SPACE.parse(level) for level in config["features"]["levels"]]
+    ends = [(line[0], line[-1]) for line in (BLURS, NOISES, QUALITIES)]
+    corners = [SPACE.parse(corner) for corner in itertools.product(*ends)]
+    rows = np.asarray([levels.index(corner) for corner in corners])
+    features = config["features"] | {
+        "name": "interpolated",
+        "levels": [corner.named for corner in corners],
+    }
+    banks = {path: bank[rows] for path, bank in theta["generated"].items()}
+    return Restorer(make_model(config | {"features": features}), theta | {"generated": banks})
+
+
+def part_alone(level: Level) -> str | None:
+    """The name of the only part that is not neutral; None if there are several or none."""
+    parts = [name for name in SPACE.names if level[name] != _CLEAN[name]]
+    return parts[0] if len(parts) == 1 else None
+
+
+def cells(methods: dict[str, Restorer], folder: Path, images: int) -> dict[str, dict[Level, float]]:
+    """Mean PSNR of each method in each cell; "alone" is that of the shipped networks."""
+    _, protocol = TASK.protocol(None)
+    paths = find_images(folder)
+    paths = [paths[index] for index in spread(len(paths), images)]
+    shipped = {name: Restorer.from_pretrained(weights) for name, weights in _ALONE.items()}
+    figures: dict[str, dict[Level, float]] = {name: {} for name in (*methods, "alone")}
+    for level in CELLS:
+        asked = {name: (restorer, level) for name, restorer in methods.items()}
+        if (part := part_alone(level)) is not None:
+            asked["alone"] = (shipped[part], shipped[part].space.parse(level[part]))
+        found: dict[str, list[float]] = {name: [] for name in asked}
+        for path in paths:
+            degraded, clean = degraded_pair(path, folder, protocol, level, seed=0)
+            for name, (restorer, at) in asked.items():
+                found[name].append(psnr(restore_degraded(restorer, degraded, at), clean))
+        for name, values in found.items():
+            figures[name][level] = float(np.mean(values))
+        print(
+            level, {name: round(each[level], 2) for name, each in figures.items() if level in each}
+        )
+    return figures
+
+
+def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
+    """A PNG: for each method and quality, the PSNR less that of the networks for each mixture."""
+    figure = Figure(figsize=(8.4, 2.6 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(QUALITIES), squeeze=False)
+    for (row, name), (column, quality) in itertools.product(enumerate(names), enumerate(QUALITIES)):
+        axes = panels[row, column]
+        levels = [[SPACE.parse((b, n, quality)) for n in NOISES] for b in BLURS]
+        distance = np.array(
+            [[figures[name][each] - figures["one each"][each] for each in line] for line in levels]
+        )
+        image = axes.imshow(distance, cmap="coolwarm_r", vmin=-1, vmax=1)
+        for (y, x), value in np.ndenumerate(distance):
+            axes.text(x, y, "0" if np.isnan(value) else f"{value:+.2f}", ha="center", va="center")
+        axes.set_xticks(range(len(NOISES)), [str(noise) for noise in NOISES])
+        axes.set_yticks(range(len(BLURS)), [str(blur) for blur in BLURS])
+        axes.set_title(f"{name}, {'no JPEG' if quality == 100 else f'JPEG {quality}'}", fontsize=9)
+        axes.set_xlabel("noise sigma", fontsize=8)
+        axes.set_ylabel("blur sigma", fontsize=8)
+    figure.colorbar(image, ax=panels, label="dB, relative to a network for each")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def linearity(model: Model, theta: Theta) -> str:
+    """A table: the network of each part's middle level, on the line between those of its ends."""
+
+    def network(level: Level) -> np.ndarray:
+        return np.asarray(ravel_pytree(model.generate(theta, level.array))[0], np.float64)
+
+    rows = []
+    for name, (low, middle, high) in zip(SPACE.names, (BLURS, NOISES, QUALITIES), strict=True):
+        start, between, end = (network(SPACE.parse({name: v})) for v in (low, middle, high))
+        way = end - start
+        along = (between - start) @ way / (way @ way)
+        off = np.linalg.norm(between - start - along * way) / np.linalg.norm(way)
+        axis = SPACE.axes[SPACE.names.index(name)]
+        zero, z, far = (float(axis.normalise(value)) for value in (low, middle, high))
+        rows.append(
+            (f"{name}={middle:g}", f"{(z - zero) / (far - zero):.2f}", f"{along:.2f}", f"{off:.2f}")
+        )
+    return table(("middle", "z", "along the line", "off the line"), rows, text_columns=1)
+
+
+def main() -> None:
+    """Prints the tables and draws the heat map."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--mixed", type=Path, required=True, help="workdir of the hypernetwork")
+    parser.add_argument("--cells", type=Path, required=True, help="workdir of the other networks")
+    parser.add_argument("--images", type=int, default=0, help="of the folder; 0: all")
+    parser.add_argument("--output", type=Path, required=True, help="the plot, a .png")
+    args = parser.parse_args()
+    if args.output.exists():
+        parser.error(f"{args.output} exists; choose another name.")
+    config, theta = load_ema(args.cells)
+    config = model_config(config)
+    model = make_model(config)
+    methods = {
+        "hypernetwork": Restorer.from_workdir(args.mixed),
+        "interpolation": interpolated(config, theta),
+        "one each": Restorer(model, theta),
+    }
+    figures = cells(methods, args.folder, args.images)
+    names = (*methods, "alone")
+    rows = [
+        (str(level), *(f"{figures[name].get(level, np.nan):.2f}" for name in names))
+        for level in CELLS
+    ]
+    print(table(("level", *names), rows, text_columns=1).replace("nan", ""))
+    print(linearity(model, theta))
+    picture = heat_map(figures, [name for name in methods if name != "one each"])
+    write_atomically(args.output, picture)
+
+
+if __name__ == "__main__":
+    main()
