@@ -1,15 +1,18 @@
 """Compares parameters, arithmetic and time of our and other untrained denoising networks.
 
-    python benchmarks/architectures.py [--height 320] [--width 480]
+    python benchmarks/architectures.py [--height 320] [--width 480] [--plot psnr_time.png]
 
 DnCNN (20 layers, colour), FFDNet (colour) and DRUNet (colour) are built here from their papers
-with plain XLA convolutions like ours, so that times compare architectures, not libraries.
+with plain XLA convolutions like ours, so that times compare architectures, not libraries. The plot
+has the PSNR on CBSD68 at sigma 25 over these times (experiments/results: our own and published).
 Last line: JSON with `ratio_to_ffdnet`, the shipped network's time over FFDNet's.
 """
 
 import argparse
 import itertools
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,8 @@ from hypernet_jax.networks.residual import pixel_shuffle
 from hypernet_jax.weights import load_weights
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+RESULTS = Path(__file__).resolve().parent.parent / "experiments" / "results"
+SIGMA = 25
 
 
 class Weights:
@@ -112,12 +117,55 @@ def drunet(weights: Weights) -> Callable:
     return apply
 
 
+def known_psnr() -> dict[str, float]:
+    """PSNR on CBSD68 at `SIGMA`, by name of network, as measured or published."""
+
+    def ours(study: dict) -> float:
+        return next(row["psnr"] for row in study["rows"] if row["level"] == SIGMA)
+
+    published = json.loads((RESULTS / "published.json").read_text())["denoise"]
+    column = published["levels"].index(SIGMA)
+    figures = {name: values[column] for name, _, values in published["rows"]}
+    shipped = json.loads((RESULTS / "denoise-figures.json").read_text())[0]
+    views = json.loads((RESULTS / "denoise-ensemble.json").read_text())
+    return {
+        "DnCNN": figures["CDnCNN-B"],
+        "FFDNet": figures["FFDNet"],
+        "DRUNet": figures["DRUNet"],
+        "ours, shipped": ours(shipped),
+        "ours, shipped, eight views": ours(views),
+    }
+
+
+def draw(path: Path, seconds: dict[str, float], size: str) -> None:
+    """Plots PSNR over time."""
+    from matplotlib.figure import Figure
+
+    seconds = seconds | {"ours, shipped, eight views": 8 * seconds["ours, shipped"]}
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, psnr in known_psnr().items():
+        axes.plot(seconds[name], psnr, "o", color="C3" if name.startswith("ours") else "C0")
+        axes.annotate(name, (seconds[name], psnr), xytext=(6, 4), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    axes.minorticks_off()
+    axes.margins(x=0.35, y=0.15)
+    axes.set_xlabel(f"seconds at {size}, two CPU cores")
+    axes.set_ylabel(f"PSNR on CBSD68 at sigma {SIGMA} (dB)")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--height", type=int, default=320)
     parser.add_argument("--width", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plot", type=Path, help="a new .png")
     args = parser.parse_args()
+    if args.plot and args.plot.exists():
+        parser.error(f"{args.plot} exists; choose another name.")
     if args.height % 8 or args.width % 8:
         parser.error("height and width must be multiples of 8")
     image = jnp.asarray(
@@ -129,8 +177,10 @@ def main() -> None:
         functions[name] = jax.jit(build(weights))
         sizes[name] = sum(array.size for array in weights.arrays)
     published = make_model(model_config(load_config("configs/denoise.py:published")))
+    unet = make_model(model_config(load_config("configs/denoise.py:unet")))
     ours = {
         "ours, shipped": load_weights("denoise"),
+        "ours, U-Net": (unet, unet.init(jax.random.key(0))),
         "ours, published size": (published, published.init(jax.random.key(0))),
     }
     for name, (model, theta) in ours.items():
@@ -141,6 +191,8 @@ def main() -> None:
         {name: (lambda f=function: f(image)) for name, function in functions.items()},
         rounds=args.rounds,
     )
+    if args.plot:
+        draw(args.plot, seconds, f"{args.width}x{args.height}")
     pixels = args.height * args.width
     rows = [
         [
