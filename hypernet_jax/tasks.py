@@ -16,6 +16,7 @@ from hypernet_jax.blind import Estimate, estimate_noise, estimate_photo, estimat
 from hypernet_jax.degradations import (
     BLUR,
     CAMERA_JPEG,
+    CROPPED_JPEG,
     DOWN_UP,
     JPEG,
     NOISE,
@@ -218,7 +219,8 @@ TASKS = {
             name="dejpeg",
             title="JPEG artefact removal",
             space=LevelSpace.of(JPEG_QUALITY),
-            degradation=_COMPRESSED,
+            # Crops of JPEG files keep the artefacts, but their corner is inside a block.
+            degradation=Chain(QUANTISE, CROPPED_JPEG),
             protocols={
                 "colour": Protocol("libjpeg, 4:2:0; RGB", _COMPRESSED, blocking=True),
                 "grey": Protocol(

@@ -15,6 +15,7 @@ from hypernet_jax import UserError
 from hypernet_jax.degradations import (
     bicubic_down_up,
     bicubic_resize,
+    cropped_jpeg,
     gaussian_blur,
     gaussian_noise,
     jpeg,
@@ -99,11 +100,30 @@ def test_what_is_compressed_is_quantised_first(photograph):
     """Values are rounded and clipped to 8 bits; the encoder refuses others."""
     shifted = photograph + np.where(photograph < 128, 0.4, -0.4)
     stretched = np.where(photograph == 255, 300.0, shifted)
-    compressed = TASKS["dejpeg"].degradation(None, stretched, {"jpeg": 50})
+    _, protocol = TASKS["dejpeg"].protocol(None)
+    compressed = protocol.degradation(None, stretched, {"jpeg": 50})
     np.testing.assert_array_equal(compressed, jpeg(None, photograph, 50))
     for odd in (stretched, photograph + 0.5, photograph - 300.0):
         with pytest.raises(ValueError, match="quantise"):
             jpeg(None, odd, 50)
+
+
+def test_a_quarter_of_the_crops_have_their_corner_inside_a_block(photograph):
+    crops = np.stack([photograph[:48, :64]] * 64)
+    plain = jpeg(None, crops[0], 20)
+    cropped = cropped_jpeg(jax.random.key(0), crops, 20)
+    assert cropped.shape == crops.shape and cropped.dtype == np.float32
+    other = [each for each in cropped if not np.array_equal(each, plain)]
+    assert 8 <= len(other) <= 26
+    assert len({each.tobytes() for each in other}) == len(other)
+
+    def steps(image):
+        """Mean step between columns of each position in a block of 8."""
+        across = np.abs(np.diff(image.mean(axis=-1), axis=1)).mean(axis=0)
+        return np.array([across[place::8].mean() for place in range(8)])
+
+    assert steps(plain).argmax() == 7
+    assert len({steps(each).argmax() for each in other}) > 4
 
 
 def test_jpeg_of_a_batch_is_that_of_each_image(photograph):

@@ -16,7 +16,7 @@ from hypernet_jax.degradations.chain import (
     degrade_examples,
     example_key,
 )
-from hypernet_jax.degradations.jpeg import jpeg
+from hypernet_jax.degradations.jpeg import cropped_jpeg, jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
 from hypernet_jax.degradations.quantise import quantise
 from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
@@ -24,6 +24,7 @@ from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
 __all__ = [
     "BLUR",
     "CAMERA_JPEG",
+    "CROPPED_JPEG",
     "DOWN_UP",
     "JPEG",
     "NOISE",
@@ -35,6 +36,7 @@ __all__ = [
     "bicubic_down_up",
     "bicubic_resize",
     "camera_noise",
+    "cropped_jpeg",
     "degrade_example",
     "degrade_examples",
     "example_key",
@@ -48,6 +50,7 @@ __all__ = [
 BLUR = Operator(gaussian_blur, axis="blur")
 NOISE = Operator(gaussian_noise, axis="noise", random=True)
 JPEG = Operator(jpeg, axis="jpeg", traceable=False, quantises=True)
+CROPPED_JPEG = dataclasses.replace(JPEG, function=cropped_jpeg, random=True)
 DOWN_UP = Operator(bicubic_down_up, axis="scale", traceable=False)
 SENSOR_NOISE = Operator(camera_noise, axis="noise", random=True)
 PHOTO_NOISE = Operator(photo_noise, axis="noise", random=True)

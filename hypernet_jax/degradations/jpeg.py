@@ -3,12 +3,17 @@
 import functools
 import io
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float32, Real
+from jaxtyping import Array, Float32, Key, Real
 from PIL import Image
 
-__all__ = ["jpeg", "quantisation_tables"]
+__all__ = ["cropped_jpeg", "jpeg", "quantisation_tables"]
+
+# Share of images that `cropped_jpeg` crops, and the side of a block of 4:2:0 chrominance.
+_CROPPED_SHARE = 0.25
+_BLOCK = 16
 
 
 @functools.cache
@@ -68,3 +73,24 @@ def jpeg(key, image: Real[ArrayLike, "*n h w c"], quality) -> Float32[np.ndarray
         picture.save(stream, "JPEG", qtables=tables, subsampling="4:2:0")
     decoded = np.asarray(Image.open(stream), np.float32)
     return decoded[..., None] if grey else decoded
+
+
+def cropped_jpeg(
+    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], quality
+) -> Float32[np.ndarray, "*n h w c"]:
+    """As `jpeg`, but a quarter of the images are cropped afterwards, inside their first block.
+
+    Args:
+      key: PRNG key of the crop.
+      image, quality: as for `jpeg`. A cropped image is mirrored at its top and left beforehand.
+    """
+    image = np.asarray(image)
+    if image.ndim > 3:
+        keys = jax.random.split(key, len(image))
+        return np.stack([cropped_jpeg(*pair, quality) for pair in zip(keys, image, strict=True)])
+    share, offsets = jax.random.split(key)
+    if jax.random.uniform(share) >= _CROPPED_SHARE:
+        return jpeg(None, image, quality)
+    top, left = np.asarray(jax.random.randint(offsets, (2,), 0, _BLOCK)).tolist()
+    larger = np.pad(image, ((top, 0), (left, 0), (0, 0)), mode="symmetric")
+    return jpeg(None, larger, quality)[top:, left:]

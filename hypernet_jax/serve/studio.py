@@ -289,7 +289,8 @@ def _degraded(task: Task, key, clean: np.ndarray, level: Level) -> np.ndarray:
     if factor is not None:
         small = bicubic_resize(clean, 1.0 / factor)
         return np.clip(np.round(small), 0, 255).astype(np.uint8)
-    return np.asarray(task.degradation(key, clean, level.named)).astype(np.uint8)
+    _, protocol = task.protocol(None)
+    return np.asarray(protocol.degradation(key, clean, level.named)).astype(np.uint8)
 
 
 def _read_named(path: str, *, limit: float) -> Photograph:
