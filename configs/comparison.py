@@ -25,6 +25,8 @@ are trained further. One to six minutes each on two CPU cores.
 
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from hypernet_jax.errors import UserError
 from hypernet_jax.training.recipes import recipe, use_task
 from hypernet_jax.weights import load_weights_and_config
@@ -101,7 +103,10 @@ def get_config(variant="denoise-hypernetwork"):
         config.initial_weights = task
         shipped = load_weights_and_config(task)[2]
         # Weights that do not name these fields were trained with ReLUs on uncentred images.
-        config.network.update({"activation": "relu", "centre": 0.0} | shipped["network"])
+        network = {"activation": "relu", "centre": 0.0} | shipped["network"]
+        config.network = ConfigDict(
+            {name: tuple(v) if isinstance(v, list) else v for name, v in network.items()}
+        )
         config.generated = shipped["generated"]
         config.features.update(shipped["features"])
         config.levels.normalisation = shipped["normalisation"]

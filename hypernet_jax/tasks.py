@@ -23,6 +23,7 @@ from hypernet_jax.degradations import (
     PHOTO_NOISE,
     QUANTISE,
     SENSOR_NOISE,
+    SLIGHT_DAMAGE,
     Chain,
 )
 from hypernet_jax.errors import UserError
@@ -258,7 +259,7 @@ TASKS = {
             name="deblur",
             title="Removal of Gaussian blur",
             space=LevelSpace.of(BLUR_SIGMA),
-            degradation=_BLURRED,
+            degradation=Chain(BLUR, SLIGHT_DAMAGE),
             protocols={
                 "8-bit": Protocol("blurred, mirrored at the border, rounded; RGB", _BLURRED),
             },

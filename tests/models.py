@@ -1,5 +1,7 @@
 """Small models shared by tests."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +95,14 @@ def tiny_training_config(dataset, task="denoise"):
     config.data.update({"dataset": str(dataset), "crop_size": 16, "crops": 2})
     config.checkpoint.every = 3
     return config
+
+
+def device_task(name):
+    """A task that trains on the chain of its first protocol, which the device computes."""
+    task = get_task(name)
+    _, protocol = task.protocol(None)
+    assert protocol.degradation.traceable
+    return dataclasses.replace(task, degradation=protocol.degradation)
 
 
 def start_training(model, theta, optimizer, *, form, levels=2, crops=2, **options):

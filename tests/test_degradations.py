@@ -21,6 +21,7 @@ from hypernet_jax.degradations import (
     jpeg,
 )
 from hypernet_jax.degradations.jpeg import quantisation_tables
+from hypernet_jax.degradations.slight import slight_damage
 from hypernet_jax.evaluation.measure import measured_area, noise_key
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
@@ -124,6 +125,20 @@ def test_a_quarter_of_the_crops_have_their_corner_inside_a_block(photograph):
 
     assert steps(plain).argmax() == 7
     assert len({steps(each).argmax() for each in other}) > 4
+
+
+def test_slight_damage_of_photographs(photograph):
+    """Half of the images have some, noise or compression, and it is slight; the rest have none."""
+    clean = np.stack([photograph[:32, :32]] * 80) + 0.3
+    key = jax.random.key(1)
+    damaged = slight_damage(key, clean)
+    np.testing.assert_array_equal(damaged, slight_damage(key, clean))
+    np.testing.assert_array_equal(damaged, damaged.astype(np.uint8))
+    errors = (damaged - np.round(clean)).std(axis=(1, 2, 3))
+    assert 0.3 < np.mean(errors > 0) < 0.6
+    assert 2 < errors.max() < 12
+    grey = slight_damage(key, clean[..., :1])
+    assert grey.shape == (80, 32, 32, 1)
 
 
 def test_jpeg_of_a_batch_is_that_of_each_image(photograph):

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hypernet_jax import UserError, get_task, make_model
+from hypernet_jax import UserError, make_model
 from hypernet_jax.data.levels import BatchForm, LevelSampler
 from hypernet_jax.degradations import degrade_example, example_key
 from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.level_maps import random_blobs
 from hypernet_jax.training.loop import train
 
-from .models import tiny_config, tiny_theta, tiny_training_config
+from .models import device_task, tiny_config, tiny_theta, tiny_training_config
 
 PIXELS = BatchForm(per="pixel", own_crops=True)
 
@@ -51,7 +51,7 @@ def test_two_levels_are_drawn_for_each_crop():
 
 @pytest.mark.parametrize("name", ["denoise", "deblur"])
 def test_each_pixel_is_degraded_to_its_level(name, photograph):
-    task = get_task(name)
+    task = device_task(name)
     low, high = (task.space.low, task.space.high) if name == "deblur" else (10.0, 40.0)
     pair = np.stack([task.space.parse(level).array for level in (low, high)])
     clean = np.broadcast_to(photograph[:32, :48], (1, 8, 32, 48, 3))

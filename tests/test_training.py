@@ -25,7 +25,6 @@ from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.data.pipeline import Crops
 from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
-from hypernet_jax.tasks import get_task
 from hypernet_jax.training import loop
 from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.config import config_difference
@@ -37,7 +36,14 @@ from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.validation import Validation
 
 from .conftest import REPOSITORY
-from .models import descent, start_training, tiny_config, tiny_theta, tiny_training_config
+from .models import (
+    descent,
+    device_task,
+    start_training,
+    tiny_config,
+    tiny_theta,
+    tiny_training_config,
+)
 
 FORM = BatchForm()
 
@@ -630,7 +636,7 @@ def test_what_has_no_colour_is_degraded_without(task, photograph):
         "ids": np.array([[0, 1]], np.int32),
     }
     form = BatchForm(own_crops=True)
-    _, degraded, _ = degrade_batch(jax.random.key(0), get_task(task), batch, form)
+    _, degraded, _ = degrade_batch(jax.random.key(0), device_task(task), batch, form)
     of_colour, of_grey = degraded[0]
     assert not (of_colour == of_colour[..., :1]).all()
     chex.assert_trees_all_equal(of_grey, jax.numpy.repeat(of_grey[..., :1], 3, axis=-1))

@@ -20,6 +20,7 @@ from hypernet_jax.degradations.jpeg import cropped_jpeg, jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
 from hypernet_jax.degradations.quantise import quantise
 from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
+from hypernet_jax.degradations.slight import slight_damage
 
 __all__ = [
     "BLUR",
@@ -31,6 +32,7 @@ __all__ = [
     "PHOTO_NOISE",
     "QUANTISE",
     "SENSOR_NOISE",
+    "SLIGHT_DAMAGE",
     "Chain",
     "Operator",
     "bicubic_down_up",
@@ -45,6 +47,7 @@ __all__ = [
     "jpeg",
     "photo_noise",
     "quantise",
+    "slight_damage",
 ]
 
 BLUR = Operator(gaussian_blur, axis="blur")
@@ -57,3 +60,4 @@ PHOTO_NOISE = Operator(photo_noise, axis="noise", random=True)
 # Quality 100 means an uncompressed photograph here.
 CAMERA_JPEG = dataclasses.replace(JPEG, absent_at=100.0)
 QUANTISE = Operator(quantise, quantises=True)
+SLIGHT_DAMAGE = Operator(slight_damage, random=True, traceable=False, quantises=True)
