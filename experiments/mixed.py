@@ -2,11 +2,12 @@
 
     python experiments/mixed.py CBSD68 --mixed runs/mixed --cells runs/cells --output mixed.png
 
-The workdirs are those of configs/mixed.py:unet and configs/mixed.py:unet_cells. The methods: the
-hypernetwork; deep network interpolation (DNI; Wang et al., CVPR 2019) between the networks of the
-eight extreme mixtures; where one degradation is alone, the shipped network for it. PSNR in RGB,
-8 bits, seed 0. The plot shows the distances to the networks for each mixture. A second table tells
-how linear these networks' parameters are along each part of the level.
+The workdirs are those of configs/mixed.py:unet and configs/mixed.py:unet_cells, which may have a
+part of the benchmark's mixtures. The methods: the hypernetwork; deep network interpolation (DNI;
+Wang et al., CVPR 2019) between the networks of the extreme mixtures; where one degradation is
+alone, the shipped network for it. PSNR in RGB, 8 bits, seed 0. The plot shows the distances to the
+networks for each mixture. A second table tells how linear these networks' parameters are along
+each part of the level.
 """
 
 import argparse
@@ -31,17 +32,29 @@ from hypernet_jax.model import Model, make_model, model_config
 
 TASK = get_task("mixed")
 SPACE = TASK.space
-BLURS, NOISES, QUALITIES = (0, 1, 4), (0, 15, 50), (100, 80, 10)
-CELLS = [SPACE.parse(cell) for cell in itertools.product(BLURS, NOISES, QUALITIES)]
 _CLEAN = SPACE.neutral
 # The shipped network for each part of the level.
 _ALONE = {"blur": "deblur", "noise": "denoise", "jpeg": "dejpeg"}
 
 
-def interpolated(config: dict, theta: dict) -> Restorer:
+def mixtures(config: dict) -> list[Level]:
+    """The levels of networks for each mixture."""
+    return [SPACE.parse(level) for level in config["features"]["levels"]]
+
+
+def lines(levels: list[Level]) -> list[list[float]]:
+    """The values of each part of a grid of levels, from the neutral one on."""
+
+    def line(name: str) -> list[float]:
+        return sorted({level[name] for level in levels}, key=lambda v: abs(v - _CLEAN[name]))
+
+    return [line(name) for name in SPACE.names]
+
+
+def interpolated(config: dict, theta: Theta) -> Restorer:
     """The networks of the extreme mixtures, interpolated, from networks for each mixture."""
-    levels = [SPACE.parse(level) for level in config["features"]["levels"]]
-    ends = [(line[0], line[-1]) for line in (BLURS, NOISES, QUALITIES)]
+    levels = mixtures(config)
+    ends = [dict.fromkeys((line[0], line[-1])) for line in lines(levels)]
     corners = [SPACE.parse(corner) for corner in itertools.product(*ends)]
     rows = np.asarray([levels.index(corner) for corner in corners])
     features = config["features"] | {
@@ -58,14 +71,16 @@ def part_alone(level: Level) -> str | None:
     return parts[0] if len(parts) == 1 else None
 
 
-def cells(methods: dict[str, Restorer], folder: Path, images: int) -> dict[str, dict[Level, float]]:
+def cells(
+    methods: dict[str, Restorer], levels: list[Level], folder: Path, images: int
+) -> dict[str, dict[Level, float]]:
     """Mean PSNR of each method in each cell; "alone" is that of the shipped networks."""
     _, protocol = TASK.protocol(None)
     paths = find_images(folder)
     paths = [paths[index] for index in spread(len(paths), images)]
     shipped = {name: Restorer.from_pretrained(weights) for name, weights in _ALONE.items()}
     figures: dict[str, dict[Level, float]] = {name: {} for name in (*methods, "alone")}
-    for level in CELLS:
+    for level in levels:
         asked = {name: (restorer, level) for name, restorer in methods.items()}
         if (part := part_alone(level)) is not None:
             asked["alone"] = (shipped[part], shipped[part].space.parse(level[part]))
@@ -84,19 +99,20 @@ def cells(methods: dict[str, Restorer], folder: Path, images: int) -> dict[str, 
 
 def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
     """A PNG: for each method and quality, the PSNR less that of the networks for each mixture."""
-    figure = Figure(figsize=(8.4, 2.6 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), len(QUALITIES), squeeze=False)
-    for (row, name), (column, quality) in itertools.product(enumerate(names), enumerate(QUALITIES)):
+    blurs, noises, qualities = lines(list(figures["one each"]))
+    figure = Figure(figsize=(2.8 * len(qualities) + 1, 2.6 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(qualities), squeeze=False)
+    for (row, name), (column, quality) in itertools.product(enumerate(names), enumerate(qualities)):
         axes = panels[row, column]
-        levels = [[SPACE.parse((b, n, quality)) for n in NOISES] for b in BLURS]
+        levels = [[SPACE.parse((b, n, quality)) for n in noises] for b in blurs]
         distance = np.array(
             [[figures[name][each] - figures["one each"][each] for each in line] for line in levels]
         )
         image = axes.imshow(distance, cmap="coolwarm_r", vmin=-1, vmax=1)
         for (y, x), value in np.ndenumerate(distance):
             axes.text(x, y, "0" if np.isnan(value) else f"{value:+.2f}", ha="center", va="center")
-        axes.set_xticks(range(len(NOISES)), [str(noise) for noise in NOISES])
-        axes.set_yticks(range(len(BLURS)), [str(blur) for blur in BLURS])
+        axes.set_xticks(range(len(noises)), [str(noise) for noise in noises])
+        axes.set_yticks(range(len(blurs)), [str(blur) for blur in blurs])
         axes.set_title(f"{name}, {'no JPEG' if quality == 100 else f'JPEG {quality}'}", fontsize=9)
         axes.set_xlabel("noise sigma", fontsize=8)
         axes.set_ylabel("blur sigma", fontsize=8)
@@ -106,14 +122,17 @@ def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
     return stream.getvalue()
 
 
-def linearity(model: Model, theta: Theta) -> str:
+def linearity(model: Model, theta: Theta, levels: list[Level]) -> str:
     """A table: the network of each part's middle level, on the line between those of its ends."""
 
     def network(level: Level) -> np.ndarray:
         return np.asarray(ravel_pytree(model.generate(theta, level.array))[0], np.float64)
 
     rows = []
-    for name, (low, middle, high) in zip(SPACE.names, (BLURS, NOISES, QUALITIES), strict=True):
+    for name, line in zip(SPACE.names, lines(levels), strict=True):
+        if len(line) < 3:
+            continue
+        low, middle, high = line[0], line[1], line[-1]
         start, between, end = (network(SPACE.parse({name: v})) for v in (low, middle, high))
         way = end - start
         along = (between - start) @ way / (way @ way)
@@ -147,14 +166,15 @@ def main() -> None:
         "interpolation": interpolated(config, theta),
         "one each": Restorer(model, theta),
     }
-    figures = cells(methods, args.folder, args.images)
+    levels = mixtures(config)
+    figures = cells(methods, levels, args.folder, args.images)
     names = (*methods, "alone")
     rows = [
         (str(level), *(f"{figures[name].get(level, np.nan):.2f}" for name in names))
-        for level in CELLS
+        for level in levels
     ]
     print(table(("level", *names), rows, text_columns=1).replace("nan", ""))
-    print(linearity(model, theta))
+    print(linearity(model, theta, levels))
     picture = heat_map(figures, [name for name in methods if name != "one each"])
     write_atomically(args.output, picture)
 

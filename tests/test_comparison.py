@@ -61,10 +61,12 @@ def test_interpolated_networks_meet_those_of_the_extreme_mixtures():
 
 
 def test_the_table_of_linearity():
-    _, each, theta = small_mixed("compact_cells")
-    off = [float(row.split("|")[4]) for row in mixed.linearity(each, theta).splitlines()[2:]]
+    saved, each, theta = small_mixed("compact_cells")
+    levels = mixed.mixtures(saved)
+    rows = mixed.linearity(each, theta, levels).splitlines()[2:]
+    off = [float(row.split("|")[4]) for row in rows]
     assert len(off) == 3 and all(0.3 < value < 3 for value in off)
     _, affine, theta = small_mixed("compact")
-    for row in mixed.linearity(affine, theta).splitlines()[2:]:
+    for row in mixed.linearity(affine, theta, levels).splitlines()[2:]:
         z, along, off = row.split("|")[2:5]
         assert z == along and float(off) == 0

@@ -31,12 +31,12 @@ def slight_damage(
       float32 of the image's shape, whole numbers from 0 to 255.
     """
     del value
-    image = np.asarray(image, np.float32)
-    if image.ndim > 3:
-        keys = jax.random.split(key, len(image))
-        return np.stack([slight_damage(*pair) for pair in zip(keys, image, strict=True)])
+    made = np.asarray(image, np.float32)
+    if made.ndim > 3:
+        keys = jax.random.split(key, len(made))
+        return np.stack([slight_damage(*pair) for pair in zip(keys, made, strict=True)])
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     if rng.random() < _SHARE:
-        image = image + rng.uniform(*_SIGMA) * rng.standard_normal(image.shape, np.float32)
-    image = np.clip(np.round(image), 0.0, 255.0)
-    return jpeg(None, image, rng.uniform(*_QUALITY)) if rng.random() < _SHARE else image
+        made = made + rng.uniform(*_SIGMA) * rng.standard_normal(made.shape, np.float32)
+    made = np.clip(np.round(made), 0.0, 255.0)
+    return jpeg(None, made, rng.uniform(*_QUALITY)) if rng.random() < _SHARE else made
