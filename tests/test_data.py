@@ -29,7 +29,8 @@ from hypernet_jax.images.reading import read_image
 from hypernet_jax.tasks import TASKS
 
 SAMPLER = LevelSampler(0.0, 100.0, 4)
-COMPRESSED = TASKS["dejpeg"].degradation, TASKS["dejpeg"].space
+# The protocol's chain: that of training also crops, at random.
+COMPRESSED = TASKS["dejpeg"].protocols["colour"].degradation, TASKS["dejpeg"].space
 
 
 @pytest.fixture
