@@ -110,9 +110,11 @@ def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
         )
         image = axes.imshow(distance, cmap="coolwarm_r", vmin=-1, vmax=1)
         for (y, x), value in np.ndenumerate(distance):
-            axes.text(x, y, "0" if np.isnan(value) else f"{value:+.2f}", ha="center", va="center")
-        axes.set_xticks(range(len(noises)), [str(noise) for noise in noises])
-        axes.set_yticks(range(len(blurs)), [str(blur) for blur in blurs])
+            # Undegraded images are restored exactly by some networks.
+            text = f"{value:+.2f}" if np.isfinite(value) else ""
+            axes.text(x, y, text, ha="center", va="center")
+        axes.set_xticks(range(len(noises)), [f"{noise:g}" for noise in noises])
+        axes.set_yticks(range(len(blurs)), [f"{blur:g}" for blur in blurs])
         axes.set_title(f"{name}, {'no JPEG' if quality == 100 else f'JPEG {quality}'}", fontsize=9)
         axes.set_xlabel("noise sigma", fontsize=8)
         axes.set_ylabel("blur sigma", fontsize=8)
