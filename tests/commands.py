@@ -11,5 +11,5 @@ def refuse(capsys, *arguments) -> str:
         main([str(argument) for argument in arguments])
     assert stop.value.code == 2
     message = capsys.readouterr().err.strip()
-    assert message.startswith("error: ") and "\n" not in message and message.endswith(".")
+    assert message.startswith("error: ") and "\n" not in message and message.endswith("."), message
     return message
