@@ -3,11 +3,12 @@
 import functools
 import io
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Key, Real
 from PIL import Image
+
+from hypernet_jax.degradations.host import each_with_generator
 
 __all__ = ["cropped_jpeg", "jpeg", "quantisation_tables"]
 
@@ -84,13 +85,12 @@ def cropped_jpeg(
       key: PRNG key of the crop.
       image, quality: as for `jpeg`. A cropped image is mirrored at its top and left beforehand.
     """
-    image = np.asarray(image)
-    if image.ndim > 3:
-        keys = jax.random.split(key, len(image))
-        return np.stack([cropped_jpeg(*pair, quality) for pair in zip(keys, image, strict=True)])
-    share, offsets = jax.random.split(key)
-    if jax.random.uniform(share) >= _CROPPED_SHARE:
-        return jpeg(None, image, quality)
-    top, left = np.asarray(jax.random.randint(offsets, (2,), 0, _BLOCK)).tolist()
-    larger = np.pad(image, ((top, 0), (left, 0), (0, 0)), mode="symmetric")
-    return jpeg(None, larger, quality)[top:, left:]
+
+    def compressed(rng: np.random.Generator, one: np.ndarray) -> np.ndarray:
+        if rng.random() >= _CROPPED_SHARE:
+            return jpeg(None, one, quality)
+        top, left = rng.integers(0, _BLOCK, 2)
+        larger = np.pad(one, ((top, 0), (left, 0), (0, 0)), mode="symmetric")
+        return jpeg(None, larger, quality)[top:, left:]
+
+    return each_with_generator(compressed, key, image)

@@ -1,10 +1,10 @@
 """Slight damage that photographs have besides the one that a task is for."""
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Key, Real
 
+from hypernet_jax.degradations.host import each_with_generator
 from hypernet_jax.degradations.jpeg import jpeg
 
 __all__ = ["slight_damage"]
@@ -31,12 +31,11 @@ def slight_damage(
       float32 of the image's shape, whole numbers from 0 to 255.
     """
     del value
-    made = np.asarray(image, np.float32)
-    if made.ndim > 3:
-        keys = jax.random.split(key, len(made))
-        return np.stack([slight_damage(*pair) for pair in zip(keys, made, strict=True)])
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return each_with_generator(_slightly_damaged, key, image)
+
+
+def _slightly_damaged(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < _SHARE:
-        made = made + rng.uniform(*_SIGMA) * rng.standard_normal(made.shape, np.float32)
-    made = np.clip(np.round(made), 0.0, 255.0)
-    return jpeg(None, made, rng.uniform(*_QUALITY)) if rng.random() < _SHARE else made
+        image = image + rng.uniform(*_SIGMA) * rng.standard_normal(image.shape, np.float32)
+    image = np.clip(np.round(image), 0.0, 255.0)
+    return jpeg(None, image, rng.uniform(*_QUALITY)) if rng.random() < _SHARE else image
