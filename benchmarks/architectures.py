@@ -21,6 +21,8 @@ from jax import lax
 from timing import interleave, macs, print_table
 
 from hypernet_jax.cli.info import load_config
+from hypernet_jax.evaluation.drawing import png_of
+from hypernet_jax.files import write_atomically
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.networks.residual import pixel_shuffle
 from hypernet_jax.weights import load_weights
@@ -154,7 +156,7 @@ def draw(path: Path, seconds: dict[str, float], size: str) -> None:
     axes.set_xlabel(f"seconds at {size}, two CPU cores")
     axes.set_ylabel(f"PSNR on CBSD68 at sigma {SIGMA} (dB)")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    write_atomically(path, png_of(figure))
 
 
 def main() -> None:

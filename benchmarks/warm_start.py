@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.evaluation.drawing import png_of
 from hypernet_jax.files import ensure_folder, write_atomically
 from hypernet_jax.model import model_config
 from hypernet_jax.training.loop import train
@@ -90,7 +91,7 @@ def draw(curves: dict[str, list[dict[str, float]]], plain: dict[str, float], pat
     over_steps.legend()
     for axes in (over_steps, by_level):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    write_atomically(path, png_of(figure), overwrite=True)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ each part of the level.
 """
 
 import argparse
-import io
 import itertools
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from matplotlib.figure import Figure
 
 from hypernet_jax import Restorer, get_task
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.evaluation.drawing import png_of
 from hypernet_jax.evaluation.measure import degraded_pair, restore_degraded
 from hypernet_jax.files import write_atomically
 from hypernet_jax.hypernet import Theta
@@ -119,9 +119,7 @@ def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
         axes.set_xlabel("noise sigma", fontsize=8)
         axes.set_ylabel("blur sigma", fontsize=8)
     figure.colorbar(image, ax=panels, label="dB, relative to a network for each")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)
 
 
 def linearity(model: Model, theta: Theta, levels: list[Level]) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "draw_requested",
     "draw_weight_space",
     "level_label",
+    "png_of",
 ]
 
 
@@ -35,7 +36,8 @@ def _figure(width: float, height: float, columns: int = 1):
     return figure, figure.subplots(1, columns)
 
 
-def _png(figure) -> bytes:
+def png_of(figure) -> bytes:
+    """The bytes of a PNG of a matplotlib figure; the same for equal figures."""
     stream = io.BytesIO()
     # Without date and version, equal plots give identical files.
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
@@ -70,7 +72,7 @@ def draw_curve(results: Mapping[str, Any]) -> bytes:
     axes.set_title(f"{results['dataset']}: {task.title}, {results['protocol']} protocol")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_distance(
@@ -97,7 +99,7 @@ def draw_distance(
     axes.set_ylim(bottom=max(axes.get_ylim()[0], -2.5))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_requested(study: Mapping[str, Any], *, level: str) -> bytes:
@@ -121,7 +123,7 @@ def draw_requested(study: Mapping[str, Any], *, level: str) -> bytes:
     axes.set_xlabel(f"requested {level}")
     axes.set_ylabel("true")
     figure.colorbar(image, ax=axes, label="dB below the best")
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_weight_space(spaces: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -138,4 +140,4 @@ def draw_weight_space(spaces: Mapping[str, Mapping[str, Any]]) -> bytes:
         axes.grid(alpha=0.3)
         figure.colorbar(points, ax=axes, label="level")
     np.atleast_1d(panels)[0].set_ylabel("second component")
-    return _png(figure)
+    return png_of(figure)
