@@ -155,8 +155,9 @@ def test_the_layout_of_div2k(photograph, tmp_path):
     for number in range(5):
         of = "train" if number < 3 else "valid"
         crop(photograph, tmp_path / f"in/DIV2K_{of}_HR/{number}.png", number)
-    on_beam(tmp_path / "in", tmp_path / "ds", layout="div2k")
-    prepare_dataset(tmp_path / "in", tmp_path / "here", layout="div2k", progress=False, **OPTIONS)
+    options = {"layout": "div2k", "reduce": 2, "minimum": 20}
+    on_beam(tmp_path / "in", tmp_path / "ds", **options)
+    prepare_dataset(tmp_path / "in", tmp_path / "here", progress=False, **OPTIONS | options)
     assert records(tmp_path / "ds") == records(tmp_path / "here")
     assert sizes(tmp_path / "ds") == sizes(tmp_path / "here")
 

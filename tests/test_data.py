@@ -82,6 +82,24 @@ def test_a_folder_becomes_a_dataset(folder, tmp_path):
     assert {part.tobytes() for part in parts} == {image.tobytes() for image in stored}
 
 
+def test_photographs_are_reduced(folder, tmp_path):
+    """As Pillow does, but without rows and columns of incomplete cells."""
+    options = {"reduce": 2, "size": 512, "stride": 512, "progress": False}
+    prepare_dataset(folder, tmp_path / "ds", held_out=0, **options)
+    for record in open_split(tmp_path / "ds", "train"):
+        photograph = folder / record["photograph"].decode()
+        height, width = (length // 2 for length in read_image(photograph).shape[:2])
+        assert record["image"].shape == (height, width, 3)
+        expected = np.asarray(Image.open(photograph).convert("RGB").reduce(2), int)
+        assert np.abs(record["image"] - expected[:height, :width]).max() <= 1
+    refusals = []
+    with pytest.raises(UserError, match="None of the 3 images"):
+        prepare_dataset(folder, tmp_path / "none", minimum=300, report=refusals.append, **options)
+    assert all("once reduced" in refusal for refusal in refusals)
+    with pytest.raises(UserError, match="--reduce"):
+        prepare_dataset(folder, tmp_path / "none", **options | {"reduce": 0})
+
+
 @settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(16, 64), st.data())
 def test_sub_images_cover_every_pixel(height, width, size, data):

@@ -57,6 +57,7 @@ def _prepare(args: argparse.Namespace) -> int:
         layout=args.layout,
         size=args.size,
         stride=args.stride,
+        reduce=args.reduce,
         minimum=args.minimum,
         held_out=args.held_out,
         strict=args.strict,
@@ -306,6 +307,13 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
     prepare.add_argument("--size", type=int, default=256, help="side of the stored sub-images")
     prepare.add_argument("--stride", type=int, default=192, help="distance between sub-images")
+    prepare.add_argument(
+        "--reduce",
+        type=int,
+        default=1,
+        metavar="FACTOR",
+        help="make the photographs smaller first, by a whole factor; averages their own noise",
+    )
     prepare.add_argument(
         "--minimum", type=int, default=96, help="skip photographs with a shorter side"
     )

@@ -28,6 +28,7 @@ __all__ = [
     "read_usable",
     "record_name",
     "records",
+    "reduced",
     "sub_images",
 ]
 
@@ -58,17 +59,27 @@ def _encode_png(image: np.ndarray) -> io.BytesIO:
     return stream
 
 
-def read_usable(path: Path, minimum: int) -> np.ndarray:
-    """Reads a photograph, uint8 (H, W, C).
+def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """A smaller uint8 image, of the means of factor x factor pixels; without incomplete ones."""
+    if factor == 1:
+        return image
+    height, width = (length // factor for length in image.shape[:2])
+    whole = image[: height * factor, : width * factor].astype(np.float32)
+    cells = whole.reshape((height, factor, width, factor, image.shape[2]))
+    return np.round(cells.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def read_usable(path: Path, minimum: int, *, reduce: int = 1) -> np.ndarray:
+    """Reads a photograph, uint8 (H, W, C), and reduces it.
 
     Raises:
-      UserError: if it cannot be read, or a side is shorter than `minimum` pixels.
+      UserError: if it cannot be read, or a side is then shorter than `minimum` pixels.
     """
-    image = read_image(path)
+    image = reduced(read_image(path), reduce)
     height, width = image.shape[:2]
     if min(height, width) < minimum:
         raise UserError(
-            f"The image {path} is {width}x{height} pixels, "
+            f"The image {path} is {width}x{height} pixels{', once reduced' * (reduce > 1)}, "
             f"but both sides must have at least {minimum}."
         )
     return image
@@ -98,7 +109,9 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
       source: the folder.
       size: side of the stored sub-images in pixels.
       stride: largest distance between neighbouring sub-images.
-      minimum: photographs with a side shorter than this are skipped.
+      reduce: factor by which the photographs are made smaller first; this averages the noise
+        that they have themselves.
+      minimum: photographs with a side shorter than this, once reduced, are skipped.
       held_out: number of photographs, evenly spread over the sorted names, that
         go to the split "validation".
       skip: called with a sentence for each file that is passed over.
@@ -118,6 +131,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         source: str | Path = "",
         size: int = 256,
         stride: int = 192,
+        reduce: int = 1,
         minimum: int = 96,
         held_out: int = 8,
         skip: Callable[[str], None] = print,
@@ -126,7 +140,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
     ):
         self._source = Path(source)
         self._size, self._stride, self._minimum = size, stride, minimum
-        self._held_out = held_out
+        self._reduce, self._held_out = reduce, held_out
         self._skip, self._progress = skip, progress
         self.smallest_side, self.photographs = size, 0
         super().__init__(file_format="array_record", **kwargs)
@@ -153,7 +167,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
         paths = []
         for path in self._progress(found):
             try:
-                read_usable(path, self._minimum)
+                read_usable(path, self._minimum, reduce=self._reduce)
             except UserError as error:
                 self._skip(str(error))
                 continue
@@ -181,7 +195,8 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, paths: list[Path]) -> Iterator:
         for number, path in enumerate(self._progress(paths)):
             name = path.relative_to(self._source).as_posix()
-            cut = records(read_image(path), name, self._size, self._stride)
+            image = reduced(read_image(path), self._reduce)
+            cut = records(image, name, self._size, self._stride)
             for index, (side, record) in enumerate(cut):
                 self.smallest_side = min(self.smallest_side, side)
                 yield f"{record_name(name)}#{number:06d}#{index:05d}", record

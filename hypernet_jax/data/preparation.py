@@ -45,7 +45,8 @@ class Preparation:
     Attributes:
       layout: "folder" or "div2k".
       size, stride: see `Photographs`.
-      minimum: photographs with a shorter side are skipped.
+      reduce: the photographs are made smaller by this factor first.
+      minimum: photographs with a shorter side, once reduced, are skipped.
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
     """
@@ -53,6 +54,7 @@ class Preparation:
     layout: str = "folder"
     size: int = 256
     stride: int = 192
+    reduce: int = 1
     minimum: int = 96
     held_out: int = 8
     strict: bool = False
@@ -64,6 +66,8 @@ class Preparation:
             raise UserError(
                 f"The stride {self.stride} must lie between 1 and the size, {self.size}."
             )
+        if self.reduce < 1:
+            raise UserError(f"The factor of --reduce is {self.reduce}; give 1 or more.")
         if self.held_out < 0:
             raise UserError(
                 f"The number of held-out photographs is {self.held_out}; give 0 or more."

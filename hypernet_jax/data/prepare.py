@@ -61,6 +61,7 @@ def prepare_dataset(
     layout: str = "folder",
     size: int = 256,
     stride: int = 192,
+    reduce: int = 1,
     minimum: int = 96,
     held_out: int = 8,
     strict: bool = False,
@@ -76,8 +77,8 @@ def prepare_dataset(
         needs Apache Beam.
       output: the folder to make, or an address. It is a dataset only when it is complete.
       layout: "folder" or "div2k".
-      size, stride: see `Photographs`.
-      minimum: photographs with a shorter side are skipped.
+      size, stride, reduce: see `Photographs`.
+      minimum: photographs with a shorter side, once reduced, are skipped.
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
       overwrite: replace an existing `output`.
@@ -90,7 +91,7 @@ def prepare_dataset(
       UserError: for options that do not fit, an output that exists, or photographs that cannot be
         read.
     """
-    preparation = Preparation(layout, size, stride, minimum, held_out, strict)
+    preparation = Preparation(layout, size, stride, reduce, minimum, held_out, strict)
     place = resolved_path(output)
     if beam_options is not None or is_address(source):
         # TFDS takes seconds to import.
@@ -166,6 +167,7 @@ def _prepare_here(
             source=source,
             size=preparation.size,
             stride=preparation.stride,
+            reduce=preparation.reduce,
             minimum=preparation.minimum,
             held_out=preparation.held_out,
             skip=skip,

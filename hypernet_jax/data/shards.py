@@ -228,7 +228,7 @@ class CutShard:
         # What cannot be fetched is no refusal: the next attempt may find it.
         with local_copy(photograph) as path:
             try:
-                image = read_usable(path, options.minimum)
+                image = read_usable(path, options.minimum, reduce=options.reduce)
             except UserError as error:
                 sentence = str(error).replace(str(path), str(photograph))
                 if options.strict:
