@@ -27,6 +27,8 @@ _PATCH, _EDGE, _BORDER = 48, 6, 10
 # Radius of the simulated noise reduction, in pixels.
 _NEAR = 2
 _LUMA = (0.299, 0.587, 0.114)
+# Noise whose deviation exceeds this, for an image in [0, 1], was not strongly smoothed.
+_STRONGLY_SMOOTHED = 20 / 255
 
 
 class _Camera(NamedTuple):
@@ -56,14 +58,17 @@ class _Camera(NamedTuple):
     similar: jax.Array
 
 
-def _drawn_camera(key: jax.Array) -> _Camera:
-    keys = jax.random.split(key, 12)
+def _drawn_camera(key: jax.Array, deviation: jax.Array) -> _Camera:
+    """A random camera for noise of a deviation."""
+    keys = jax.random.split(key, 13)
     gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
     # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
     # some of the other colours are subtracted from each, because the sensor's filters overlap.
     raw = jax.random.bernoulli(keys[9], 0.25)
     overlap = jnp.where(raw, 0.0, 0.45)
+    # Some of the others smooth luminance strongly; little of its fine noise is left to sharpen.
+    strong = jax.random.bernoulli(keys[12], 0.35) & ~raw & (deviation < _STRONGLY_SMOOTHED)
     mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
     balance = jax.random.uniform(
@@ -77,10 +82,14 @@ def _drawn_camera(key: jax.Array) -> _Camera:
         jax.random.bernoulli(keys[10], 0.5, (2,)).astype(jnp.int32),
         matrix,
         balance / exposure,
-        luma_sigma=jax.random.uniform(keys[5], maxval=1.0),
+        luma_sigma=jax.random.uniform(keys[5]) + strong,
         chroma_sigma=jax.random.uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
-        # A third of the cameras sharpen, or interpolate so that more fine noise is left.
-        sharpening=jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
+        # A third of the remaining cameras sharpen, or interpolate so that more fine noise is left.
+        sharpening=jnp.where(
+            strong,
+            0.0,
+            jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
+        ),
         # Four in ten cameras reduce it.
         chroma_share=jnp.where(
             raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
@@ -184,7 +193,7 @@ def _reduced(
     more, less = (_similar_averaged(of_image + way * luma, reach) for way in (1, -1))
     luma = (more - less)[..., None] / 2
     fine = camera.sharpening * (luma - _weighted(luma, gaussian_weights(1.0, 3)))
-    smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 3))
+    smooth = _weighted(luma, gaussian_weights(camera.luma_sigma, 6))
     return smooth + fine + camera.chroma_share * chroma
 
 
@@ -215,7 +224,7 @@ def _of_one(
 ) -> Float[Array, "h w 3"]:
     """The change that noise makes in one picture (H, W, 3) in [0, 1]; deviation in that unit."""
     camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
-    camera = _drawn_camera(camera_key)
+    camera = _drawn_camera(camera_key, deviation)
     # The variance of read noise grows faster than that of shot noise.
     shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
