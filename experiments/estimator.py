@@ -4,7 +4,8 @@
 
 DATASET is made by
 
-    hypernet-jax prepare PHOTOGRAPHS -o DATASET --reduce 2 --size 176 --stride 88 --minimum 150
+    hypernet-jax prepare PHOTOGRAPHS -o DATASET --reduce 2 --size 176 --stride 88 --minimum 150 \\
+        --held-out 12
 
 because an estimator that learns from photographs with noise of their own takes such noise for
 texture. Two cores take about twenty minutes. Some of the examples are saved as HEIC, which takes

@@ -95,7 +95,7 @@ def test_photographs_are_reduced(folder, tmp_path):
     refusals = []
     with pytest.raises(UserError, match="None of the 3 images"):
         prepare_dataset(folder, tmp_path / "none", minimum=300, report=refusals.append, **options)
-    assert all("once reduced" in refusal for refusal in refusals)
+    assert len(refusals) == 3 and all("once reduced" in refusal for refusal in refusals)
     with pytest.raises(UserError, match="--reduce"):
         prepare_dataset(folder, tmp_path / "none", **options | {"reduce": 0})
 

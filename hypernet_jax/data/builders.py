@@ -28,7 +28,6 @@ __all__ = [
     "read_usable",
     "record_name",
     "records",
-    "reduced",
     "sub_images",
 ]
 
@@ -59,7 +58,7 @@ def _encode_png(image: np.ndarray) -> io.BytesIO:
     return stream
 
 
-def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
     """A smaller uint8 image, of the means of factor x factor pixels; without incomplete ones."""
     if factor == 1:
         return image
@@ -75,7 +74,7 @@ def read_usable(path: Path, minimum: int, *, reduce: int = 1) -> np.ndarray:
     Raises:
       UserError: if it cannot be read, or a side is then shorter than `minimum` pixels.
     """
-    image = reduced(read_image(path), reduce)
+    image = _reduced(read_image(path), reduce)
     height, width = image.shape[:2]
     if min(height, width) < minimum:
         raise UserError(
@@ -195,7 +194,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, paths: list[Path]) -> Iterator:
         for number, path in enumerate(self._progress(paths)):
             name = path.relative_to(self._source).as_posix()
-            image = reduced(read_image(path), self._reduce)
+            image = read_usable(path, self._minimum, reduce=self._reduce)
             cut = records(image, name, self._size, self._stride)
             for index, (side, record) in enumerate(cut):
                 self.smallest_side = min(self.smallest_side, side)
