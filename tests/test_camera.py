@@ -44,7 +44,8 @@ class CameraNoiseTest(chex.TestCase):
 
 def test_it_is_like_that_of_real_cameras():
     """Between the low-light set and CC15 of in-camera JPEGs: see docs/results/photographs.md."""
-    noise = np.asarray(noisy(jax.random.key(0), FLAT, 6.0)) - 127.5
+    flat = jnp.concatenate([FLAT, FLAT, FLAT])  # every camera differs
+    noise = np.asarray(noisy(jax.random.key(0), flat, 6.0)) - 127.5
     red, green, blue = np.moveaxis(noise, -1, 0)
     assert red.std() > blue.std() > green.std()
     assert 1.2 < red.std() / green.std() < 1.9
@@ -55,7 +56,7 @@ def test_it_is_like_that_of_real_cameras():
     assert 0.2 < lag(chroma, 2) < 0.7
     assert 0.0 < lag(chroma, 4) < 0.35
     channels = np.corrcoef(noise.reshape(-1, 3).T)
-    assert 0.0 < channels[0, 1] < 0.5
+    assert 0.2 < channels[0, 1] < 0.5
 
 
 def test_dark_areas_are_not_darkened():

@@ -90,10 +90,11 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array) -> _Camera:
             0.0,
             jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
         ),
-        # Four in ten cameras reduce it.
+        # Four in ten cameras reduce it; those that smooth luminance strongly reduce it more.
         chroma_share=jnp.where(
             raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
-        ),
+        )
+        * jnp.where(strong, 0.35, 1.0),
         # Half of the others average similar pixels, so that noise is left in texture and follows
         # its edges.
         similar=jnp.where(
