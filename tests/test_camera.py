@@ -11,6 +11,7 @@ from hypernet_jax.degradations import Chain, camera_noise, photo_noise
 from hypernet_jax.tasks import TASKS
 
 FLAT = 127.5 * jnp.ones((40, 80, 80, 3))
+LUMA = (0.299, 0.587, 0.114)
 noisy = jax.jit(camera_noise)
 
 
@@ -99,6 +100,22 @@ def test_some_cameras_leave_more_noise_in_texture():
     )
     more = grainy.std(axis=(1, 2, 3)) / flat.std(axis=(1, 2, 3))
     assert 0.2 < np.mean(more > 1.15) < 0.6 and more.max() < 3
+
+
+def test_some_cameras_smooth_luminance_strongly_on_request():
+    smoothing = jax.jit(camera_noise, static_argnames="smooth")
+    for level, changed in ((8.0, 0.75), (30.0, 0.0)):
+        usual, smooth = (
+            np.asarray(smoothing(jax.random.key(9), FLAT, level, smooth=share)) - 127.5
+            for share in (0.0, 1.0)
+        )
+        # All but the quarter without a matrix.
+        other = np.abs(smooth - usual).max(axis=(1, 2, 3)) > 1e-3
+        assert other.mean() == pytest.approx(changed, abs=0.2)
+        if changed:
+            luma, smooth_luma = (noise[other] @ np.array(LUMA) for noise in (usual, smooth))
+            assert lag(smooth_luma, 1) > lag(luma, 1) + 0.1
+        np.testing.assert_allclose(smooth.std(axis=(1, 2, 3)).mean(), level, rtol=0.05)
 
 
 def test_a_share_of_the_noise_is_white():

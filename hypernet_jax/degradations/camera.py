@@ -58,8 +58,8 @@ class _Camera(NamedTuple):
     similar: jax.Array
 
 
-def _drawn_camera(key: jax.Array, deviation: jax.Array) -> _Camera:
-    """A random camera for noise of a deviation."""
+def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float) -> _Camera:
+    """A random camera for noise of a deviation; `smooth` as for `camera_noise`."""
     keys = jax.random.split(key, 13)
     gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
@@ -68,7 +68,7 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array) -> _Camera:
     raw = jax.random.bernoulli(keys[9], 0.25)
     overlap = jnp.where(raw, 0.0, 0.45)
     # Some of the others smooth luminance strongly; little of its fine noise is left to sharpen.
-    strong = jax.random.bernoulli(keys[12], 0.35) & ~raw & (deviation < _STRONGLY_SMOOTHED)
+    strong = jax.random.bernoulli(keys[12], smooth) & ~raw & (deviation < _STRONGLY_SMOOTHED)
     mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
     balance = jax.random.uniform(
@@ -90,11 +90,10 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array) -> _Camera:
             0.0,
             jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
         ),
-        # Four in ten cameras reduce it; those that smooth luminance strongly reduce it more.
+        # Four in ten cameras reduce it.
         chroma_share=jnp.where(
             raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
-        )
-        * jnp.where(strong, 0.35, 1.0),
+        ),
         # Half of the others average similar pixels, so that noise is left in texture and follows
         # its edges.
         similar=jnp.where(
@@ -221,11 +220,14 @@ def _developed(
 
 
 def _of_one(
-    key: Key[Array, ""], image: Float[Array, "h w 3"], deviation: Float[Array, ""]
+    key: Key[Array, ""],
+    image: Float[Array, "h w 3"],
+    deviation: Float[Array, ""],
+    smooth: float,
 ) -> Float[Array, "h w 3"]:
     """The change that noise makes in one picture (H, W, 3) in [0, 1]; deviation in that unit."""
     camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
-    camera = _drawn_camera(camera_key, deviation)
+    camera = _drawn_camera(camera_key, deviation, smooth)
     # The variance of read noise grows faster than that of shot noise.
     shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
@@ -257,7 +259,11 @@ def _limited(image: Float[Array, "*n"], change: Float[Array, "*n"]) -> Float[Arr
 
 
 def camera_noise(
-    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
+    key: Key[Array, ""],
+    image: Real[ArrayLike, "*n h w c"],
+    deviation: Real[ArrayLike, ""],
+    *,
+    smooth: float = 0.0,
 ) -> Float32[Array, "*n h w c"]:
     """Adds the noise of a randomly drawn camera.
 
@@ -266,6 +272,8 @@ def camera_noise(
       image: (..., H, W, C), 0 to 255, C = 3 or 1.
       deviation: standard deviation of the noise at mid-grey, over the three channels, in 8-bit
         grey levels; scalar. It differs elsewhere, because noise grows with the light.
+      smooth: share, 0 to 1, of the cameras with a colour matrix that smooth the luminance of noise
+        below level 20 strongly (sigma 1 to 2).
 
     Returns:
       float32 of the image's shape, 0 to 255, not rounded. Grey images get the luminance of the
@@ -277,7 +285,7 @@ def camera_noise(
 
     def noisy(key, one):
         colour = jnp.broadcast_to(one, (*one.shape[:2], 3)) / 255.0
-        change = 255.0 * _of_one(key, colour, deviation)
+        change = 255.0 * _of_one(key, colour, deviation, smooth)
         if one.shape[-1] == 1:
             change = (change @ jnp.array(_LUMA))[..., None]
         return one + _limited(one, change)
@@ -287,7 +295,11 @@ def camera_noise(
 
 
 def photo_noise(
-    key: Key[Array, ""], image: Real[ArrayLike, "*n h w c"], deviation: Real[ArrayLike, ""]
+    key: Key[Array, ""],
+    image: Real[ArrayLike, "*n h w c"],
+    deviation: Real[ArrayLike, ""],
+    *,
+    smooth: float = 0.0,
 ) -> Float32[Array, "*n h w c"]:
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     clean = jnp.asarray(image, jnp.float32)
@@ -295,4 +307,4 @@ def photo_noise(
     noise = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
     kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
     white = clean + _limited(clean, noise)
-    return jnp.where(kinds, white, camera_noise(camera_key, clean, deviation))
+    return jnp.where(kinds, white, camera_noise(camera_key, clean, deviation, smooth=smooth))
