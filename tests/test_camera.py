@@ -103,10 +103,9 @@ def test_some_cameras_leave_more_noise_in_texture():
 
 
 def test_some_cameras_smooth_luminance_strongly_on_request():
-    smoothing = jax.jit(camera_noise, static_argnames="smooth")
     for level, changed in ((8.0, 0.75), (30.0, 0.0)):
         usual, smooth = (
-            np.asarray(smoothing(jax.random.key(9), FLAT, level, smooth=share)) - 127.5
+            np.asarray(noisy(jax.random.key(9), FLAT, level, smooth=share)) - 127.5
             for share in (0.0, 1.0)
         )
         # All but the quarter without a matrix.
