@@ -31,7 +31,7 @@ from .models import tiny_config, tiny_restorer, tiny_theta
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 4.5
-SIZES = [(1, 1), (1, 77), (40, 41), (260, 333)]
+SIZES = [(1, 1), (1, 77), (40, 41), (180, 237)]
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def test_tiles_equal_the_whole_image(task, backend, photograph):
     level = 1.75 if task == "sr" else 23.0
     params = model.generate(theta, level)
     # An enlargement is larger, and no other where its size is.
-    for height, width in SIZES[1::2] if task == "sr" else SIZES:
+    for height, width in [(1, 77), (104, 137)] if task == "sr" else SIZES:
         image = np.swapaxes(photograph, 0, 1)[:height, :width]
         assert image.shape == (height, width, 3)
         source = Source(image[None], level if task == "sr" else None)
@@ -96,8 +96,8 @@ def test_batches_are_computed_beside_each_other(photograph):
 
 def test_a_flat_gradient_has_no_seam():
     model, theta = shipped("denoise")
-    ramp = np.linspace(0.2, 0.6, 400, dtype=np.float32)
-    image = np.broadcast_to((ramp[:, None] + ramp[None]) / 2, (400, 400))[..., None].repeat(3, -1)
+    ramp = np.linspace(0.2, 0.6, 280, dtype=np.float32)
+    image = np.broadcast_to((ramp[:, None] + ramp[None]) / 2, (280, 280))[..., None].repeat(3, -1)
     restorer = Restorer(model, theta, memory=SMALL, backend="jax")
     tiled = restorer.apply(image[None], level=40)[0]
     expected = whole(model, model.generate(theta, 40.0), image)
