@@ -181,7 +181,11 @@ def test_prepare_and_its_mistakes(tmp_path, photographs, capsys):
     shutil.copy(photographs / "coffee.png", folder)
     shutil.copy(photographs / "chelsea.png", folder)
     main(["prepare", str(folder), "-o", str(tmp_path / "ds")])
-    assert "train" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "train" in shown.out and "held out" not in shown.err
+    shutil.copy(photographs / "rocket.jpg", folder)
+    main(["prepare", str(folder), "-o", str(tmp_path / "ds"), "--overwrite"])
+    assert "2 of them are held out for validation, which leaves 1 photo" in capsys.readouterr().err
     assert "already exists" in refuse(capsys, "prepare", folder, "-o", tmp_path / "ds")
     (folder / "notes.png").write_text("not an image")
     assert "--strict" in refuse(capsys, "prepare", folder, "-o", tmp_path / "other", "--strict")

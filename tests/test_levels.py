@@ -228,3 +228,10 @@ def test_affine_kernels_of_several_parts_add_up():
 def test_an_undegraded_image_has_z_zero(task):
     space = TASKS[task].space
     chex.assert_trees_all_equal(space.normalise(space.neutral.array), jnp.zeros(len(space)))
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_lists_of_levels_as_text(task):
+    levels = [task.space.parse(level) for level in (*task.levels, task.starting_level)]
+    text = task.space.format_list([*levels, task.space.neutral])
+    assert task.space.parse_list(text) == [*levels, task.space.neutral]

@@ -69,6 +69,14 @@ def _prepare(args: argparse.Namespace) -> int:
     skipped = f", {prepared.skipped} skipped" * bool(prepared.skipped)
     photographs = counted(prepared.photographs, "photograph")
     print(f"wrote {args.output}: {written} sub-images of {photographs}{skipped}")
+    held_out = min(args.held_out, prepared.photographs - 1)
+    if args.layout == "folder" and 2 * held_out > prepared.photographs:
+        left = counted(prepared.photographs - held_out, "photograph")
+        print(
+            f"Note: {held_out} of them are held out for validation, which leaves {left} for "
+            "training; pass a smaller --held-out to train on more.",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -278,12 +286,16 @@ def _add_export(export: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
+    from hypernet_jax.tasks import TASKS
     from hypernet_jax.weights import shipped_tasks
 
     demo.add_argument("-o", "--output", default=_DEMO_OUTPUT, help="folder for the pictures")
     demo.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     for task in shipped_tasks():
-        demo.add_argument(f"--{task}", metavar="LEVELS", help=f"levels for {task}, e.g. 5,20,40.5")
+        example = TASKS[task].space.format_list(TASKS[task].demo_levels)
+        demo.add_argument(
+            f"--{task}", metavar="LEVELS", help=f'levels of {task}; default: "{example}"'
+        )
     demo.set_defaults(run=_demo)
 
 
