@@ -1,4 +1,4 @@
-"""Takes pictures of the page for the docs, and times the slider in a real browser.
+"""Takes the picture of the page for the docs, and times the slider in a real browser.
 
     python benchmarks/page.py --output docs/images
 
@@ -70,7 +70,7 @@ def main() -> None:
     try:
         _wait(lambda: "Open" in (server.stdout.readline() if server.stdout else ""))
         with tempfile.TemporaryDirectory() as folder:
-            driver = start_chromium(Path(folder), Path(folder))
+            driver = start_chromium(Path(folder), Path(folder), window=(1280, 1290))
             time.sleep(2)
             driver.get(f"http://127.0.0.1:{args.port}/")
             find = driver.find_elements
@@ -78,13 +78,12 @@ def main() -> None:
             _wait(lambda: len(find("css selector", "#divider img")) == 2)
             time.sleep(2)
             driver.set_script_timeout(60)
-            seconds = [driver.execute_async_script(_TURN, value) for value in range(20, 44, 2)]
-            _save(driver, args.output / "page.png")
-            find("css selector", "#restore")[0].click()
-            _wait(lambda: "restored.png" in find("css selector", "#download")[0].text)
-            find("css selector", "#zoom input[value=x4]")[0].click()
-            time.sleep(3)
-            _save(driver, args.output / "page-zoom.png")
+            strengths = [round(0.15 * number, 2) for number in range(1, 12)]
+            seconds = [driver.execute_async_script(_TURN, each) for each in [*strengths, 1.0]]
+            _wait(lambda: find("css selector", "#details button"))[0].click()
+            _wait(lambda: find("css selector", "#part-0 input[type=range]"))
+            time.sleep(2)
+            _save(driver, args.output / "page-parts.png")
             driver.quit()
     finally:
         server.terminate()

@@ -349,9 +349,6 @@ def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path
             part,
         )
         wait(lambda: pictures(driver) != first and pictures(driver))
-        if "HYPERNET_JAX_SCREENSHOT_PARTS" in os.environ:  # in docs/howto/photographs.md
-            time.sleep(1.0)
-            driver.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_PARTS"])
     finally:
         driver.quit()
 
