@@ -7,12 +7,12 @@ ReLU units that are negative everywhere output zero and stop learning.
 
 import argparse
 
-import jax.numpy as jnp
 import numpy as np
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
+from hypernet_jax.training.revival import unit_inputs
 from hypernet_jax.weights import load_weights
 
 _SIDE, _COUNT = 128, 6
@@ -32,18 +32,11 @@ def crops(folder: str) -> np.ndarray:
 def dead_units(name: str, level, images: np.ndarray) -> dict[str, float]:
     """Percentage of units that are never positive, by name of block."""
     model, theta = load_weights(name)
-    params = model.generate(theta, jnp.asarray(model.task.space.parse(level).array))
-    _, state = model.network.apply(
-        {"params": params},
-        jnp.asarray(images),
-        capture_intermediates=lambda module, _: module.name == "conv_1",
-        mutable=["intermediates"],
-    )
-    found = {}
-    for block, held in sorted(state["intermediates"].items()):
-        (values,) = held["conv_1"]["__call__"]
-        found[block] = 100 * float((np.asarray(values).max(axis=(0, 1, 2)) <= 0).mean())
-    return found
+    inputs = unit_inputs(model, theta, model.task.space.parse(level), images)
+    return {
+        block: 100 * float((values.max(axis=(0, 1, 2)) <= 0).mean())
+        for block, values in sorted(inputs.items())
+    }
 
 
 def main() -> None:
