@@ -19,6 +19,7 @@ __all__ = [
     "first_free",
     "is_address",
     "local_path",
+    "refuse_inputs",
     "remove_partial_files",
     "temporary_folder",
     "write_atomically",
@@ -43,6 +44,8 @@ def local_path(path: str | Path) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise UserError(f"{path!r} is no path; give the name of a file or folder.")
     text = os.fspath(path)
+    if text == "":
+        raise UserError("The name of a file or folder is empty; give one, or . for this folder.")
     if not isinstance(text, str) or "\0" in text:
         raise UserError(f"{text!r} is no path; give the name of a file or folder.")
     try:
@@ -76,6 +79,8 @@ def ensure_folder(path: str | Path) -> Path:
 def check_output(path: str | Path, *, overwrite: bool) -> None:
     """Raises `UserError` if `path` may not be written: before hours of work, not after."""
     path = local_path(path)
+    if str(path) == "-":
+        raise UserError("The output - is no file name; give one.")
     if path.is_dir():
         raise UserError(f"The output {path} is a folder; give a file name.")
     if path.exists() and not overwrite:
@@ -83,6 +88,34 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
     if not os.access(path.parent, os.W_OK):
         reason = "may not be written to" if path.parent.is_dir() else "does not exist"
         raise _unwritable(path, f"its folder {reason}")
+
+
+def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    """Raises `UserError` if an output is an input as well, under any name, or another output.
+
+    Args:
+      outputs: local files that will be written.
+      inputs: what is read; addresses and None are passed over.
+    """
+    read = {_identity(path) for path in inputs if path is not None and not is_address(path)}
+    written: set[Any] = set()
+    for path in outputs:
+        identity = _identity(path)
+        if identity in read:
+            raise UserError(f"The output {path} is also an input; choose another name.")
+        if identity in written:
+            raise UserError(f"Two outputs would both be written to {path}; choose other names.")
+        written.add(identity)
+
+
+def _identity(path: str | Path) -> Any:
+    """What is equal for all names of a file, links included, whether it exists or not."""
+    path = local_path(path)
+    try:
+        found = path.stat()
+    except OSError:
+        return path.resolve()
+    return found.st_dev, found.st_ino
 
 
 def already_exists(path: Any) -> UserError:

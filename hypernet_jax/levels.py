@@ -264,13 +264,14 @@ class LevelSpace:
         Raises:
           UserError: if the shape does not fit, or values are outside the range.
         """
-        levels = np.asarray(levels)
+        given = levels = np.asarray(levels)
         if levels.ndim == 2 and len(self) == 1:
             levels = levels[..., None]
         if levels.shape != (*size, len(self)) or levels.dtype.kind not in "uif":
+            wanted = size if len(self) == 1 else (*size, len(self))
             raise UserError(
                 f"The level map of an image of {size[1]}x{size[0]} pixels must be an array of "
-                f"numbers of shape {(*size, len(self))}, not {levels.dtype} of {levels.shape}."
+                f"numbers of shape {tuple(wanted)}, not {given.dtype} of {given.shape}."
             )
         levels = levels.astype(np.float32)
         for index, axis in enumerate(self.axes):

@@ -187,6 +187,10 @@ def test_prepare_and_its_mistakes(tmp_path, photographs, capsys):
     main(["prepare", str(folder), "-o", str(tmp_path / "ds"), "--overwrite"])
     assert "2 of them are held out for validation, which leaves 1 photo" in capsys.readouterr().err
     assert "already exists" in refuse(capsys, "prepare", folder, "-o", tmp_path / "ds")
+    small = tmp_path / "small"
+    assert main(["prepare", str(folder), "-o", str(small), "--size", "64"]) == 0
+    capsys.readouterr()
+    assert "The size" in refuse(capsys, "prepare", folder, "-o", tmp_path / "no", "--size", "0")
     (folder / "notes.png").write_text("not an image")
     assert "--strict" in refuse(capsys, "prepare", folder, "-o", tmp_path / "other", "--strict")
 
@@ -381,6 +385,64 @@ def test_nothing_is_written_among_the_photographs(weights, image, tmp_path, monk
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     results = ["one/out/one/y.png", "one/out/x.png"]
     assert names == ["one/one/y.png", *results, "one/x.png", "photograph.png", "two/x.png"]
+
+
+def test_what_is_read_is_never_written(weights, image, tmp_path, monkeypatch, capsys):
+    """Neither by the picture, its comparison nor the report, under any name, even if told to."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (61, 40), 255).save("mask.png")
+    Path("levels.json").write_text('[{"file": "photograph.png", "level": 5}]')
+    Path("p.json").symlink_to("photograph.png")
+    Path("link.json").symlink_to("levels.json")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    plain = ("restore", "photograph.png", "--weights", weights, "--overwrite")
+    one, by_table = (*plain, "--level", 9), (*plain, "--levels", "levels.json")
+    masked = (*one, "--level-map", "mask.png")
+    for command in (
+        (*masked, "-o", "mask.png"),
+        (*masked[:-1], "noise=mask.png", "-o", "mask.png"),
+        (*one, "-o", "o.png", "--report", "p.json"),
+        (*by_table, "-o", "out", "--report", "levels.json"),
+        (*by_table, "-o", "out", "--report", "link.json"),
+    ):
+        assert "is also an input" in refuse(capsys, *command), command
+    Path("mask-compare.png").symlink_to("mask.png")
+    assert "is also an input" in refuse(capsys, *masked, "--compare", "-o", "mask.png")
+    Path("mask-compare.png").unlink()
+    shutil.copy(weights, "w.safetensors")
+    options = ("--weights", "w.safetensors", "--format", "safetensors", "--overwrite")
+    message = refuse(capsys, "export", *options, "--level", 5, "-o", "w.safetensors")
+    assert "is also an input" in message
+    assert Path("w.safetensors").read_bytes() == Path(weights).read_bytes()
+    Path("w.safetensors").unlink()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_empty_names_are_refused(weights, image, tmp_path, capsys):
+    options = ("--weights", weights, "--level", 9)
+    for command in (
+        ("restore", "", "-o", tmp_path / "out", *options),
+        ("restore", image, "-o", "", *options),
+        ("restore", image, image, "-o", "", *options),
+        ("estimate", "", "-o", tmp_path / "t.csv"),
+    ):
+        assert "is empty" in refuse(capsys, *command)
+    assert "no file name" in refuse(
+        capsys, "restore", image, "-o", tmp_path / "o.png", *options, "--report", "-"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [image.name]
+
+
+def test_failures_name_their_files(image, tmp_path, capsys):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    Image.open(image).save(folder / "two.png")
+    arguments = ("--task", "denoise", "-o")
+    assert main(["restore", str(folder), "--level", "auto", *arguments, str(tmp_path / "o")]) == 1
+    assert "one.png: An image of 1x1 pixels" in capsys.readouterr().err
+    assert main(["estimate", str(folder), *arguments, str(tmp_path / "t.csv")]) == 1
+    assert "one.png: An image of 1x1 pixels" in capsys.readouterr().err
 
 
 def test_hidden_files_are_no_images_of_a_set(folder_of_images):

@@ -124,6 +124,8 @@ def test_levels_with_parts_come_back(tmp_path):
         ("a.csv", "file,level\na.png,5\na.png,6\n", "two rows"),
         ("a.csv", "file,level\na.png,500\n", "In row 2 of .*from 0 to 100"),
         ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),
+        ("a.csv", "file,level\na.png,12,5\n", "Row 2 of .* has more cells"),
+        ("a.csv", "file,level, level\na.png,5,6\n", "two columns 'level'"),
         ("a.json", "{", "is not JSON"),
         ("a.json", "[1]", "list of objects"),
         ("a.json", '[{"file": 3}]', "no file in row 1"),
@@ -152,6 +154,7 @@ def test_refusals(folder, weights, tmp_path, capsys):
     one = (folder / "0.png", "--weights", weights, "-o", tmp_path / "o.png", "--level", "auto")
     assert "several frames" in refuse(capsys, "restore", *one, "--sequence")
     assert "already exists" in refusal("--level", 5, "--report", table)
+    assert "ends in .json" in refusal("--level", 5, "--report", table, "--overwrite")
     output = ("-o", tmp_path / "t.csv")
     assert "cannot be estimated" in refuse(capsys, "estimate", folder, "--task", "sr", *output)
     (folder / "broken.png").write_text("no image")

@@ -281,6 +281,10 @@ def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
         tmp_path / "float.tif", photograph[:9, :9].astype(np.float32), photometric="rgb"
     )
     assert "floating-point samples from" in refused("float.tif")
+    holed = np.full((9, 9, 3), 0.5, np.float32)
+    holed[2, 3] = np.nan
+    tifffile.imwrite(tmp_path / "nan.tif", holed, photometric="rgb")
+    assert "not finite numbers" in refused("nan.tif")
     Image.fromarray(photograph).save(tmp_path / "large.png")
     assert "more than 0.1 megapixels" in refused("large.png", limit=0.1)
     Image.new("1", (30000, 20000)).save(tmp_path / "bomb.png")

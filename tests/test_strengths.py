@@ -31,6 +31,10 @@ def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, caps
     assert np.abs(restored("--luma=0.5", "--chroma=2") - expected).max() <= 1
     both = restored("--luma=2", "--chroma=2")
     assert np.abs(both - RESTORER.restore(image, level=40)).max() <= 1
+    # At 0 the photograph's own luminance or colour stays, which no level of the network ensures.
+    np.testing.assert_array_equal(restored("--luma=0", "--chroma=0"), image)
+    expected = luma_with_chroma(image, RESTORER.restore(image, level=20))
+    assert np.abs(restored("--luma=0") - expected).max() <= 1
     plain = restored()
     assert np.abs(plain - RESTORER.restore(image, level=20)).max() <= 1
     for options in (["--luma=3"], ["--chroma=-1"], ["--chroma=nan"]):

@@ -14,6 +14,7 @@ from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.levels import AUTO, Level
+from hypernet_jax.photographs.batch import naming
 from hypernet_jax.photographs.level_maps import without_masks
 from hypernet_jax.photographs.level_tables import write_levels
 from hypernet_jax.tasks import DEFAULT_TASK, get_task
@@ -43,7 +44,7 @@ def _estimate(args: argparse.Namespace) -> int:
             level, how = resolve_level(task, AUTO, pixels, source)
             rows.append((source, level, how or ""))
         except UserError as error:
-            failed.append(str(error))
+            failed.append(naming(source, str(error)))
     if rows:
         write_levels(args.output, rows, task.space, overwrite=args.overwrite)
         print(f"wrote {args.output} ({counted(len(rows), 'photograph')})")

@@ -12,6 +12,7 @@ from hypernet_jax.files import (
     check_output,
     ensure_folder,
     local_path,
+    refuse_inputs,
     temporary_folder,
     write_atomically,
 )
@@ -131,6 +132,7 @@ def export(args: argparse.Namespace) -> int:
         outputs.append(output.with_name(f"{output.name}.json"))
     for path in outputs:
         check_output(path, overwrite=args.overwrite)
+    refuse_inputs(outputs, [args.weights])
     model, theta, config = load_weights_and_config(args.weights or args.task)
     estimator = _estimator(model) if args.level == AUTO else None
     if args.level not in (None, AUTO):

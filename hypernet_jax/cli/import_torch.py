@@ -3,7 +3,7 @@
 import argparse
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import check_output, local_path
+from hypernet_jax.files import check_output, local_path, refuse_inputs
 from hypernet_jax.interchange.level_estimator import is_level_network, level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
 from hypernet_jax.interchange.torch_layout import restoration_theta
@@ -17,6 +17,7 @@ def import_torch(args: argparse.Namespace) -> int:
     """Writes one safetensors file."""
     task, output = get_task(args.task), local_path(args.output)
     check_output(output, overwrite=args.overwrite)
+    refuse_inputs([output], [args.checkpoint])
     state = read_state_dict(args.checkpoint)
     if is_level_network(state):
         if args.level is not None or args.residual_output:

@@ -317,8 +317,12 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     )
     prepare.add_argument("-o", "--output", required=True, help="folder or address to make")
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
-    prepare.add_argument("--size", type=int, default=256, help="side of the stored sub-images")
-    prepare.add_argument("--stride", type=int, default=192, help="distance between sub-images")
+    prepare.add_argument(
+        "--size", type=int, default=256, help="side of the stored sub-images (default: 256)"
+    )
+    prepare.add_argument(
+        "--stride", type=int, help="distance between sub-images (default: 3/4 of the size)"
+    )
     prepare.add_argument(
         "--reduce",
         type=int,
@@ -327,10 +331,13 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
         help="make the photographs smaller first, by a whole factor; averages their own noise",
     )
     prepare.add_argument(
-        "--minimum", type=int, default=96, help="skip photographs with a shorter side"
+        "--minimum", type=int, default=96, help="skip photographs with a shorter side (default: 96)"
     )
     prepare.add_argument(
-        "--held-out", type=int, default=8, help="photographs kept for validation (layout folder)"
+        "--held-out",
+        type=int,
+        default=8,
+        help="photographs kept for validation (layout folder; default: 8)",
     )
     prepare.add_argument(
         "--strict", action="store_true", help="refuse unreadable or too small images"

@@ -20,19 +20,26 @@ from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.cli.words import counted
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder, local_path, temporary_folder, write_atomically
+from hypernet_jax.files import (
+    ensure_folder,
+    local_path,
+    refuse_inputs,
+    temporary_folder,
+    write_atomically,
+)
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.images.writing import Encoding, format_of, is_writable, suffix_of
 from hypernet_jax.inference.requests import Estimator
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.photographs import batch
-from hypernet_jax.photographs.level_maps import parse_masks
+from hypernet_jax.photographs.level_maps import mask_files, parse_masks
 from hypernet_jax.photographs.level_tables import read_levels
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
     check_output,
+    comparison_name,
     exists_already,
     restore_file,
 )
@@ -63,6 +70,11 @@ def load_restorer(
         raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}, or --weights FILE.")
     if task is not None:
         get_task(task)
+        if weights is None and task not in shipped_tasks():
+            raise UserError(
+                f"No weights for {task} ship with the package; give --weights FILE, or one of the "
+                f"tasks {', '.join(shipped_tasks())}."
+            )
     restorer = Restorer.from_pretrained(
         weights or task,  # type: ignore[arg-type]
         memory=memory,
@@ -355,6 +367,8 @@ def _restore(args: argparse.Namespace) -> int:
         raise UserError("--sequence finds one level for all; leave --sweep and --levels out.")
     if args.report is not None:
         files.check_output(local_path(args.report), overwrite=args.overwrite)
+        if Path(args.report).suffix.lower() != ".json":
+            raise UserError(f"The report {args.report} is JSON; give a name that ends in .json.")
     if args.sweep is not None and args.level_map is not None:
         raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
     if args.sweep is not None and (args.compare or args.quality is not None):
@@ -397,6 +411,7 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         raise UserError(
             "--level-map is for one image; for a folder, put a mask NAME.mask.png beside NAME.jpg."
         )
+    _spare_inputs(args, options, jobs)
     if jobs[0].output != local_path(args.output):  # a folder, made when no mistake is left
         ensure_folder(args.output)
     if args.sweep is not None:
@@ -414,6 +429,22 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         print(f"skipped {jobs[0].output}")
         return 0
     return _restore_one(restorer, jobs[0], options, args)
+
+
+def _spare_inputs(args: argparse.Namespace, options: Options, jobs: list[batch.Job]) -> None:
+    """Raises `UserError` if an output would replace what is read besides its own photograph.
+
+    That photograph is compared where it is restored.
+    """
+    outputs = [job.output for job in jobs]
+    if options.compare:
+        outputs += [comparison_name(output) for output in outputs]
+    aside = [*mask_files(options.level_map), *(job.mask for job in jobs)]
+    aside += [args.levels, args.weights, args.estimator]
+    refuse_inputs(outputs, aside)
+    if args.report is not None:
+        refuse_inputs([*outputs, args.report], aside)
+        refuse_inputs([args.report], (job.source for job in jobs))
 
 
 def _with_level_of_frames(

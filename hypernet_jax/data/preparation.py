@@ -62,6 +62,8 @@ class Preparation:
     def __post_init__(self):
         if self.layout not in LAYOUTS:
             raise UserError(f"Unknown layout {self.layout!r}; choose one of {', '.join(LAYOUTS)}.")
+        if self.size < 1:
+            raise UserError(f"The size of sub-images is {self.size}; give 1 or more.")
         if not 0 < self.stride <= self.size:
             raise UserError(
                 f"The stride {self.stride} must lie between 1 and the size, {self.size}."

@@ -60,7 +60,7 @@ def prepare_dataset(
     *,
     layout: str = "folder",
     size: int = 256,
-    stride: int = 192,
+    stride: int | None = None,
     reduce: int = 1,
     minimum: int = 96,
     held_out: int = 8,
@@ -77,7 +77,7 @@ def prepare_dataset(
         needs Apache Beam.
       output: the folder to make, or an address. It is a dataset only when it is complete.
       layout: "folder" or "div2k".
-      size, stride, reduce: see `Photographs`.
+      size, stride, reduce: see `Photographs`; without a stride it is three quarters of the size.
       minimum: photographs with a shorter side, once reduced, are skipped.
       held_out: photographs kept for validation (layout "folder").
       strict: refuse an unreadable or too small image instead of skipping it.
@@ -91,6 +91,7 @@ def prepare_dataset(
       UserError: for options that do not fit, an output that exists, or photographs that cannot be
         read.
     """
+    stride = max(1, size * 3 // 4) if stride is None else stride
     preparation = Preparation(layout, size, stride, reduce, minimum, held_out, strict)
     place = resolved_path(output)
     if beam_options is not None or is_address(source):

@@ -32,8 +32,9 @@ def check_still(path: Path, frames: int) -> None:
 def check_unit_range(path: Path, samples: np.ndarray) -> None:
     """Raises `UserError` if floating-point samples are not all from 0 to 1."""
     low, high = samples.min(), samples.max()
-    # Written so that it is also true for NaN.
-    if not (low >= 0 and high <= 1):
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UserError(f"The image {path} has samples that are not finite numbers; replace them.")
+    if low < 0 or high > 1:
         raise UserError(
             f"The image {path} has floating-point samples from {low:g} to {high:g}; "
             "scale them to the range from 0 to 1."

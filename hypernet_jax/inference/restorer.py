@@ -576,9 +576,12 @@ def _batch_of(image: np.ndarray) -> np.ndarray:
         )
     if not image.size:
         raise UserError(f"The image of shape {image.shape} has no pixels.")
-    # Written so that it is also true for NaN.
-    if np.issubdtype(image.dtype, np.floating) and not (image.min() >= 0 and image.max() <= 1):
-        raise UserError("A float image has values outside [0, 1]; scale it to that range.")
+    if np.issubdtype(image.dtype, np.floating):
+        low, high = image.min(), image.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise UserError("A float image has values that are not finite numbers; replace them.")
+        if low < 0 or high > 1:
+            raise UserError("A float image has values outside [0, 1]; scale it to that range.")
     if image.ndim == 2:
         image = image[..., None]
     return image if image.ndim == 4 else image[None]

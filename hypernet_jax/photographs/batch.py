@@ -22,7 +22,7 @@ from hypernet_jax.photographs.restoring import (
     restore_file,
 )
 
-__all__ = ["Job", "Outcome", "output_names", "plan", "run", "run_one"]
+__all__ = ["Job", "Outcome", "naming", "output_names", "plan", "run", "run_one"]
 
 P = TypeVar("P", bound=PurePath)
 
@@ -131,6 +131,11 @@ def plan(
     return jobs
 
 
+def naming(source: PurePath, sentence: str) -> str:
+    """The sentence, with the file that it is about if it does not name it."""
+    return sentence if source.name in sentence else f"{source}: {sentence}"
+
+
 def run_one(
     restorer: Restorer, job: Job, options: Options, *, skip_existing: bool = False
 ) -> Outcome:
@@ -145,7 +150,7 @@ def run_one(
             options = dataclasses.replace(options, level=job.level)
         return Outcome(job, restored=restore_file(restorer, job.source, job.output, options))
     except UserError as error:
-        return Outcome(job, failed=str(error))
+        return Outcome(job, failed=naming(job.source, str(error)))
     except MemoryError:
         return Outcome(job, failed=f"There is not enough memory for {job.source}.")
     except OSError as error:

@@ -92,6 +92,13 @@ def parse_masks(text: str, space: LevelSpace) -> Masks:
     return masks
 
 
+def mask_files(masks: Masks | None) -> list[str | Path]:
+    """The files of masks."""
+    if masks is None:
+        return []
+    return list(masks.values()) if isinstance(masks, Mapping) else [masks]
+
+
 def mask_beside(source: P) -> P:
     """The path of a photograph's mask in its folder: NAME.mask.png."""
     return source.with_name(source.stem + _BESIDE)

@@ -75,7 +75,7 @@ def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UserError(f"The table {path} cannot be read ({reason}).") from None
-    rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(text)
+    rows = _json_rows(path, text) if path.suffix.lower() == ".json" else _csv_rows(path, text)
     found: dict[Path, LevelRequest] = {}
     for number, row in rows:
         where = f"row {number} of {path}"
@@ -116,14 +116,22 @@ def _table(path: str | Path) -> Path:
     return path
 
 
-def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
+def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     # In some locales spreadsheets separate cells by semicolons and use decimal commas.
     semicolons = ";" in text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if semicolons else ",")
+    columns = [column.strip() for column in reader.fieldnames or ()]
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice:
+        raise UserError(f"The table {path} has two columns {twice[0]!r}; remove one.")
     rows = [(reader.line_num, row) for row in reader]
     named = []
     for number, row in rows:
-        row.pop(None, None)  # cells beyond the last column
+        if any((cell or "").strip() for cell in row.pop(None, ())):
+            raise UserError(
+                f"Row {number} of {path} has more cells than there are columns; put a cell with a "
+                "comma in quotes, and write numbers with a decimal point."
+            )
         cells = {key.strip(): value for key, value in row.items()}
         if semicolons:
             cells = {

@@ -16,7 +16,13 @@ from hypernet_jax.inference.requests import Estimator, resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
-from hypernet_jax.photographs.level_maps import Masks, blend_of_mask, level_map, read_masks
+from hypernet_jax.photographs.level_maps import (
+    Masks,
+    blend_of_mask,
+    level_map,
+    mask_files,
+    read_masks,
+)
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.photographs.sheets import side_by_side
 
@@ -124,6 +130,8 @@ def _restored(
         )
     if restorer.space.only is not None and strengths != (1.0, 1.0):
         raise UserError("This network serves only one level; leave --luma and --chroma out.")
+    if luma == 0 and (chroma == 0 or pixels.shape[-1] == 1):
+        return pixels.copy()
     if luma == chroma or pixels.shape[-1] == 1:
         return restorer.restore(pixels, level=taken(luma), blend=shares, progress=progress)
 
@@ -134,12 +142,10 @@ def _restored(
         return lambda done, of: progress((number * of + done) // 2, of)
 
     made = [
-        restorer.restore(
-            pixels,
-            level=taken(strength),
-            blend=shares,
-            progress=part(number),
-        )
+        restorer.restore(pixels, level=taken(strength), blend=shares, progress=part(number))
+        # At its neutral level the network still changes a degraded image.
+        if strength
+        else pixels
         for number, strength in enumerate(strengths)
     ]
     return luma_with_chroma(*made)
@@ -241,6 +247,7 @@ def restore_file(
     outputs = [output, comparison_name(output)] if options.compare else [output]
     for path in outputs:
         check_output(source, path, overwrite=options.overwrite)
+    files.refuse_inputs(outputs, mask_files(options.level_map))
     photograph = read_photograph(source, limit=options.limit)
     options.encoding.check(form, transparent=photograph.alpha is not None)
     found, estimate = resolve_level(
