@@ -33,8 +33,8 @@ def get_config(variant="base"):
         config.levels.absent = (0.1, 0.5, 0.7)
         # At the neutral level restoration is exact, where this loss is smooth.
         config.loss = "charbonnier"
-        # Some photographs have a camera's native resolution, others are downscaled.
-        config.data.softened = 0.4
+        # Most photographs have a camera's native resolution, some are downscaled.
+        config.data.softened = 0.8
         # Some are taken in the dark, where noise is strong.
         config.data.darkened = 0.2
     return config

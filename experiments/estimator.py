@@ -27,19 +27,19 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.photo import get_config
 from hypernet_jax import get_task
-from hypernet_jax.degradations import PHOTO_NOISE, Chain, photo_noise
+from hypernet_jax.degradations import PHOTO_NOISE, SLIGHT_COMPRESSION, Chain, photo_noise
 from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.training.estimator import estimator_examples, train_estimator
 from hypernet_jax.training.loop import make_sampler
 
-# Cameras that smooth luminance strongly help to find noise, but not to remove it.
+# Cameras that smooth luminance strongly help to find noise, but not to remove it. Compression that
+# the level does not say would blur what a quality is.
 SMOOTH = dataclasses.replace(PHOTO_NOISE, function=functools.partial(photo_noise, smooth=0.35))
 PHOTO = get_task("photo")
+KNOWN = PHOTO.degradation.without(SLIGHT_COMPRESSION)
 TASK = dataclasses.replace(
     PHOTO,
-    degradation=Chain(
-        *(SMOOTH if each is PHOTO_NOISE else each for each in PHOTO.degradation.operators)
-    ),
+    degradation=Chain(*(SMOOTH if each is PHOTO_NOISE else each for each in KNOWN.operators)),
 )
 
 

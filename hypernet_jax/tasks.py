@@ -23,6 +23,7 @@ from hypernet_jax.degradations import (
     PHOTO_NOISE,
     QUANTISE,
     SENSOR_NOISE,
+    SLIGHT_COMPRESSION,
     SLIGHT_DAMAGE,
     Chain,
 )
@@ -271,7 +272,7 @@ TASKS = {
             name="photo",
             title="Photographs as they are",
             space=PHOTO,
-            degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, CAMERA_JPEG),
+            degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, SLIGHT_COMPRESSION, CAMERA_JPEG),
             protocols={
                 "camera": Protocol(
                     "blur, camera noise, 8 bits, JPEG 4:2:0; RGB",

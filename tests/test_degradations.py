@@ -21,7 +21,7 @@ from hypernet_jax.degradations import (
     jpeg,
 )
 from hypernet_jax.degradations.jpeg import quantisation_tables
-from hypernet_jax.degradations.slight import slight_damage
+from hypernet_jax.degradations.slight import slight_compression, slight_damage
 from hypernet_jax.evaluation.measure import measured_area, noise_key
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
@@ -139,6 +139,19 @@ def test_slight_damage_of_photographs(photograph):
     assert 2 < errors.max() < 12
     grey = slight_damage(key, clean[..., :1])
     assert grey.shape == (80, 32, 32, 1)
+
+
+def test_slight_compression_of_noisy_photographs(photograph):
+    """Half of the noisy images are compressed, slightly; of those without noise, none is."""
+    clean = np.stack([photograph[:32, :32]] * 60)
+    key = jax.random.key(1)
+    np.testing.assert_array_equal(slight_compression(key, clean, 0.0), clean)
+    compressed = slight_compression(key, clean, 5.0)
+    np.testing.assert_array_equal(compressed, slight_compression(key, clean, 5.0))
+    errors = (compressed - clean).std(axis=(1, 2, 3))
+    assert 0.3 < np.mean(errors > 0) < 0.7
+    strongest = (jpeg(None, clean[0], 88) - clean[0]).std()
+    assert errors[errors > 0].min() > 0.3 and errors.max() < strongest + 0.5
 
 
 def test_jpeg_of_a_batch_is_that_of_each_image(photograph):

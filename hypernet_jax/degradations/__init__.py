@@ -20,7 +20,7 @@ from hypernet_jax.degradations.jpeg import cropped_jpeg, jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
 from hypernet_jax.degradations.quantise import quantise
 from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
-from hypernet_jax.degradations.slight import slight_damage
+from hypernet_jax.degradations.slight import slight_compression, slight_damage
 
 __all__ = [
     "BLUR",
@@ -32,6 +32,7 @@ __all__ = [
     "PHOTO_NOISE",
     "QUANTISE",
     "SENSOR_NOISE",
+    "SLIGHT_COMPRESSION",
     "SLIGHT_DAMAGE",
     "Chain",
     "Operator",
@@ -47,6 +48,7 @@ __all__ = [
     "jpeg",
     "photo_noise",
     "quantise",
+    "slight_compression",
     "slight_damage",
 ]
 
@@ -60,4 +62,7 @@ PHOTO_NOISE = Operator(photo_noise, axis="noise", random=True)
 # Quality 100 means an uncompressed photograph here.
 CAMERA_JPEG = dataclasses.replace(JPEG, absent_at=100.0)
 QUANTISE = Operator(quantise, quantises=True)
+SLIGHT_COMPRESSION = Operator(
+    slight_compression, axis="noise", random=True, traceable=False, quantises=True
+)
 SLIGHT_DAMAGE = Operator(slight_damage, random=True, traceable=False, quantises=True)

@@ -81,6 +81,10 @@ class Chain:
         """Whether its result is whole numbers from 0 to 255."""
         return self.operators[-1].quantises
 
+    def without(self, operator: Operator) -> "Chain":
+        """The chain of the other operators."""
+        return Chain(*(each for each in self.operators if each is not operator))
+
     def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
         """Degrades an image, or several at one level.
 
