@@ -114,7 +114,7 @@ def _identity(path: str | Path) -> Any:
     try:
         found = path.stat()
     except OSError:
-        return path.resolve()
+        return os.path.realpath(path)  # also of links that lead in a circle
     return found.st_dev, found.st_ino
 
 

@@ -406,6 +406,9 @@ def test_what_is_read_is_never_written(weights, image, tmp_path, monkeypatch, ca
         (*by_table, "-o", "out", "--report", "link.json"),
     ):
         assert "is also an input" in refuse(capsys, *command), command
+    Path("loop.png").symlink_to("loop.png")
+    assert main([*map(str, one), "-o", "loop.png"]) == 0
+    Path("loop.png").unlink()
     Path("mask-compare.png").symlink_to("mask.png")
     assert "is also an input" in refuse(capsys, *masked, "--compare", "-o", "mask.png")
     Path("mask-compare.png").unlink()
