@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from hypernet_jax.degradations import Chain, camera_noise, photo_noise
+from hypernet_jax.degradations import (
+    BLUR,
+    CAMERA_JPEG,
+    PHOTO_NOISE,
+    QUANTISE,
+    SLIGHT_COMPRESSION,
+    Chain,
+    camera_noise,
+    photo_noise,
+)
 from hypernet_jax.tasks import TASKS
 
 FLAT = 127.5 * jnp.ones((40, 80, 80, 3))
@@ -136,6 +145,8 @@ def test_the_chain_of_photographs(photograph):
         changed = np.asarray(task.degradation(jax.random.key(0), crop, named))
         assert np.abs(changed - crop).mean() > 0.1
         np.testing.assert_array_equal(changed, np.clip(np.round(changed), 0, 255))
-    assert [each.axis for each in task.degradation.operators] == ["blur", "noise", None, "jpeg"]
+    others = (BLUR, PHOTO_NOISE, QUANTISE, CAMERA_JPEG)
+    assert task.degradation.operators == (*others[:3], SLIGHT_COMPRESSION, CAMERA_JPEG)
+    assert task.degradation.without(SLIGHT_COMPRESSION) == Chain(*others)
     host = Chain(*task.degradation.operators[-1:])
     np.testing.assert_array_equal(host(None, crop, {"jpeg": 100.0}), crop)

@@ -486,8 +486,9 @@ def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypat
     """Commands and page read tasks from the registry; none of them names a task."""
     axis = dataclasses.replace(NOISE_SIGMA, quantity="toy level", high=7.0)
     toy = dataclasses.replace(
-        TASKS["denoise"], name="toy", space=LevelSpace.of(axis), starting_level=3.0, estimate=None
-    )
+        TASKS["denoise"], name="toy", space=LevelSpace.of(axis), demo_levels=(1, 3, 6),
+        starting_level=3.0, estimate=None,
+    )  # fmt: skip
     monkeypatch.setitem(TASKS, "toy", toy)
     monkeypatch.setattr("hypernet_jax.weights._PRETRAINED", tmp_path)
     save_weights(tmp_path / "toy.safetensors", tiny_theta(tiny_config("toy")), tiny_config("toy"))

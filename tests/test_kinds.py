@@ -79,7 +79,7 @@ REFUSED = {
     "u64": ((RAMP * 2**40).astype(np.uint64), {}, "64-bit integer samples"),
     "c64": (RAMP[..., 0].astype(np.complex64), {"photometric": "minisblack"}, "complex numbers"),
     "above": (RAMP * 2, {}, "floating-point samples from 0 to 2"),
-    "nan": (np.where(RAMP > 0.5, np.nan, RAMP), {}, "floating-point samples from nan"),
+    "nan": (np.where(RAMP > 0.5, np.nan, RAMP), {}, "not finite numbers"),
     "cmyk16": (
         np.zeros((9, 8, 4), np.uint16), {"photometric": "separated"}, "SEPARATED in 16 bits"
     ),
