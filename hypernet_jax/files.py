@@ -91,21 +91,16 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
 
 
 def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
-    """Raises `UserError` if an output is an input as well, under any name, or another output.
+    """Raises `UserError` if an output is an input as well, under any name.
 
     Args:
       outputs: local files that will be written.
       inputs: what is read; addresses and None are passed over.
     """
     read = {_identity(path) for path in inputs if path is not None and not is_address(path)}
-    written: set[Any] = set()
     for path in outputs:
-        identity = _identity(path)
-        if identity in read:
+        if _identity(path) in read:
             raise UserError(f"The output {path} is also an input; choose another name.")
-        if identity in written:
-            raise UserError(f"Two outputs would both be written to {path}; choose other names.")
-        written.add(identity)
 
 
 def _identity(path: str | Path) -> Any:

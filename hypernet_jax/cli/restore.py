@@ -443,8 +443,7 @@ def _spare_inputs(args: argparse.Namespace, options: Options, jobs: list[batch.J
     aside += [args.levels, args.weights, args.estimator]
     refuse_inputs(outputs, aside)
     if args.report is not None:
-        refuse_inputs([*outputs, args.report], aside)
-        refuse_inputs([args.report], (job.source for job in jobs))
+        refuse_inputs([args.report], [*aside, *(job.source for job in jobs)])
 
 
 def _with_level_of_frames(
