@@ -292,20 +292,12 @@ class LevelSpace:
         return [self.parse(level) for level in self._separated(text)]
 
     def format_list(self, levels: Iterable[Any]) -> str:
-        """The text from which `parse_list` reads these levels, without parts at their defaults.
+        """The text from which `parse_list` reads these levels.
 
         Raises:
           UserError: as `parse`.
         """
-
-        def text(level: "Level") -> str:
-            if len(self) == 1:
-                return f"{level.values[0]:g}"
-            parts = zip(self.axes, level.values, strict=True)
-            given = [f"{axis.name}={value:g}" for axis, value in parts if value != axis.default]
-            return ",".join(given) or f"{self.axes[0].name}={level.values[0]:g}"
-
-        return ("," if len(self) == 1 else "; ").join(text(self.parse(each)) for each in levels)
+        return ("," if len(self) == 1 else "; ").join(str(self.parse(each)) for each in levels)
 
     def request_list(self, text: str) -> list["LevelRequest"]:
         """As `parse_list`, but some or all parts of a level may be "auto"."""
