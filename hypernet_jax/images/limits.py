@@ -29,13 +29,19 @@ def check_still(path: Path, frames: int) -> None:
         )
 
 
-def check_unit_range(path: Path, samples: np.ndarray) -> None:
-    """Raises `UserError` if floating-point samples are not all from 0 to 1."""
+def check_unit_range(samples: np.ndarray, path: Path | None = None) -> None:
+    """Raises `UserError` if floating-point samples are not all from 0 to 1.
+
+    Args:
+      samples: of an image.
+      path: the image's file, if it has one.
+    """
+    image = "The image" if path is None else f"The image {path}"
     low, high = samples.min(), samples.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise UserError(f"The image {path} has samples that are not finite numbers; replace them.")
+        raise UserError(f"{image} has samples that are not finite numbers; replace them.")
     if low < 0 or high > 1:
         raise UserError(
-            f"The image {path} has floating-point samples from {low:g} to {high:g}; "
+            f"{image} has floating-point samples from {low:g} to {high:g}; "
             "scale them to the range from 0 to 1."
         )

@@ -41,7 +41,7 @@ def read_pfm(path: Path, limit: float) -> np.ndarray:
     if len(content) < 4 * count or not count:
         raise ValueError("it is cut short")
     samples = np.frombuffer(content, "<f4" if float(head[4]) < 0 else ">f4")
-    check_unit_range(path, samples)
+    check_unit_range(samples, path)
     upside_down = samples.reshape(height, width, channels)
     return np.ascontiguousarray(upside_down[::-1], np.float32)
 

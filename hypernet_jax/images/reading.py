@@ -294,7 +294,7 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
 def _with_transparency(path: Path, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels, and their transparency, the last channel if there are 2 or 4."""
     if np.issubdtype(samples.dtype, np.floating):
-        check_unit_range(path, samples)
+        check_unit_range(samples, path)
     if samples.shape[-1] in (2, 4):
         return samples[..., :-1], samples[..., -1:]
     return samples, None

@@ -55,7 +55,7 @@ def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, 
             notes.append("its 64-bit floats were rounded to 32 bits")
         if np.issubdtype(samples.dtype, np.floating):
             samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-            check_unit_range(path, samples)
+            check_unit_range(samples, path)
             white: Any = samples.dtype.type(1)
         else:
             samples = at_full_depth(samples, _bits_of_first(page))

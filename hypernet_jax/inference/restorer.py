@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from hypernet_jax.errors import UserError, missing_extra, real_number
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.images.limits import check_unit_range
 from hypernet_jax.inference.backends import make_backend
 from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
 from hypernet_jax.inference.level_maps import MapNetworks
@@ -577,11 +578,7 @@ def _batch_of(image: np.ndarray) -> np.ndarray:
     if not image.size:
         raise UserError(f"The image of shape {image.shape} has no pixels.")
     if np.issubdtype(image.dtype, np.floating):
-        low, high = image.min(), image.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise UserError("A float image has values that are not finite numbers; replace them.")
-        if low < 0 or high > 1:
-            raise UserError("A float image has values outside [0, 1]; scale it to that range.")
+        check_unit_range(image)
     if image.ndim == 2:
         image = image[..., None]
     return image if image.ndim == 4 else image[None]
