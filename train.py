@@ -38,6 +38,8 @@ def main(argv):
             "Give --config=configs/denoise.py:compact (or another), or --sweep=FILE, and "
             "--workdir=DIR."
         )
+    if _SWEEP.value and _PROFILE.value:
+        raise UserError("--profile is for a single run; give it without --sweep.")
     profile = parse_steps(_PROFILE.value) if _PROFILE.value else None
     join_processes(
         coordinator=_COORDINATOR.value, processes=_PROCESSES.value, process=_PROCESS.value

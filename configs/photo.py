@@ -27,7 +27,7 @@ def get_config(variant="base"):
         ),
         compact_steps=20_000,
     )
-    if variant != "published":
+    if not variant.startswith("published"):
         # Most photographs have weak noise and weak blur, and many have only one of the three.
         config.levels.power = (2.0, 1.0, 1.5)
         config.levels.absent = (0.1, 0.5, 0.7)

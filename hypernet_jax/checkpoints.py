@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -82,7 +82,8 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+                # A store has the others.
+                preservation_policy=ocp.checkpoint_managers.LatestN(1 if self._mirror else keep),
                 enable_async_checkpointing=True,
             ),
         )
@@ -175,7 +176,7 @@ class Checkpoints:
             if the run must not go on from it.
 
         A damaged checkpoint is reported, moved out of the way to WORKDIR/damaged, and
-        the one before it is taken.
+        the one before it is taken. In a store it stays until the run gets there again.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
@@ -254,7 +255,8 @@ class Checkpoints:
     def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
         """What `read` makes of the newest step that it can read, and the steps passed over."""
         damaged: list[int] = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        kept = self._workdir / "checkpoints"
+        for step in self._steps():
             try:
                 return read(step), damaged
             except UserError:
@@ -262,15 +264,27 @@ class Checkpoints:
             # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
             except Exception as error:
                 warnings.warn(
-                    f"The checkpoint {self._folder / str(step)} is damaged and passed over "
+                    f"The checkpoint {kept / str(step)} is damaged and passed over "
                     f"({_reason(error)}).",
                     stacklevel=3,
                 )
                 damaged.append(step)
         raise UserError(
-            f"No checkpoint in {self._folder} can be read (steps {damaged}); look at the disk, "
+            f"No checkpoint in {kept} can be read (steps {damaged}); look at the disk, "
             "restore the folder from a copy, or start again in another workdir."
         )
+
+    def _steps(self) -> Iterator[int]:
+        """The steps of all checkpoints, the newest first; a store's are fetched one by one."""
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        yield from steps
+        while self._mirror is not None and steps:
+            found = self._mirror.fetch_newest(self._folder, before=steps[-1])
+            if found is None:
+                return
+            self._manager.reload()
+            steps.append(found)
+            yield found
 
     def _set_aside(self, step: int) -> None:
         """Keeps a damaged checkpoint, but where it no longer counts as the newest."""

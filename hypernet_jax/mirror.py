@@ -106,12 +106,22 @@ class CheckpointMirror:
         named = sorted(int(name) for name in names_in(self._folder) if name.isdigit())
         return [step for step in named if is_whole(self._folder / str(step))]
 
-    def fetch_newest(self, target: Path) -> None:
-        """Reads the newest checkpoint, if there is any, into the folder `target` by its step.
+    def fetch_newest(self, target: Path, *, before: int | None = None) -> int | None:
+        """Reads the newest checkpoint into the folder `target` by its step.
 
         A damaged checkpoint is skipped with a warning.
+
+        Args:
+          target: on this machine.
+          before: only checkpoints of earlier steps than this count; None: all.
+
+        Returns:
+          Its step; None if there is no checkpoint.
+
+        Raises:
+          UserError: if the store fails, or all checkpoints are damaged.
         """
-        steps = self.steps()
+        steps = [step for step in self.steps() if before is None or step < before]
         for step in reversed(steps):
             try:
                 fetch_folder(self._folder / str(step), target / str(step))
@@ -120,12 +130,13 @@ class CheckpointMirror:
                 shutil.rmtree(target / str(step), ignore_errors=True)
                 continue
             self._sent = step
-            return
+            return step
         if steps:
             raise UserError(
                 f"No checkpoint in {self._folder} can be read (steps {steps}); restore the folder "
                 "from a copy, or start again in another workdir."
             )
+        return None
 
     def send(
         self, step: int, source: Path, beside: Mapping[str, bytes], ready: Callable[[], None]

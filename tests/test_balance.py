@@ -59,6 +59,7 @@ class KeepBalancedTest(chex.TestCase):
     [
         {"name": "unet", "channels": (4, 4), "blocks": (1, 1)},
         {"name": "residual", "channels": 4, "blocks": 2, "light_tail": False},
+        {"name": "level_plane", "channels": 4, "blocks": 2, "light_tail": False},
     ],
 )
 def test_every_activation_has_a_balanced_convolution_before_it(options):

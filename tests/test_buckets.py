@@ -390,9 +390,22 @@ def test_what_is_not_whole_is_no_checkpoint(doors, datasets, tmp_path):
     fetch_folder(folder / "4", copied)
     (copied / "whole.json").write_bytes((folder / "4" / "whole.json").read_bytes())
     chex.assert_trees_all_equal(load_ema(tmp_path)[1], load_ema(workdir)[1])
+    whole_before = tmp_path / "before"
+    fetch_folder(folder / "2", whole_before / "checkpoints" / "2")
     (folder / "4" / "config" / "metadata").write_bytes(b"short")
     with pytest.warns(UserWarning, match="is damaged"):
         assert int(train(config, workdir, progress=False).step) == 4
+    # A file of the right size that Orbax cannot read.
+    mark = json.loads((folder / "4" / "whole.json").read_bytes())
+    for name, size in mark["files"].items():
+        if name.startswith("state/"):
+            (folder / "4" / name).write_bytes(bytes(size))
+    with pytest.warns(UserWarning, match="s3://bucket/damaged/checkpoints/4 is damaged"):
+        found = load_ema(workdir)[1]
+    chex.assert_trees_all_equal(found, load_ema(whole_before)[1])
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert int(train(config, workdir, progress=False).step) == 4
+    chex.assert_trees_all_equal(load_ema(tmp_path)[1], load_ema(workdir)[1])
     (folder / "4" / "whole.json").unlink()
     (folder / "2" / "whole.json").unlink()
     assert not has_checkpoint(workdir)

@@ -165,7 +165,8 @@ VARIANTS = {
     [
         (config, variant)
         for config in sorted((REPOSITORY / "configs").glob("*.py"))
-        for variant in VARIANTS.get(config.stem, ["base", "compact", "published", "compact_grey"])
+        for variant in VARIANTS.get(config.stem, ["base", "unet", "published", "compact_grey"])
+        + ([] if config.stem in VARIANTS else ["published_grey"])
     ],
     ids=lambda value: getattr(value, "stem", value),
 )
@@ -289,6 +290,7 @@ def run(script, *arguments):
 
 
 COMPACT = f"--config={REPOSITORY}/configs/denoise.py:compact"
+UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
 
 
 @pytest.mark.parametrize(
@@ -303,6 +305,19 @@ COMPACT = f"--config={REPOSITORY}/configs/denoise.py:compact"
         ("train.py", [COMPACT], "--workdir=DIR"),
         ("train.py", [COMPACT, "--workdir=x", "--config.step=3"], "did you mean"),
         ("train.py", [COMPACT, "--workdir=x", "--config.optimizer.lr=1"], "no field 'lr'"),
+        ("train.py", ["--sweep=x", "--workdir=x", "--profile=1:2"], "without --sweep"),
+        ("train.py", [UNET, "--workdir=x", "--config.network.name=residual"], "give one value"),
+        # All fields of the levels' parts can be set.
+        (
+            "train.py",
+            [
+                UNET,
+                "--workdir=x",
+                "--config.levels.far=(1.0,5.0,2.0)",
+                "--config.levels.origin=(0.0,None,0.0)",
+            ],
+            "and config.levels.far=1.0, z reaches",
+        ),
     ],
 )
 def test_scripts_refuse_with_a_sentence(script, arguments, message):
@@ -335,6 +350,16 @@ def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    assert False\n")
     process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
     assert process.stderr.strip().endswith("error: The config file cannot be run (AssertionError).")
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_the_reason_why_a_config_fails_is_shown(error, tmp_path):
+    text = f"def get_config():\n    raise {error.__name__}('one\\nmy reason')\n"
+    (tmp_path / "config.py").write_text(text)
+    process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
+    last = process.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: The config file cannot be run (") and "my reason" in last
+    assert "Traceback" not in process.stderr
 
 
 def test_names_that_cannot_be_printed_stop_nothing(weights, image, tmp_path):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 from hypernet_jax import UserError, make_model
-from hypernet_jax.training.cost import StepCost, step_cost
+from hypernet_jax.training.cost import StepCost, peak_of, step_cost
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.planning import cost_of_config
-from hypernet_jax.training.profiling import parse_steps
+from hypernet_jax.training.profiling import Profile, parse_steps
 from hypernet_jax.training.recipes import task_recipe
 
 from .models import tiny_config, tiny_training_config
@@ -51,6 +51,40 @@ def test_arithmetic_per_pixel():
 def test_utilisation_where_the_peak_is_known():
     rates = StepCost(flops=2e12, bytes_per_device=1, peak=100e12).rates(5.0)
     assert rates == {"tflops_per_second": 10.0, "mfu": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "teraflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("TPU v5 lite", 197),
+        ("TPU v5p", 459),
+        ("TPU v6e", 918),
+        ("NVIDIA H1000", None),
+        ("cpu", None),
+    ],
+)
+def test_peaks_of_devices(kind, teraflops):
+    assert peak_of(kind) == (None if teraflops is None else teraflops * 1e12)
+
+
+def test_steps_to_trace_must_still_be_done(default_data, tmp_path):
+    config = tiny_training_config(default_data)
+    with pytest.raises(UserError, match="done, 1 to 6; give others"):
+        train(config, tmp_path, profile=(7, 9))
+    assert not (tmp_path / "checkpoints").exists()
+    profile = Profile(tmp_path / "profile", (3, 5))
+    with profile.step(4):  # of a run that resumes after step 3
+        profile.after(4, jnp.zeros(()))
+    with profile.step(5):
+        profile.after(5, jnp.zeros(()))
+    with profile.step(6):
+        pass
+    assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
 
 
 def test_a_run_logs_its_rate_and_traces_the_steps_asked_for(default_data, tmp_path, capfd):

@@ -71,6 +71,14 @@ def test_a_run_with_a_teacher(default_data, tmp_path):
     save_weights(file, tiny_theta(tiny_config()), tiny_config())
     config.distillation.teacher = str(file)
     taught = train(config, tmp_path / "taught", progress=False)
+    # The same teacher in another place, but no other one in its place.
+    moved = file.rename(tmp_path / "moved.safetensors")
+    config.distillation.teacher = str(moved)
+    train(config, tmp_path / "taught", progress=False)
+    other = jax.tree.map(lambda leaf: 1.5 * leaf, tiny_theta(tiny_config()))
+    save_weights(moved, other, tiny_config(), overwrite=True)
+    with pytest.raises(UserError, match=r"The teacher is not the one .* config\.distillation"):
+        train(config, tmp_path / "taught", progress=False)
     config.distillation.share = 0.0
     alone = train(config, tmp_path / "alone", progress=False)
     changed = jax.tree.map(lambda a, b: a - b, taught.theta, alone.theta)

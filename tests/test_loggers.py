@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 
 import pytest
 
@@ -72,6 +73,12 @@ def test_an_unknown_logger_is_reported(default_data, tmp_path):
         train(config, tmp_path, progress=False)
 
 
+def test_names_for_mlflow():
+    found = loggers.mlflow_name("validation/psnr_noise=15,jpeg=60,blur=0.5")
+    assert found == "validation/psnr_noise_15_jpeg_60_blur_0.5"
+    assert loggers.mlflow_name("validation/psnr_15") == "validation/psnr_15"
+
+
 def test_mlflow_that_is_missing_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UserError, match=r"pip install 'hypernet-jax\[mlflow\]'"):
@@ -116,7 +123,9 @@ def test_a_run_in_mlflow(server, default_data, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "tests")
     config = tiny_training_config(default_data)
     config.loggers = ("mlflow",)
-    train(config, tmp_path, progress=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="MLflow")
+        train(config, tmp_path, progress=False)
     train(config, tmp_path, progress=False)  # resumes, and adds nothing
     client = mlflow.MlflowClient(server)
     experiment = client.get_experiment_by_name("tests").experiment_id

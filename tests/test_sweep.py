@@ -1,7 +1,6 @@
 """Sweeps: a config trained several times, resumable, with a table."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path,
     asked = []
     own = sweep.train
     monkeypatch.setattr(
-        sweep, "train", lambda config, workdir: asked.append(1) or own(config, workdir)
+        sweep, "train", lambda *given, **options: asked.append(1) or own(*given, **options)
     )
 
     def load(name):
@@ -48,10 +47,29 @@ def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path,
 
 
 def test_a_sweep_that_is_asked_to_stop_starts_no_other_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "train", lambda config, workdir: SimpleNamespace(step=2))
+    # Even if the run ends before it looks.
+    monkeypatch.setattr(sweep, "train", lambda config, workdir, stop: stop.set())
     file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
     text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
     assert len(text.splitlines()) == 3
+
+
+def test_a_failed_run_comes_last_with_the_step_it_reached(tmp_path, monkeypatch):
+    def train(config, workdir, stop):
+        lines = [{"step": 400, "validation/psnr": 31 - config.seed}, {"step": 600, "loss": 1}]
+        workdir.mkdir(parents=True)
+        (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        if config.seed == 1:
+            raise UserError("The loss is not finite.")
+
+    monkeypatch.setattr(sweep, "train", train)
+    file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
+    text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+    assert text.splitlines()[2:] == [
+        "| 2 | 600 | 29.00 |",
+        "| 3 | 600 | 28.00 |",
+        "| 1 | 600 | The loss is not finite. |",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +80,11 @@ def test_a_sweep_that_is_asked_to_stop_starts_no_other_run(tmp_path, monkeypatch
         ({"config": "x"}, "a list of values"),
         ({"config": "x", "vary": {"seed": 3}}, "a list of values"),
         ({"config": "x", "vary": {"seed": [3, "3"]}}, "share a folder"),
+        ({"config": "x", "vary": ["seed"]}, "a list of values"),
+        ({"config": "x", "set": [1], "vary": {"seed": [1]}}, "a value for each field"),
         ({"config": "x", "vary": {"no.such": [1]}}, "does not fit its config"),
+        ({"config": "x", "vary": {"no_such": [1]}}, "does not fit its config"),
+        ({"config": "x", "vary": {"optimizer.learningrate": [1]}}, "does not fit its config"),
     ],
 )
 def test_mistakes_in_a_sweep_are_reported(content, message, tmp_path):

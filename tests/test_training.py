@@ -464,7 +464,7 @@ def test_other_photographs_are_refused_and_moved_ones_are_the_same(
     shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
     prepare_dataset(tmp_path / "photographs", dataset, progress=False)
     config.data.dataset = str(dataset)
-    with pytest.raises(UserError, match=r"not the one that the run in .* was trained on so far"):
+    with pytest.raises(UserError, match=r"not the one that the run in .* was trained with so far"):
         train(config, run, progress=False)
 
 
@@ -538,6 +538,10 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         (("levels.origin", "levels.far"), (10.0, 15.0), "reaches 18 for some noise sigma"),
         ("features.levels", (20.0, 300.0), "from 0 to 100"),
         ("network.init_gain", float("nan"), "init_gain is nan"),
+        ("network.init_gain", 0.0, "init_gain is 0"),
+        ("network.centre", float("nan"), "centre is nan"),
+        ("stepz", 3, "a field stepz, which means nothing"),
+        ("optimizer.learningrate", 1.0, "optimizer.learningrate, which means nothing"),
     ],
 )
 def test_mistakes_in_a_config_are_reported(field, value, message, default_data, tmp_path):

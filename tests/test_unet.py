@@ -92,6 +92,18 @@ def test_it_grows_scale_by_scale(tmp_path):
         initial_theta(config, make_model(unet_config(channels=(4, 8, 10))))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": (), "blocks": ()}, "has no scale"),
+        ({"channels": 64}, "channels 64; give several values"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        make_network("unet", **options)
+
+
 def test_channels_and_blocks_must_be_of_the_same_scales():
     with pytest.raises(UserError, match="3 channels and 2 blocks"):
         make_network("unet", channels=(4, 4, 4), blocks=(1, 1))

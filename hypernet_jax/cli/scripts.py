@@ -28,6 +28,8 @@ def _sentence(error: Exception) -> str:
         return f"The config has no field {name!r}; see the config file for its fields."
     if isinstance(error, OSError):
         return "The config file given by --config does not exist or cannot be read; check the path."
+    if "Traceback" in text:  # absl's form of a TypeError or ValueError of the config file
+        return f"The config file cannot be run ({text.strip().splitlines()[-1]})."
     if not isinstance(error, flags.Error):
         reason = ": ".join([type(error).__name__, *text.splitlines()[-1:]])
         return f"The config file cannot be run ({reason})."

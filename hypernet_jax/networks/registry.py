@@ -1,6 +1,7 @@
 """The registry of networks, and functions to initialise and apply one."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -53,6 +54,14 @@ def make_network(name: str, **options: Any) -> nn.Module:
         raise UserError(f"Unknown network {name!r}; choose one of {', '.join(_NETWORKS)}.")
     # Lists come from JSON, which has no tuples; modules must be hashable.
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    for field in dataclasses.fields(_NETWORKS[name]):
+        given = options.get(field.name, field.default)
+        if isinstance(given, tuple) != isinstance(field.default, tuple):
+            one = "several values" if isinstance(field.default, tuple) else "one value"
+            raise UserError(
+                f"The network {name!r} has {field.name} {given}; give {one}, such as "
+                f"{field.default}."
+            )
     try:
         return _NETWORKS[name](**options)
     except TypeError as error:

@@ -123,7 +123,7 @@ class ResidualNetwork(nn.Module):
             exact_tiles=True,
             growable=("channels", "blocks"),
             branch_exits=r"block_\d+/conv_2/",
-            activated=r"block_\d+/conv_1/|^(upsample|refine)/",
+            activated=r"block_\d+/conv_1/|(^|/)(upsample|refine)/",
         )
 
     @nn.compact

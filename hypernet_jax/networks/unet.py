@@ -54,6 +54,8 @@ class UNet(nn.Module):
 
     def __post_init__(self):
         super().__post_init__()
+        if not self.channels:
+            raise UserError("The U-Net has no scale; give channels and blocks for at least one.")
         if len(self.blocks) != len(self.channels):
             raise UserError(
                 f"The U-Net has {len(self.channels)} channels and {len(self.blocks)} blocks; "

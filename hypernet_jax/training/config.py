@@ -49,7 +49,8 @@ _RANGES = {
     "ema_decay": (0.0, 1.0 - 1e-9),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),
-    "network.init_gain": (0.0, 1e3),
+    "network.centre": (0.0, 1.0),
+    "network.init_gain": (1e-6, 1e3),
     "optimizer.learning_rate": (1e-12, 1e32),
     "optimizer.warmup_steps": (0, 10**12),
     "optimizer.final_fraction": (0.0, 1.0),
@@ -62,10 +63,16 @@ _RANGES = {
 
 def _check_fields(config) -> None:
     given = flatten(config.to_dict())
-    for name in flatten(recipe("base").to_dict()):
+    known = flatten(recipe("base").to_dict())
+    groups = {name.rpartition(".")[0] for name in known} - {"network"}
+    for name in known:
         # The fields of config.network depend on the network.
         if name not in given and not name.startswith("network."):
             raise UserError(f"The config has no field {name}; start from one of configs/.")
+    for name in given:
+        # Groups of a user's own, for a logger perhaps, are none of ours.
+        if name not in known and name.rpartition(".")[0] in groups:
+            raise UserError(f"The config has a field {name}, which means nothing; check its name.")
     for name, (low, high) in _RANGES.items():
         value = given.get(name, low)
         each = value if isinstance(value, tuple) else (value,)

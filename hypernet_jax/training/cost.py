@@ -1,26 +1,39 @@
 """What a training step costs: arithmetic, memory, and the share of the device's peak."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-__all__ = ["StepCost", "step_cost"]
+__all__ = ["StepCost", "peak_of", "step_cost"]
 
-# Peak of dense bfloat16 arithmetic in FLOP/s, by the start of JAX's name of the device; from the
-# makers' data sheets. Of float32 the peak is lower: what is computed in it cannot reach 1.
+# Peak of dense bfloat16 arithmetic in FLOP/s, by the start of JAX's name of the device; from
+# the makers' data sheets. The first entry that fits counts. Of float32 the peak is lower: what is
+# computed in it cannot reach 1.
 _PEAKS = {
+    "NVIDIA H200 NVL": 835e12,
     "NVIDIA H200": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H100": 989e12,
     "NVIDIA A100": 312e12,
     "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
     "NVIDIA L4": 121e12,
     "TPU v6": 918e12,
     "TPU v5p": 459e12,
     "TPU v5": 197e12,  # v5e, which calls itself v5 lite
     "TPU v4": 275e12,
-    "TPU v3": 123e12,
+    "TPU v3": 61.5e12,  # of a core, which is a device
 }
+
+
+def peak_of(kind: str) -> float | None:
+    """The peak in FLOP/s of a device by JAX's name of its kind, or None."""
+    # An L4 is not the beginning of an L40, but a v5 is that of a v5e.
+    fits = (peak for name, peak in _PEAKS.items() if re.match(f"{name}(?![0-9A-Z])", kind))
+    return next(fits, None)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,6 @@ def step_cost(step: Any, *arguments: Any) -> StepCost:
             + memory.temp_size_in_bytes
         )
     devices = jax.device_count()
-    kind = jax.devices()[0].device_kind
-    peak = next((peak for name, peak in _PEAKS.items() if kind.startswith(name)), None)
+    peak = peak_of(jax.devices()[0].device_kind)
     flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
     return StepCost(flops * devices, held, None if peak is None else peak * devices)

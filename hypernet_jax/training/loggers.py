@@ -1,5 +1,6 @@
 """Where the numbers of a run go beside metrics.jsonl and TensorBoard."""
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from typing import Any, Protocol
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["Logger", "make_loggers", "register_logger"]
+__all__ = ["Logger", "make_loggers", "mlflow_name", "register_logger"]
 
 # Tag of MLflow's runs by which a run that resumes finds its own.
 _WORKDIR = "hypernet_jax.workdir"
@@ -23,6 +24,11 @@ class Logger(Protocol):
     def close(self) -> None:
         """Ends the log, as the run ends or is stopped."""
         ...
+
+
+def mlflow_name(name: str) -> str:
+    """A scalar's name as MLflow allows it, without the signs of levels with parts."""
+    return re.sub(r"[^\w\-./ ]", "_", name)
 
 
 class MlflowLogger:
@@ -90,7 +96,7 @@ class MlflowLogger:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         now = int(1000 * time.time())
         metrics = [
-            self._mlflow.entities.Metric(name, float(value), now, step)
+            self._mlflow.entities.Metric(mlflow_name(name), float(value), now, step)
             for name, value in values.items()
         ]
         self._try(lambda: self._client.log_batch(self._run, metrics=metrics))
@@ -104,7 +110,9 @@ class MlflowLogger:
         except self._mlflow.exceptions.MlflowException as error:
             if not self._warned:
                 reason = str(error).splitlines()[0][:200]
-                warnings.warn(f"MLflow was not reached; training continues: {reason}", stacklevel=2)
+                warnings.warn(
+                    f"MLflow did not take everything; training continues: {reason}", stacklevel=2
+                )
             self._warned = True
 
 

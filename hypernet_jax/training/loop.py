@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
-from hypernet_jax.training.distillation import load_teacher
+from hypernet_jax.training.distillation import load_teacher, teacher_fingerprint
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loggers import make_loggers
@@ -48,7 +49,7 @@ from hypernet_jax.training.validation import Validation
 __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
 # What a checkpoint's config holds beside the fields of configs/.
-_FINGERPRINT = "dataset_fingerprint"
+_DATASET, _TEACHER = "dataset_fingerprint", "teacher_fingerprint"
 
 
 def make_sampler(config) -> LevelSampler:
@@ -137,34 +138,45 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
 
 
 @contextlib.contextmanager
-def _stop_on_signal(checkpoints: Checkpoints):
-    """Yields a function of the step: whether SIGTERM or Ctrl-C has been received."""
+def _stop_on_signal(checkpoints: Checkpoints, asked: threading.Event):
+    """Yields a function of the step: whether SIGTERM or Ctrl-C has been received.
+
+    It also sets `asked`, as does a signal after its last call.
+    """
+
+    def agreed(step: int) -> bool:
+        if checkpoints.asked_to_stop(step):
+            asked.set()
+        return asked.is_set()
+
     if jax.process_count() > 1:
         # JAX listens itself, and makes the processes agree on the step.
-        yield checkpoints.asked_to_stop
+        yield agreed
         return
-    asked: list[bool] = []
     previous = {}
     with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
         for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, lambda *_: asked.append(True))
+            previous[number] = signal.signal(number, lambda *_: asked.set())
     try:
-        yield lambda step: bool(asked)
+        yield lambda step: asked.is_set()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) -> None:
-    """Raises `UserError` where a run would go on with another config or other photographs."""
-    if saved.pop(_FINGERPRINT, None) == given.pop(_FINGERPRINT):
-        # The same dataset, even if it was moved.
-        given["data"]["dataset"] = saved["data"]["dataset"]
-    else:
-        raise UserError(
-            f"The dataset is not the one that the run in {workdir} was trained on so far; give "
-            "that as config.data.dataset, or another --workdir."
-        )
+    """Raises `UserError` where a run would go on with another config, dataset or teacher."""
+    for mark, group, name in (
+        (_DATASET, "data", "dataset"),
+        (_TEACHER, "distillation", "teacher"),
+    ):
+        if saved.pop(mark, None) != given.pop(mark):
+            raise UserError(
+                f"The {name} is not the one that the run in {workdir} was trained with so far; "
+                f"give that as config.{group}.{name}, or another --workdir."
+            )
+        # The same, even if it was moved.
+        given[group][name] = saved[group][name]
     difference = config_difference(saved, given)
     if difference:
         raise UserError(
@@ -183,6 +195,15 @@ def _check_workdir(workdir: Any) -> None:
             raise UserError(f"{workdir / name} is not a folder; choose another --workdir.")
     if (workdir / "metrics.jsonl").is_dir():
         raise UserError(f"{workdir / 'metrics.jsonl'} is a folder; choose another --workdir.")
+
+
+def _check_profile(profile: tuple[int, int] | None, *, done: int, steps: int) -> None:
+    """Raises `UserError` if none of the steps to trace is still to be done."""
+    if profile is not None and (profile[0] > steps or profile[1] <= done):
+        raise UserError(
+            f"The steps to profile, {profile[0]}:{profile[1]}, are not among those still to be "
+            f"done, {done + 1} to {steps}; give others."
+        )
 
 
 def _next_batch(iterator) -> Any:
@@ -229,6 +250,7 @@ def train(
     *,
     progress: bool = True,
     profile: tuple[int, int] | None = None,
+    stop: threading.Event | None = None,
 ) -> TrainState:
     """Trains, or goes on training, until `config.steps`.
 
@@ -238,6 +260,8 @@ def train(
         holds a checkpoint of the same config, training resumes there.
       progress: draw a progress bar, and a line on what a step costs.
       profile: first and last step to trace, from 1; the trace goes to WORKDIR/profile.
+      stop: set by SIGTERM and Ctrl-C, for a caller that trains several times; one that is set
+        already stops the run.
 
     Returns:
       The final training state. SIGTERM and Ctrl-C save a checkpoint and return early.
@@ -250,10 +274,12 @@ def train(
     _check_workdir(workdir)
     if profile is not None and not isinstance(workdir, Path):
         raise UserError("A trace needs a workdir on this machine; give one, or no --profile.")
+    _check_profile(profile, done=0, steps=config.steps)
     model, sampler, mesh = make_parts(config)
     dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
-    config_json = json.dumps(json.loads(config.to_json()) | {_FINGERPRINT: fingerprint(dataset)})
+    marks = {_DATASET: fingerprint(dataset), _TEACHER: teacher_fingerprint(config)}
+    config_json = json.dumps(json.loads(config.to_json()) | marks)
     check_crop_size(dataset, config.data.crop_size)
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
     begun = has_checkpoint(workdir)
@@ -270,6 +296,7 @@ def train(
             state, iterator, lambda saved: _check_same_run(json.loads(config_json), saved, workdir)
         )
         start = step = int(state.step)
+        _check_profile(profile, done=start, steps=config.steps)
         # Of several processes, the first one writes and validates.
         first = jax.process_index() == 0
         writer = metrics_writer(workdir, resume_step=start) if first else None
@@ -284,7 +311,7 @@ def train(
             ]
             for logger in loggers[1:]:
                 stack.callback(logger.close)
-        stop = stack.enter_context(_stop_on_signal(checkpoints))
+        asked = stack.enter_context(_stop_on_signal(checkpoints, stop or threading.Event()))
         bar = stack.enter_context(
             tqdm.tqdm(
                 total=config.steps,
@@ -307,7 +334,7 @@ def train(
             return step
 
         meter = Meter()
-        while step < config.steps and not stop(step):
+        while step < config.steps and not asked(step):
             with meter.waiting():
                 batch = _next_batch(iterator)
             placed = place_batch(mesh, batch, sampler.form)

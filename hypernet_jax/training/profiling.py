@@ -31,12 +31,13 @@ class Profile:
 
     Args:
       folder: of this machine, for the trace.
-      steps: first and last step, from 1; None for no trace.
+      steps: first and last step, from 1; None for no trace. A run that resumes between them is
+        traced from there.
     """
 
     def __init__(self, folder: Path, steps: tuple[int, int] | None):
         self._folder, self._steps = folder, steps
-        self._running = False
+        self._running = self._begun = False
 
     def __enter__(self) -> "Profile":
         return self
@@ -47,9 +48,9 @@ class Profile:
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
         """Around the dispatch of one step, with its number."""
-        if self._steps is not None and number == self._steps[0]:
+        if self._steps is not None and self._steps[0] <= number and not self._begun:
             jax.profiler.start_trace(str(self._folder))
-            self._running = True
+            self._running = self._begun = True
         with jax.profiler.StepTraceAnnotation("train", step_num=number):
             yield
 

@@ -227,24 +227,26 @@ def recipe(variant: str) -> ConfigDict:
 
 
 def use_task(config: ConfigDict, task: str, drawn: tuple[Any, Any]) -> None:
-    """Sets the task of a recipe, with the range and normalisation of its levels."""
+    """Sets the task of a recipe, with the range of drawn levels and the axes' normalisation."""
     config.task = task
     axes = get_task(task).space.axes
     values = {
         "low": drawn[0],
         "high": drawn[1],
         "normalisation": tuple(axis.normalisation for axis in axes),
+        "origin": tuple(axis.origin for axis in axes),
         "far": tuple(axis.far for axis in axes),
     }
     if len(axes) == 1:
-        values |= {name: values[name][0] for name in ("normalisation", "far")}
+        values |= {name: values[name][0] for name in ("normalisation", "origin", "far")}
         config.levels.update(values)
     else:
         for name in ("power", "whole", "absent"):
             values[name] = (config.levels[name],) * len(axes)
-        values["origin"] = (None,) * len(axes)
-        with config.ignore_type():
-            config.levels.update(values)
+        # New fields, so that they have the type of tuples on the command line too.
+        for name in values:
+            del config.levels[name]
+        config.levels.update(values)
 
 
 def task_recipe(

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +64,13 @@ def load_sweep(path: str | Path) -> Sweep:
         raise UserError(f"The sweep {path} cannot be read ({error}); give a JSON file.") from None
     if not isinstance(content, dict) or "config" not in content or content.keys() - _FIELDS:
         raise UserError(f"The sweep {path} must have the fields config, set and vary alone.")
-    varied = content.get("vary", {})
-    if not varied or not all(isinstance(each, list) and each for each in varied.values()):
+    fixed, varied = content.get("set", {}), content.get("vary", {})
+    if not isinstance(fixed, dict):
+        raise UserError(f"The sweep {path} must give a value for each field in set.")
+    values = varied.values() if isinstance(varied, dict) else ()
+    if not values or not all(isinstance(each, list) and each for each in values):
         raise UserError(f"The sweep {path} must give a list of values for each field in vary.")
-    sweep = Sweep(content["config"], content.get("set", {}), varied)
+    sweep = Sweep(content["config"], fixed, varied)
     names = [name for name, _ in sweep.runs()]
     if len(set(names)) < len(names):
         raise UserError(f"Two runs of the sweep {path} would share a folder; vary other fields.")
@@ -83,31 +87,34 @@ def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], An
 
     Returns:
       The table of all runs so far, the best first: varied values, steps, and the best PSNR of
-      validation. A run that fails, as where a loss is not finite, is a row with the reason.
+      validation. A run that fails, as where a loss is not finite, is a row with the reason, after
+      the others.
     """
     sweep, folder = load_sweep(path), ensure_place(workdir)
+    stop = threading.Event()
     rows: list[tuple[float, list[str]]] = []
     for name, values in sweep.runs():
         config = load(sweep.config)
         try:
             fields = {field: _field(value) for field, value in (sweep.fixed | values).items()}
-            config.update_from_flattened_dict(fields)
-        except (KeyError, TypeError, ValueError) as error:
+            config.lock().update_from_flattened_dict(fields)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"The sweep {path} does not fit its config ({error}).") from None
         print(f"{name}:", file=sys.stderr)
-        step, note = config.steps, ""
+        failed = ""
         try:
-            step = int(train(config, folder / name).step)
+            train(config, folder / name, stop=stop)
         except UserError as error:
-            note = str(error)
-        best = _best(folder / name)
-        result = note or ("" if best == -math.inf else f"{best:.2f}")
-        rows.append((best, [*map(_text, values.values()), str(step), result]))
+            failed = str(error)
+        step, best = _reached(folder / name)
+        result = failed or ("" if best == -math.inf else f"{best:.2f}")
+        rank = -math.inf if failed else best
+        rows.append((rank, [*map(_text, values.values()), str(step), result]))
         header = [*sweep.varied, "steps", "best validation PSNR, dB"]
         ordered = [row for _, row in sorted(rows, key=lambda row: -row[0])]
         text = table(header, ordered, text_columns=len(sweep.varied))
         write_whole(folder / "table.md", text.encode(), overwrite=True)
-        if step < config.steps:  # asked to stop
+        if stop.is_set():
             break
     return text
 
@@ -116,10 +123,13 @@ def _field(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _best(workdir: Any) -> float:
-    """The highest PSNR of all validations of a run; minus infinity if there is none."""
+def _reached(workdir: Any) -> tuple[int, float]:
+    """The last step with metrics, and the highest PSNR of all validations; 0 and minus infinity
+    if there is none."""
     files = [workdir / "metrics.jsonl"]
     if not isinstance(workdir, Path):  # a store has one for each checkpoint
         files = [workdir / "metrics" / name for name in names_in(workdir / "metrics")]
-    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
-    return max((json.loads(line).get(_METRIC, -math.inf) for line in lines), default=-math.inf)
+    text = [file.read_text() for file in files if file.exists()]
+    lines = [json.loads(line) for each in text for line in each.splitlines()]
+    step = max((line.get("step", 0) for line in lines), default=0)
+    return step, max((line.get(_METRIC, -math.inf) for line in lines), default=-math.inf)
