@@ -17,6 +17,7 @@ __all__ = [
     "check_output",
     "ensure_folder",
     "first_free",
+    "identity",
     "is_address",
     "local_path",
     "refuse_inputs",
@@ -83,7 +84,7 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
         raise UserError("The output - is no file name; give one.")
     if path.is_dir():
         raise UserError(f"The output {path} is a folder; give a file name.")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # also a link that leads nowhere
         raise already_exists(path)
     if not os.access(path.parent, os.W_OK):
         reason = "may not be written to" if path.parent.is_dir() else "does not exist"
@@ -97,17 +98,16 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
       outputs: local files that will be written.
       inputs: what is read; addresses and None are passed over.
     """
-    read = {_identity(path) for path in inputs if path is not None and not is_address(path)}
+    read = {identity(path) for path in inputs if path is not None and not is_address(path)}
     for path in outputs:
-        if _identity(path) in read:
+        if identity(path) in read:
             raise UserError(f"The output {path} is also an input; choose another name.")
 
 
-def _identity(path: str | Path) -> Any:
+def identity(path: str | Path) -> Any:
     """What is equal for all names of a file, links included, whether it exists or not."""
-    path = local_path(path)
     try:
-        found = path.stat()
+        found = Path(path).stat()
     except OSError:
         return os.path.realpath(path)  # also of links that lead in a circle
     return found.st_dev, found.st_ino
@@ -144,6 +144,8 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     try:
         with beside.open("xb") as file:
             file.write(content)
+        if path.is_file():
+            shutil.copymode(path, beside)
         os.replace(beside, path)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None

@@ -165,3 +165,12 @@ def test_only_what_was_estimated_is_said_to_be(photograph, tmp_path):
         _, how = resolve_level(photo, level, photograph, source)
         assert how == expected
     assert resolve_level(photo, "auto", photograph, None)[1] == "estimated from the pixels"
+
+
+def test_a_given_part_is_kept_beside_an_estimator():
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    task = TASKS["photo"]
+    level, _ = resolve_level(
+        task, "noise=auto,jpeg=60", pixels, None, estimator=lambda image: (5, 50, 1)
+    )
+    assert level.values[:2] == (5, 60)

@@ -547,3 +547,49 @@ def test_the_package_needs_no_heavy_imports_to_answer():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert process.stdout.strip() == "[]"
+
+
+def test_no_output_replaces_the_photograph_of_another(weights, photograph, tmp_path, capsys):
+    def saved(path, value):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+        return path
+
+    one = saved(tmp_path / "one" / "a.png", 10)
+    sheet = saved(tmp_path / "two" / "a-compare.png", 20)
+    linked = tmp_path / "best"
+    linked.mkdir()
+    (linked / "a-compare.png").symlink_to(one)
+    (linked / "a.png").symlink_to(sheet)
+    before = {path: path.read_bytes() for path in (one, sheet)}
+    asked = ["restore", "--weights", weights, "--level", "5", "--overwrite"]
+    compared = ("-o", sheet.parent, "--compare", "--format", "jpeg")
+    message = refuse(capsys, *asked, one, sheet, *compared)
+    assert "is also the input" in message
+    message = refuse(capsys, *asked, *linked.iterdir(), "-o", sheet.parent)
+    assert "is also the input" in message
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_name_too_long_for_its_comparison_stops_no_other(weights, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", 251 * "x"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
+    command = ["restore", folder, "--weights", weights, "--level", "5", "--compare"]
+    assert main([*map(str, command), "-o", str(tmp_path / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert "1 restored, 1 failed" in out and "File name too long" in err
+
+
+def test_a_sweep_takes_no_strengths_and_leaves_no_folder(weights, image, tmp_path, capsys):
+    command = ["restore", image, "--weights", weights, "--sweep", "5"]
+    message = refuse(capsys, *command, "--luma", "0", "-o", tmp_path / "a.png")
+    assert "leave --luma and --chroma out" in message
+    message = refuse(capsys, *command, "--format", "jpeg", "-o", tmp_path / "folder")
+    assert "A contact sheet is a PNG" in message and not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("port", ["-5", "99999"])
+def test_ports_that_cannot_be(port, capsys):
+    assert "up to 65535" in refuse(capsys, "serve", f"--port={port}")

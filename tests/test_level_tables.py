@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +163,45 @@ def test_refusals(folder, weights, tmp_path, capsys):
     assert main(list(map(str, ["estimate", folder, "--task", "denoise", *output]))) == 1
     assert "broken.png is not an image" in capsys.readouterr().err
     assert len(read_levels(tmp_path / "t.csv", get_task("denoise").space)) == 3
+
+
+def test_a_table_reads_back_whatever_the_photographs_are_called(folder, weights, tmp_path, capsys):
+    """Links, names given twice, spaces around names, and a table in a folder that is a link."""
+    (folder / "link.png").symlink_to("0.png")
+    (folder / " 3.png").write_bytes((folder / "0.png").read_bytes())
+    real = tmp_path / "real" / "deep"
+    real.mkdir(parents=True)
+    (tmp_path / "tables").symlink_to(real)
+    table = tmp_path / "tables" / "levels.csv"
+    images = [str(folder), str(folder / "0.png")]
+    assert main(["estimate", *images, "--task", "denoise", "-o", str(table)]) == 0
+    assert "5 photographs" in capsys.readouterr().out
+    output = tmp_path / "out"
+    command = ["restore", *images, "--weights", weights, "--levels", table, "-o", output]
+    assert main(list(map(str, command))) == 0
+    out, err = capsys.readouterr()
+    assert "5 restored" in out and "without an image" not in err and "no row" not in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not text")
+def test_names_that_are_not_text(folder, weights, tmp_path, capsys):
+    odd = folder / os.fsdecode(b"caf\xe9.png")
+    (folder / "1.png").rename(odd)
+    table = tmp_path / "levels.csv"
+    assert main(["estimate", str(folder), "--task", "denoise", "-o", str(table)]) == 1
+    out, err = capsys.readouterr()
+    assert "2 photographs" in out and "is not UTF-8; rename it, or write a .json table" in err
+    table, report = tmp_path / "levels.json", tmp_path / "report.json"
+    assert main(["estimate", str(folder), "--task", "denoise", "-o", str(table)]) == 0
+    assert (folder / odd.name).resolve() in read_levels(table, get_task("denoise").space)
+    command = ["restore", folder, "--weights", weights, "--level", "5", "-o", tmp_path / "out"]
+    assert main([*map(str, command), "--report", str(report)]) == 0
+    assert str(odd) in [row["input"] for row in json.loads(report.read_text())["files"]]
+
+
+def test_a_skipped_photograph_is_reported(folder, weights, tmp_path):
+    report, output = tmp_path / "report.json", tmp_path / "out.png"
+    output.touch()
+    command = ["restore", folder / "0.png", "--weights", weights, "--level", "5", "-o", output]
+    main([*map(str, command), "--skip-existing", "--report", str(report)])
+    assert [row["state"] for row in json.loads(report.read_text())["files"]] == ["skipped"]

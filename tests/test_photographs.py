@@ -1,6 +1,7 @@
 """Restoring photograph files of every kind: what is kept, noted and refused."""
 
 import base64
+import dataclasses
 import io
 import warnings
 
@@ -13,7 +14,7 @@ from damaged_files import damaged, intact_files, try_file
 from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import IFD, Base
 
-from hypernet_jax import UserError, save_weights
+from hypernet_jax import Restorer, UserError, save_weights
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.main import main
 from hypernet_jax.images.reading import read_photograph
@@ -565,3 +566,64 @@ def test_encoding_is_in_memory_of_any_format(photograph):
     for form in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF"):
         content, notes = Encoding().encode(Photograph(photograph[:9, :8]), form)
         assert Image.open(io.BytesIO(content)).format == form and not notes
+
+
+@pytest.mark.parametrize("task", ["denoise", "sr"])
+def test_colours_that_nobody_sees_do_not_reach_the_edge(task, tmp_path):
+    """Programs store black under full transparency."""
+    y, x = np.mgrid[:40, :40]
+    distance = np.hypot(y - 20, x - 20)
+    alpha = np.clip(255 * (14 - distance), 0, 255).astype(np.uint8)
+    yellow = np.where(alpha[..., None] > 0, np.uint8([250, 220, 40]), np.uint8(0))
+    Image.fromarray(np.dstack([yellow, alpha])).save(tmp_path / "disc.png")
+    restorer = Restorer.from_pretrained(task)
+    level = {"denoise": 10, "sr": 3}[task]
+    restore_file(restorer, tmp_path / "disc.png", tmp_path / "out.png", Options(level))
+    found = np.asarray(Image.open(tmp_path / "out.png")).astype(int)
+    edge = (found[..., 3] > 20) & (found[..., 3] < 235)
+    assert edge.any() and np.abs(found[edge][:, :3] - [250, 220, 40]).max() < 40
+    if task == "denoise":
+        hidden = alpha == 0
+        np.testing.assert_array_equal(found[hidden], np.dstack([yellow, alpha])[hidden])
+
+
+def test_an_opaque_alpha_channel_is_no_transparency(tmp_path):
+    pixels = np.full((8, 8, 4), 255, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "opaque.png")
+    restore_file(RESTORER, tmp_path / "opaque.png", tmp_path / "out.jpg", IDENTITY)
+    pixels[0, 0, 3] = 254
+    Image.fromarray(pixels).save(tmp_path / "faint.png")
+    with pytest.raises(UserError, match="The input is transparent"):
+        restore_file(RESTORER, tmp_path / "faint.png", tmp_path / "faint.jpg", IDENTITY)
+
+
+def test_a_link_that_leads_nowhere_is_kept_and_so_are_permissions(tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "in.png")
+    (tmp_path / "link.png").symlink_to("gone.png")
+    with pytest.raises(UserError, match="already exists"):
+        restore_file(RESTORER, tmp_path / "in.png", tmp_path / "link.png", IDENTITY)
+    private = tmp_path / "private.png"
+    private.touch(mode=0o600)
+    restore_file(
+        RESTORER, tmp_path / "in.png", private, dataclasses.replace(IDENTITY, overwrite=True)
+    )
+    assert Image.open(private).size == (8, 8) and private.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level_map": {"jpeg": "mask.png"}}, "a mask for 'jpeg'"),
+        ({"level_map": {}}, "has no mask"),
+    ],
+)
+def test_masks_for_no_part_of_the_level_are_refused(options, message, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "in.png")
+    with pytest.raises(UserError, match=message):
+        restore_file(RESTORER, tmp_path / "in.png", tmp_path / "out.png", Options(5, **options))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_blend_out_of_range_is_refused_at_once():
+    with pytest.raises(UserError, match="from 0 to 1"):
+        Options(5, blend=3)

@@ -1,6 +1,7 @@
 """Standard input and output, names given twice, and folders with dots."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from PIL import Image
 from hypernet_jax import save_weights
 from hypernet_jax.cli.main import main
 
+from .commands import refuse
 from .models import tiny_config, tiny_theta
 
 
@@ -103,3 +105,15 @@ def test_a_folder_whose_name_has_a_dot(output, command, tmp_path):
     assert Image.open(f"{output}a.png").size == (12, 9)
     assert main([*command, "a.png", "b.png", "-o", "dir.v3"]) == 0
     assert Image.open("dir.v3/b.png").size == (12, 9)
+
+
+def test_a_report_names_the_pipes(command, pipes):
+    pipes(Path("a.png").read_bytes())
+    assert main([*command, "-", "-o", "-", "--report", "report.json"]) == 0
+    (row,) = json.loads(Path("report.json").read_text())["files"]
+    assert (row["input"], row["output"]) == ("standard input", "standard output")
+
+
+def test_the_format_of_standard_input_is_not_kept(command, pipes, capsys):
+    pipes(Path("a.png").read_bytes())
+    assert "name one with --format" in refuse(capsys, *command, "-", "-o", "-", "--format", "same")

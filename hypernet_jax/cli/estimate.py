@@ -1,6 +1,7 @@
 """`hypernet-jax estimate`: writes a table of the estimated levels of photographs."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def _estimate(args: argparse.Namespace) -> int:
     failed: list[str] = []
     for source in tqdm(_photographs(args.images), unit="file", disable=None, leave=False):
         try:
+            _check_name(source, args.output)
             pixels = read_photograph(source, limit=args.limit).pixels
             level, how = resolve_level(task, AUTO, pixels, source)
             rows.append((source, level, how or ""))
@@ -53,11 +55,24 @@ def _estimate(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _check_name(source: Path, table: str) -> None:
+    """Raises `UserError` for a name that the table cannot hold."""
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:
+        if table.lower().endswith(".csv"):
+            raise UserError(
+                f"The name of {source} is not UTF-8; rename it, or write a .json table."
+            ) from None
+
+
 def _photographs(images: list[str]) -> list[Path]:
+    """The photographs that are named, each once, as by overlapping patterns."""
     found: list[Path] = []
     for image in map(local_path, images):
         if image.is_dir():
             found += without_masks(find_images(image))[0]
         else:
             found.append(image)
-    return found
+    by_name = {os.path.normpath(path.absolute()): path for path in reversed(found)}
+    return list(by_name.values())[::-1]

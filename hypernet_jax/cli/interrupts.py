@@ -24,11 +24,15 @@ def _stop(*_) -> None:
 
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Context in which Ctrl-C and SIGTERM remove partly written files and end the process."""
+    """Context in which partly written files are removed before a signal ends the process.
+
+    The signals are Ctrl-C, SIGTERM, and SIGHUP, which the end of a terminal sends.
+    """
     before = {}
     if threading.current_thread() is threading.main_thread():
         defaults = (signal.default_int_handler, signal.SIG_DFL, _stop)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
             # Signals that the caller ignores, as under nohup, stay ignored.
             if signal.getsignal(number) in defaults:
                 before[number] = signal.signal(number, _stop)

@@ -34,12 +34,11 @@ from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import AUTO, LevelRequest
 from hypernet_jax.photographs import batch
 from hypernet_jax.photographs.level_maps import mask_files, parse_masks
-from hypernet_jax.photographs.level_tables import read_levels
+from hypernet_jax.photographs.level_tables import place, read_levels
 from hypernet_jax.photographs.restoring import (
     Options,
     Restored,
     check_output,
-    comparison_name,
     exists_already,
     restore_file,
 )
@@ -161,6 +160,8 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             source.write_bytes(sys.stdin.buffer.read())
             changes["images"] = [str(source)]
         if args.output == _PIPE:
+            if args.format == "same" and args.images == [_PIPE]:
+                raise UserError("The format of standard input is not kept; name one with --format.")
             suffix = suffix_of(args.format or "png", Path(args.images[0]))
             output = Path(folder, f"standard-output{suffix}")
             changes |= {"output": str(output), "format": None}
@@ -170,7 +171,7 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
             names.pop(output)
         try:
             with contextlib.redirect_stdout(messages):
-                yield argparse.Namespace(**(vars(args) | changes))
+                yield argparse.Namespace(**(vars(args) | changes), piped=names)
         except UserError as error:
             raise UserError(_renamed(str(error), names)) from None
         if args.output == _PIPE:
@@ -251,7 +252,12 @@ def _write_report(
     rows: list[dict[str, Any]] = []
     for outcome in outcomes:
         job, restored = outcome.job, outcome.restored
-        row: dict[str, Any] = {"input": str(job.source), "output": str(job.output)}
+        # Of a pipe, their names rather than those of temporary files.
+        names = getattr(args, "piped", {})
+        row: dict[str, Any] = {
+            "input": names.get(job.source, str(job.source)),
+            "output": names.get(job.output, str(job.output)),
+        }
         if restored is not None:
             row |= {
                 "state": "restored",
@@ -264,7 +270,7 @@ def _write_report(
         else:
             row |= {"state": "failed" if outcome.failed else "skipped", "reason": outcome.failed}
         rows.append(row)
-    content = {
+    report = {
         "version": __version__,
         "task": restorer.model.task.name,
         "backend": restorer.backend.name,
@@ -273,8 +279,10 @@ def _write_report(
         "chroma": args.chroma,
         "files": rows,
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(local_path(args.report), text.encode(), overwrite=args.overwrite)
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    # JSON has escapes for names that are not UTF-8.
+    content = text.encode(errors="backslashreplace")
+    write_atomically(local_path(args.report), content, overwrite=args.overwrite)
 
 
 def _restore_many(
@@ -320,8 +328,6 @@ def _summarise(
 
 def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options: Options) -> int:
     levels = restorer.space.parse_list(args.sweep)
-    if format_of(job.output) != "PNG":
-        raise UserError(f"A contact sheet is a PNG file; write {job.output.with_suffix('.png')}.")
     check_output(job.source, job.output, overwrite=args.overwrite)
     photograph = read_photograph(job.source, limit=args.limit)
     sheet = sweep(restorer, photograph, levels, blend=options.blend)
@@ -371,6 +377,8 @@ def _restore(args: argparse.Namespace) -> int:
             raise UserError(f"The report {args.report} is JSON; give a name that ends in .json.")
     if args.sweep is not None and args.level_map is not None:
         raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
+    if args.sweep is not None and (args.luma, args.chroma) != (1.0, 1.0):
+        raise UserError("--sweep shows levels of the whole image; leave --luma and --chroma out.")
     if args.sweep is not None and (args.compare or args.quality is not None):
         raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
     task = restorer.model.task
@@ -412,21 +420,26 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
             "--level-map is for one image; for a folder, put a mask NAME.mask.png beside NAME.jpg."
         )
     _spare_inputs(args, options, jobs)
-    if jobs[0].output != local_path(args.output):  # a folder, made when no mistake is left
-        ensure_folder(args.output)
     if args.sweep is not None:
         if several:
             raise UserError("--sweep shows one image; give one file.")
+        if format_of(jobs[0].output) != "PNG":
+            name = jobs[0].output.with_suffix(".png")
+            raise UserError(f"A contact sheet is a PNG file; write {name}.")
+    if args.sequence and not several:
+        raise UserError("--sequence is for several frames; give their folder.")
+    if jobs[0].output != local_path(args.output):  # a folder, made when no mistake is left
+        ensure_folder(args.output)
+    if args.sweep is not None:
         return _sweep(restorer, jobs[0], args, options)
     estimated = None
     if args.sequence:
-        if not several:
-            raise UserError("--sequence is for several frames; give their folder.")
         options, estimated = _with_level_of_frames(restorer, jobs, options)
     if several:
         return _restore_many(restorer, jobs, options, args, estimated)
     if args.skip_existing and exists_already(jobs[0].source, jobs[0].output):
         print(f"skipped {jobs[0].output}")
+        _write_report(args, restorer, [batch.Outcome(jobs[0])])
         return 0
     return _restore_one(restorer, jobs[0], options, args)
 
@@ -436,9 +449,9 @@ def _spare_inputs(args: argparse.Namespace, options: Options, jobs: list[batch.J
 
     That photograph is compared where it is restored.
     """
-    outputs = [job.output for job in jobs]
-    if options.compare:
-        outputs += [comparison_name(output) for output in outputs]
+    outputs = [path for job in jobs for path in job.written(compare=options.compare)]
+    if options.overwrite and not args.skip_existing:
+        batch.refuse_each_other(jobs, compare=options.compare)
     aside = [*mask_files(options.level_map), *(job.mask for job in jobs)]
     aside += [args.levels, args.weights, args.estimator]
     refuse_inputs(outputs, aside)
@@ -466,7 +479,7 @@ def _with_levels(
     jobs: list[batch.Job], table: str, levels: Mapping[Path, LevelRequest]
 ) -> list[batch.Job]:
     """The jobs that a table has levels for, with those levels."""
-    found = [(job, levels.get(job.source.resolve())) for job in jobs]
+    found = [(job, levels.get(place(job.source))) for job in jobs]
     jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]
     if not jobs:
         raise UserError(f"The table {table} names none of the images; check its column of files.")
@@ -474,7 +487,7 @@ def _with_levels(
     if left_out:
         print(f"left out, as {table} has no row for them:", file=sys.stderr)
         print(*(f"  {source}" for source in left_out), sep="\n", file=sys.stderr)
-    unused = levels.keys() - {job.source.resolve() for job, _ in found}
+    unused = levels.keys() - {place(job.source) for job, _ in found}
     if unused:
         print(f"rows of {table} without an image:", file=sys.stderr)
         print(*(f"  {source}" for source in sorted(unused)), sep="\n", file=sys.stderr)

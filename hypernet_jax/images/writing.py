@@ -18,12 +18,14 @@ from hypernet_jax.images.png_writing import encode_png, joined_samples
 from hypernet_jax.images.reading import Photograph
 from hypernet_jax.images.tiff_writing import encode_tiff
 
-__all__ = ["FORMATS", "Encoding", "format_of", "is_writable", "suffix_of"]
+__all__ = ["FORMATS", "Encoding", "can_be_transparent", "format_of", "is_writable", "suffix_of"]
 
 _SUFFIXES = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
@@ -85,6 +87,11 @@ def format_of(path: Path) -> str:
         kind = f"cannot be written as {path.suffix}" if path.suffix else "has no suffix"
         raise UserError(f"The output {path} {kind}; choose one of {', '.join(_SUFFIXES)}.")
     return _SUFFIXES[path.suffix.lower()]
+
+
+def can_be_transparent(form: str) -> bool:
+    """Whether a format holds transparency."""
+    return form not in _OPAQUE
 
 
 def is_writable(path: PurePath) -> bool:

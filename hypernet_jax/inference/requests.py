@@ -47,6 +47,7 @@ def resolve_level(
     pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
-        return task.space.parse(estimator(pixels / 255)), "estimated by the given network"
+        own = task.space.parse(estimator(pixels / 255))
+        return request.level(own.named), "estimated by the given network"
     found = task.estimate_level(pixels, source=source)
     return request.level(found.parts), found.describe(request.estimated)

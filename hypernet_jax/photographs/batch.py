@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import ensure_folder
+from hypernet_jax.files import ensure_folder, identity
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import LevelRequest
@@ -22,7 +22,16 @@ from hypernet_jax.photographs.restoring import (
     restore_file,
 )
 
-__all__ = ["Job", "Outcome", "naming", "output_names", "plan", "run", "run_one"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "naming",
+    "output_names",
+    "plan",
+    "refuse_each_other",
+    "run",
+    "run_one",
+]
 
 P = TypeVar("P", bound=PurePath)
 
@@ -41,6 +50,10 @@ class Job:
     output: Path
     mask: Path | None = None
     level: LevelRequest | None = None
+
+    def written(self, *, compare: bool) -> list[Path]:
+        """The files that the job writes; with `compare` also the comparison."""
+        return [self.output, *([comparison_name(self.output)] if compare else [])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +130,8 @@ def plan(
     jobs: list[Job] = []
     taken: set[Path] = set()
     for (source, _), name in zip(places, names, strict=True):
-        for path in [output / name, *([comparison_name(output / name)] if compare else [])]:
+        job = Job(source, output / name)
+        for path in job.written(compare=compare):
             if any(folder in path.resolve().parents for folder in below_output):
                 raise UserError(
                     f"The output {path} would lie among the photographs of {path.parent}, and the "
@@ -127,8 +141,20 @@ def plan(
                 raise UserError(f"Two inputs would both be written to {path}; rename one.")
             taken.add(path)
         mask = mask_beside(source)
-        jobs.append(Job(source, output / name, mask if mask in masks else None))
+        jobs.append(dataclasses.replace(job, mask=mask if mask in masks else None))
     return jobs
+
+
+def refuse_each_other(jobs: Sequence[Job], *, compare: bool) -> None:
+    """Raises `UserError` if a job would replace the photograph of another, under any name."""
+    owners = {identity(job.source): job for job in jobs}
+    for job in jobs:
+        for path in job.written(compare=compare):
+            owner = owners.get(identity(path), job)
+            if owner is not job and identity(job.source) != identity(owner.source):
+                raise UserError(
+                    f"The output {path} is also the input {owner.source}; choose another folder."
+                )
 
 
 def naming(source: PurePath, sentence: str) -> str:

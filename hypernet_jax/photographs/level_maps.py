@@ -114,9 +114,19 @@ def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.nda
     """Reads a mask, (H, W), or one for each part of the level, (H, W, A), as `read_mask`.
 
     Parts without a mask are applied fully everywhere.
+
+    Raises:
+      UserError: also for a part that the level does not have, or no part.
     """
     if not isinstance(masks, Mapping):
         return read_mask(masks, size)
+    unknown = [name for name in masks if name not in space.names]
+    if unknown or not masks:
+        found = f"a mask for {unknown[0]!r}" if unknown else "no mask"
+        raise UserError(
+            f"The level map has {found}; give masks for parts of the level: "
+            f"{', '.join(space.names)}."
+        )
     full = np.ones(size, np.float32)
     each = [read_mask(masks[name], size) if name in masks else full for name in space.names]
     return np.stack(each, axis=-1)

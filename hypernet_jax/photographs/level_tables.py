@@ -17,9 +17,14 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path, write_atomically
 from hypernet_jax.levels import AUTO, Level, LevelRequest, LevelSpace
 
-__all__ = ["read_levels", "write_levels"]
+__all__ = ["place", "read_levels", "write_levels"]
 
 _FILE, _HOW, _LEVEL = "file", "how", "level"
+
+
+def place(source: Path) -> Path:
+    """The path of a photograph, with links of folders resolved, but not that of the file itself."""
+    return source.parent.resolve() / source.name
 
 
 def _columns(space: LevelSpace) -> tuple[str, ...]:
@@ -45,7 +50,7 @@ def write_levels(
     columns = _columns(space)
     table = [
         {
-            _FILE: Path(os.path.relpath(source, path.parent)).as_posix(),
+            _FILE: Path(os.path.relpath(place(source), path.parent.resolve())).as_posix(),
             **{name: round(v, 2) for name, v in zip(columns, level.values, strict=True)},
             _HOW: how,
         }
@@ -59,11 +64,13 @@ def write_levels(
         writer.writeheader()
         writer.writerows(table)
         text = stream.getvalue()
-    write_atomically(path, text.encode(), overwrite=overwrite)
+    # JSON has escapes for names that are not UTF-8.
+    errors = "backslashreplace" if path.suffix.lower() == ".json" else "strict"
+    write_atomically(path, text.encode(errors=errors), overwrite=overwrite)
 
 
 def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]:
-    """Reads a table: levels by resolved path of file.
+    """Reads a table: levels by `place` of the photograph.
 
     Raises:
       UserError: if the table cannot be read, or a row has no file, an invalid level or a repeated
@@ -82,7 +89,9 @@ def read_levels(path: str | Path, space: LevelSpace) -> dict[Path, LevelRequest]
         name = row.get(_FILE)
         if not isinstance(name, str) or not name.strip():
             raise UserError(f"There is no file in {where}; fill its column {_FILE}.")
-        source = (path.parent / name.strip()).resolve()
+        folder = path.parent.resolve()
+        # Spaces around names are a spreadsheet's, unless there is such a file.
+        source = place(folder / (name if (folder / name).exists() else name.strip()))
         if source in found:
             raise UserError(f"The file {name} has two rows in {path}; remove one.")
         try:

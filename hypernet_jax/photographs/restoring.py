@@ -1,17 +1,19 @@
 """Restores an image file and writes the result."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 
 from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
 from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photograph
-from hypernet_jax.images.writing import Encoding, format_of
+from hypernet_jax.images.writing import Encoding, can_be_transparent, format_of
 from hypernet_jax.inference.requests import Estimator, resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
@@ -71,7 +73,8 @@ class Options:
             raise UserError(f"{self.encoding!r} is not an Encoding; give Encoding(quality).")
         if self.estimator is not None and not callable(self.estimator):
             raise UserError(f"The estimator {self.estimator!r} is not callable; give a function.")
-        real_number(self.blend, "blend")
+        if not 0.0 <= real_number(self.blend, "blend") <= 1.0:
+            raise UserError(f"The blend {self.blend:g} is out of range; give a number from 0 to 1.")
         real_number(self.limit, "limit")
         for name in ("luma", "chroma"):
             checked_strength(getattr(self, name), f"strength of {name}")
@@ -105,6 +108,19 @@ def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> n
             band = np.round(band)
         enlarged[rows] = np.clip(band, 0, white)
     return enlarged
+
+
+def _visible_everywhere(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """The pixels with the nearest visible colour where nothing is visible.
+
+    What programs store there, mostly black, would reach visible pixels at the edge.
+    """
+    if alpha is None or alpha.min() > 0 or alpha.max() == 0:
+        return pixels
+    places = scipy.ndimage.distance_transform_edt(
+        alpha[..., 0] == 0, return_distances=False, return_indices=True
+    )
+    return pixels[tuple(places)]
 
 
 def _restored(
@@ -171,12 +187,15 @@ def restore_photograph(
     Raises:
       UserError: for luma, chroma or a mask if the task enlarges.
     """
-    pixels = _restored(restorer, photograph.pixels, level, blend, (luma, chroma), mask, progress)
-    height, width = pixels.shape[:2]
     alpha = photograph.alpha
+    visible = _visible_everywhere(photograph.pixels, alpha)
+    pixels = _restored(restorer, visible, level, blend, (luma, chroma), mask, progress)
+    height, width = pixels.shape[:2]
     factor = restorer.model.task.factor(level)
     if alpha is not None and factor is not None:
         alpha = _alpha_of_size(alpha, (height, width), factor)
+    elif alpha is not None:
+        pixels = np.where(alpha > 0, pixels, photograph.pixels)
     metadata = photograph.metadata.of_size(width, height)
     return Photograph(pixels, alpha, metadata, photograph.notes)
 
@@ -185,7 +204,7 @@ def exists_already(source: Path, output: Path) -> bool:
     """Whether the output exists; raises `UserError` if it is the input itself."""
     if output.exists() and source.exists() and output.samefile(source):
         raise UserError(f"The output {output} is the input itself; choose another name.")
-    return output.exists()
+    return os.path.lexists(output)
 
 
 def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
@@ -249,6 +268,12 @@ def restore_file(
         check_output(source, path, overwrite=options.overwrite)
     files.refuse_inputs(outputs, mask_files(options.level_map))
     photograph = read_photograph(source, limit=options.limit)
+    if (
+        photograph.alpha is not None
+        and np.all(photograph.alpha == unit_of(photograph.alpha.dtype))
+        and not can_be_transparent(form)
+    ):
+        photograph = dataclasses.replace(photograph, alpha=None)
     options.encoding.check(form, transparent=photograph.alpha is not None)
     found, estimate = resolve_level(
         restorer.model.task,

@@ -115,6 +115,10 @@ def serve_page(
       allowed_hosts: further names that the page answers to.
     """
     _check_limits(max_upload=max_upload, limit=limit, queue=queue)
+    if not 0 <= port <= 65535:
+        raise UserError(
+            f"The port {port} is out of range; give one up to 65535, or 0 for any free one."
+        )
     _end_on_signals()
     with tempfile.TemporaryDirectory(prefix="hypernet_jax_page_") as name:
         folder = Path(name)
