@@ -30,3 +30,6 @@ def test_figures_of_pairs(photograph, tmp_path):
     (tmp_path / "clean" / "1.png").unlink()
     with pytest.raises(UserError, match="only one of noisy and clean has an image 1"):
         evaluate_pairs(RESTORER, tmp_path)
+    Image.fromarray(clean).save(tmp_path / "clean" / "0.jpg")
+    with pytest.raises(UserError, match=r"has two images 0, 0\.jpg and 0\.png; remove one"):
+        evaluate_pairs(RESTORER, tmp_path)

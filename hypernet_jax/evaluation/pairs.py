@@ -28,8 +28,19 @@ DARK = 32
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """(noisy, clean) files of the same name, up to the suffix, in the two folders in `folder`."""
-    noisy, clean = ({path.stem: path for path in find_images(folder / name)} for name in
-                    ("noisy", "clean"))  # fmt: skip
+
+    def by_stem(name: str) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in find_images(folder / name):
+            if path.stem in found:
+                raise UserError(
+                    f"{folder / name} has two images {path.stem}, {found[path.stem].name} and "
+                    f"{path.name}; remove one."
+                )
+            found[path.stem] = path
+        return found
+
+    noisy, clean = by_stem("noisy"), by_stem("clean")
     if noisy.keys() != clean.keys():
         odd = sorted(noisy.keys() ^ clean.keys())[0]
         raise UserError(

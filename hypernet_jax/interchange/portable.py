@@ -26,7 +26,9 @@ def check_level_map(model: Model) -> None:
             "The scale factor is the same for the whole image; leave out the level map."
         )
     if is_plain(model):
-        raise UserError("A plain network serves only one level; leave out the level map.")
+        raise UserError(
+            "A plain network serves only one level, not one for each pixel; choose other weights."
+        )
 
 
 def level_shape(model: Model) -> tuple[int, ...]:

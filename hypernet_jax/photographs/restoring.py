@@ -146,6 +146,8 @@ def _restored(
         )
     if restorer.space.only is not None and strengths != (1.0, 1.0):
         raise UserError("This network serves only one level; leave --luma and --chroma out.")
+    if restorer.space.only is not None and mask is not None:
+        raise UserError("This network serves only one level; leave the mask out.")
     if luma == 0 and (chroma == 0 or pixels.shape[-1] == 1):
         return pixels.copy()
     if luma == chroma or pixels.shape[-1] == 1:
