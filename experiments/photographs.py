@@ -3,9 +3,11 @@
     python experiments/photographs.py clean FOLDER        # effect of `auto` on clean photographs
     python experiments/photographs.py estimates FOLDER    # estimation errors, synthetic damage
     python experiments/photographs.py estimates FOLDER --saved   # half of them saved by a camera
+    python experiments/photographs.py blurred FOLDER      # what `auto` does to blurred photographs
     python experiments/photographs.py pictures FOLDER...  # before and after, on one sheet
 
-FOLDER holds clean photographs (clean, estimates), such as Kodak24, or noisy ones (pictures).
+FOLDER holds clean photographs, such as Kodak24 (clean, estimates, blurred), or noisy ones
+(pictures).
 """
 
 import argparse
@@ -25,7 +27,9 @@ from hypernet_jax.metrics import psnr
 
 TASK = get_task("photo")
 NOISE, QUALITY, BLUR = (3, 5, 10, 20, 40), (30, 60, 90), (0.5, 1.0, 2.0)
+BLURRED = (1.0, 1.5, 2.0, 3.0)
 _SIDE = 320
+KEY = jax.random.key(0)  # of degradations that draw nothing
 
 
 def clean(weights: str, folder: Path) -> None:
@@ -78,6 +82,24 @@ def estimates(folder: Path, *, saved: bool) -> None:
         print(f"| {level} | {median.describe(digits=3)} | {noise} | {others} |")
 
 
+def blurred(weights: str, folder: Path) -> None:
+    """PSNR of blurred photographs before and after, at the estimated and at the known level."""
+    restorer = Restorer.from_pretrained(weights)
+    print("| blur sigma | found (median) | input, dB | `auto`, dB | known level, dB |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for sigma in BLURRED:
+        known = TASK.space.parse({"blur": sigma})
+        rows = []
+        for path in find_images(folder):
+            clean = read_image(path)
+            degraded = np.asarray(TASK.degradation(KEY, clean, known.named)).astype(np.uint8)
+            found, _ = resolve_level(TASK, "auto", degraded, None)
+            made = [restorer.restore(degraded, level=level) for level in (found, known)]
+            rows.append((found["blur"], *(psnr(each, clean) for each in (degraded, *made))))
+        figures = " | ".join(f"{value:.2f}" for value in np.mean(rows, axis=0)[1:])
+        print(f"| {sigma:g} | {np.median(rows, axis=0)[0]:.2f} | {figures} |")
+
+
 def pictures(weights: str, folders: list[Path], output: Path) -> None:
     """The middle of each photograph before and after, at full resolution."""
     restorer = Restorer.from_pretrained(weights)
@@ -103,7 +125,7 @@ def pictures(weights: str, folders: list[Path], output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["clean", "estimates", "pictures"])
+    parser.add_argument("what", choices=["clean", "estimates", "blurred", "pictures"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--weights", default="photo")
     parser.add_argument("-o", "--output", type=Path, default=Path("photographs.png"))
@@ -111,8 +133,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "pictures":
         pictures(args.weights, args.folders, args.output)
-    elif args.what == "clean":
-        clean(args.weights, args.folders[0])
+    elif args.what in ("clean", "blurred"):
+        {"clean": clean, "blurred": blurred}[args.what](args.weights, args.folders[0])
     else:
         estimates(args.folders[0], saved=args.saved)
 

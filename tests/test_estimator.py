@@ -3,9 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hypernet_jax import UserError
-from hypernet_jax.blind.parts import LARGEST, load_parts_estimator, weighted_mean
+from hypernet_jax.blind.parts import LARGEST, beyond_natural, load_parts_estimator, weighted_mean
 from hypernet_jax.blind.statistics import ORIENTED, statistics
 from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.levels import PHOTO
@@ -66,6 +68,16 @@ def test_the_weighted_mean_follows_limited_weights():
     expected = [2.0, (5.0 + largest * 7.0) / (1.0 + largest)]
     np.testing.assert_allclose(weighted_mean(opinions), expected, atol=1e-6)
     np.testing.assert_allclose(weighted_mean(jnp.asarray(opinions)), expected, atol=1e-5)
+
+
+@given(st.floats(0, 4), st.floats(0, 4))
+def test_natural_blur_is_left_alone(one, other):
+    small, large = (beyond_natural("blur", sigma) for sigma in sorted((one, other)))
+    assert 0 <= small <= large <= max(one, other)
+    assert beyond_natural("blur", 1.2) == 0 and beyond_natural("blur", 1.5) == 1.5
+    assert beyond_natural("noise", one) == one
+    both = beyond_natural("blur", np.array([one, other]))
+    np.testing.assert_array_equal(both, [beyond_natural("blur", each) for each in (one, other)])
 
 
 def test_training_saving_and_loading(default_data, tmp_path, photograph):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, gaussian_filter
 
 from hypernet_jax import Restorer
+from hypernet_jax.inference.requests import resolve_level
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,15 @@ def test_the_phase_of_the_mosaic_does_not_matter(restorer, photograph):
             ratios.append(error(restored, clean[cut]) / error(noisy[cut], clean[cut]))
     assert max(ratios) < 0.25
     assert max(ratios) < 1.15 * min(ratios)
+
+
+def test_a_blurred_photograph_is_sharpened_unasked_and_no_other(restorer, photograph):
+    clean = photograph[:256, :384]
+    blurred = gaussian_filter(clean.astype(float), (2, 2, 0)).round().astype(np.uint8)
+    levels = [resolve_level(restorer.model.task, "auto", x, None)[0] for x in (clean, blurred)]
+    assert levels[0]["blur"] == 0 and 1.5 < levels[1]["blur"] < 2.5
+    restored = restorer.restore(blurred, level=levels[1])
+    assert error(restored, clean) < 0.75 * error(blurred, clean)
 
 
 @pytest.mark.parametrize("noise", [5, 12, 25, 40])

@@ -20,6 +20,7 @@ __all__ = [
     "TILES",
     "PartsEstimator",
     "apply_layers",
+    "beyond_natural",
     "load_parts_estimator",
     "quantile_of",
     "weighted_mean",
@@ -31,6 +32,8 @@ SIDE, TILES = 192, 4
 # Weights of cells lie between two to the power of minus this and of this, so that a few cells that
 # are wrong but sure of themselves cannot decide alone.
 LARGEST = 3.0
+# Sigma, in pixels, up to which blur is natural, and from which on it is not.
+_NATURAL_BLUR = (1.2, 1.5)
 
 
 def apply_layers(layers, cells):
@@ -81,7 +84,23 @@ def weighted_mean(opinions):
 
 def quantile_of(part: str) -> float:
     """The quantile of the tiles' estimates that counts for a part of the level."""
-    return 0.25 if part == "noise" else 0.5
+    return 0.5 if part == "jpeg" else 0.25
+
+
+def beyond_natural(part: str, values):
+    """What a restoration is to remove of the degradation that is found.
+
+    Cameras' own pictures are soft, so a blur up to a sigma of 1.2 pixels is left alone; from 1.5
+    on all of it counts.
+
+    Args:
+      part: name of the part of the level.
+      values: in native units; a number or an array.
+    """
+    if part != "blur":
+        return values
+    low, high = _NATURAL_BLUR
+    return values * np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,9 +127,10 @@ class PartsEstimator:
           pixels: (H, W, C) in 0..255, C = 3 or 1.
           space: the level space that the network was trained for.
 
-        Tiles spread over the image estimate it by the weighted mean of their cells. For noise the
-        lower quartile of the tiles counts, because texture can look like noise but noise is
-        everywhere; for the other parts the median.
+        Tiles spread over the image estimate it by the weighted mean of their cells. For noise and
+        blur the lower quartile of the tiles counts, because texture can look like noise, and what
+        is out of focus like blur, but noise and blur are everywhere; for JPEG the median. Of blur
+        it is the part that is not natural, see `beyond_natural`.
         """
         if space.names != self.names:
             raise UserError(
@@ -127,7 +147,7 @@ class PartsEstimator:
         ]
         z = np.expm1(found) / self.gain
         return {
-            axis.name: axis.value_at(float(value))
+            axis.name: float(beyond_natural(axis.name, axis.value_at(float(value))))
             for axis, value in zip(space.axes, z, strict=True)
         }
 

@@ -9,7 +9,14 @@ import onnx.compose
 from onnx import helper
 
 from hypernet_jax.blind import statistics as seen
-from hypernet_jax.blind.parts import LARGEST, SIDE, TILES, PartsEstimator, quantile_of
+from hypernet_jax.blind.parts import (
+    LARGEST,
+    SIDE,
+    TILES,
+    PartsEstimator,
+    beyond_natural,
+    quantile_of,
+)
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.levels import LevelAxis, LevelSpace
 
@@ -261,7 +268,7 @@ def _value(build: _Builder, axis: LevelAxis, z: str) -> str:
     """The level for z, interpolated linearly in a table."""
     low, high = sorted(float(axis.normalise(end)) for end in (axis.low, axis.high))
     knots = np.linspace(low, high, _KNOTS)
-    values = np.asarray(axis.values_at(knots))
+    values = beyond_natural(axis.name, np.asarray(axis.values_at(knots)))
     inside = build.op("Sub", z, build.numbers(knots[:-1]))
     inside = build.op("Clip", inside, build.number(0.0), build.number(knots[1] - knots[0]))
     slopes = np.diff(values) / np.diff(knots)

@@ -23,15 +23,15 @@ from hypernet_jax.tasks import Task
 
 __all__ = ["estimator_examples", "train_estimator"]
 
-_CROPS = Crops(144, recoloured=0.3, grey=0.08, softened=0.5, darkened=0.25)
+_CROPS = Crops(144, recoloured=0.3, grey=0.08, darkened=0.25)
 _TOGETHER = 16
 _HIDDEN = 96
 # The network estimates log(1 + gain z), where errors count in proportion once gain z exceeds 1.
 _GAIN = {"noise": 100.0, "jpeg": 3.0, "blur": 10.0}
 # The quantile that is learned where the image leaves the level open; the median if not given.
-_QUANTILE = {"noise": 0.65}
-# The lower quartile of the tiles, which counts for noise, is lower than the noise by this factor.
-_QUARTILE = {"noise": 1.1}
+_QUANTILE = {"noise": 0.8}
+# The lower quartile of the tiles, which counts for noise and blur, is too low by this factor in z.
+_QUARTILE = {"noise": 1.0, "blur": 1.08}
 
 
 def _degraded_crops(
