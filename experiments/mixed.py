@@ -115,7 +115,8 @@ def heat_map(figures: dict[str, dict[Level, float]], names: list[str]) -> bytes:
             axes.text(x, y, text, ha="center", va="center")
         axes.set_xticks(range(len(noises)), [f"{noise:g}" for noise in noises])
         axes.set_yticks(range(len(blurs)), [f"{blur:g}" for blur in blurs])
-        axes.set_title(f"{name}, {'no JPEG' if quality == 100 else f'JPEG {quality:g}'}", fontsize=9)
+        compressed = "no JPEG" if quality == SPACE.neutral["jpeg"] else f"JPEG {quality:g}"
+        axes.set_title(f"{name}, {compressed}", fontsize=9)
         axes.set_xlabel("noise sigma", fontsize=8)
         axes.set_ylabel("blur sigma", fontsize=8)
     figure.colorbar(image, ax=panels, label="dB, relative to a network for each")
