@@ -17,7 +17,7 @@ from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.levels import AUTO, Level
 from hypernet_jax.photographs.batch import naming
 from hypernet_jax.photographs.level_maps import without_masks
-from hypernet_jax.photographs.level_tables import write_levels
+from hypernet_jax.photographs.level_tables import place, write_levels
 from hypernet_jax.tasks import DEFAULT_TASK, get_task
 from hypernet_jax.weights import shipped_tasks
 
@@ -58,7 +58,7 @@ def _estimate(args: argparse.Namespace) -> int:
 def _check_name(source: Path, table: str) -> None:
     """Raises `UserError` for a name that the table cannot hold."""
     try:
-        str(source).encode()
+        str(place(source)).encode()
     except UnicodeEncodeError:
         if table.lower().endswith(".csv"):
             raise UserError(

@@ -17,7 +17,8 @@ _PATIENCE = 0.2
 
 def _stop(*_) -> None:
     remove_partial_files()
-    print("Stopped.", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print("Stopped.", file=sys.stderr, flush=True)
     # Not sys.exit: it would wait for running threads, and have no effect in a callback.
     os._exit(130)
 
