@@ -1,13 +1,14 @@
 """The U-Net: exact tiles, several levels at once, and growth."""
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hypernet_jax import Restorer, UserError, make_model, save_weights
-from hypernet_jax.networks import apply_network, init_network, make_network
+from hypernet_jax.networks import apply_network, init_network, make_network, registry
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.recipes import recipe, use_task
 
@@ -102,6 +103,14 @@ def test_it_grows_scale_by_scale(tmp_path):
 def test_a_network_that_cannot_be_is_refused(options, message):
     with pytest.raises(UserError, match=message):
         make_network("unet", **options)
+
+
+def test_options_without_a_default_take_any_value(monkeypatch):
+    class Plain(nn.Module):
+        sizes: tuple[int, ...] | None = None
+
+    monkeypatch.setitem(registry._NETWORKS, "plain", Plain)
+    assert make_network("plain", sizes=[3, 5]).sizes == (3, 5)
 
 
 def test_channels_and_blocks_must_be_of_the_same_scales():

@@ -56,7 +56,8 @@ def make_network(name: str, **options: Any) -> nn.Module:
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     for field in dataclasses.fields(_NETWORKS[name]):
         given = options.get(field.name, field.default)
-        if isinstance(given, tuple) != isinstance(field.default, tuple):
+        known = isinstance(field.default, (int, float, str, tuple))
+        if known and isinstance(given, tuple) != isinstance(field.default, tuple):
             one = "several values" if isinstance(field.default, tuple) else "one value"
             raise UserError(
                 f"The network {name!r} has {field.name} {given}; give {one}, such as "

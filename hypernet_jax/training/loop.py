@@ -141,7 +141,7 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
 def _stop_on_signal(checkpoints: Checkpoints, asked: threading.Event):
     """Yields a function of the step: whether SIGTERM or Ctrl-C has been received.
 
-    It also sets `asked`, as does a signal after its last call.
+    It also sets `asked`, as does, in a single process, a signal after its last call.
     """
 
     def agreed(step: int) -> bool:
