@@ -133,8 +133,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "pictures":
         pictures(args.weights, args.folders, args.output)
-    elif args.what in ("clean", "blurred"):
-        {"clean": clean, "blurred": blurred}[args.what](args.weights, args.folders[0])
+    elif args.what == "clean":
+        clean(args.weights, args.folders[0])
+    elif args.what == "blurred":
+        blurred(args.weights, args.folders[0])
     else:
         estimates(args.folders[0], saved=args.saved)
 

@@ -1,7 +1,6 @@
 """`hypernet-jax estimate`: writes a table of the estimated levels of photographs."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.levels import AUTO, Level
-from hypernet_jax.photographs.batch import naming
+from hypernet_jax.photographs.batch import named_once, naming
 from hypernet_jax.photographs.level_maps import without_masks
 from hypernet_jax.photographs.level_tables import place, write_levels
 from hypernet_jax.tasks import DEFAULT_TASK, get_task
@@ -74,5 +73,4 @@ def _photographs(images: list[str]) -> list[Path]:
             found += without_masks(find_images(image))[0]
         else:
             found.append(image)
-    by_name = {os.path.normpath(path.absolute()): path for path in reversed(found)}
-    return list(by_name.values())[::-1]
+    return named_once(found, lambda path: path)

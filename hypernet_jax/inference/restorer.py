@@ -41,7 +41,7 @@ from hypernet_jax.networks import spec_of
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 
-__all__ = ["DEFAULT_MEMORY", "Restorer"]
+__all__ = ["DEFAULT_MEMORY", "Restorer", "checked_blend"]
 
 # Generated networks to cache; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
@@ -513,12 +513,18 @@ def _as_array(image) -> np.ndarray:
     return image.astype(image.dtype.newbyteorder("="), copy=False)
 
 
+def checked_blend(blend: Any) -> float:
+    """The weight of the restored image as a number; `UserError` outside 0 to 1."""
+    blend = real_number(blend, "blend")
+    if not 0.0 <= blend <= 1.0:
+        raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
+    return blend
+
+
 def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
     """The weight of the restored image at each pixel, float32 (H, W); None: 1 everywhere."""
     if not (isinstance(blend, np.ndarray) and blend.ndim):
-        blend = real_number(blend, "blend")
-        if not 0.0 <= blend <= 1.0:
-            raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
+        blend = checked_blend(blend)
         return None if blend == 1.0 else np.broadcast_to(np.float32(blend), size)
     if blend.shape != size or blend.dtype.kind not in "uif":
         raise UserError(

@@ -25,6 +25,7 @@ from hypernet_jax.photographs.restoring import (
 __all__ = [
     "Job",
     "Outcome",
+    "named_once",
     "naming",
     "output_names",
     "plan",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 P = TypeVar("P", bound=PurePath)
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +119,7 @@ def plan(
         masks |= own
         below = Path(path.resolve().name) if len(folders) > 1 else Path()
         places += [(source, below / source.relative_to(path)) for source in found]
-    # Files named twice, as by overlapping patterns, are restored once.
-    by_name = {os.path.normpath(place[0].absolute()): place for place in reversed(places)}
-    places = list(by_name.values())[::-1]
+    places = named_once(places, lambda place: place[0])
     names = output_names(
         [place for _, place in places], [suffix(source) for source, _ in places], compare=compare
     )
@@ -143,6 +143,12 @@ def plan(
         mask = mask_beside(source)
         jobs.append(dataclasses.replace(job, mask=mask if mask in masks else None))
     return jobs
+
+
+def named_once(items: Sequence[T], path: Callable[[T], Path]) -> list[T]:
+    """The items without those whose path is named again, as by overlapping patterns."""
+    by_name = {os.path.normpath(path(item).absolute()): item for item in reversed(items)}
+    return list(by_name.values())[::-1]
 
 
 def refuse_each_other(jobs: Sequence[Job], *, compare: bool) -> None:

@@ -15,7 +15,7 @@ from hypernet_jax.files import local_path
 from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding, can_be_transparent, format_of
 from hypernet_jax.inference.requests import Estimator, resolve_level
-from hypernet_jax.inference.restorer import Progress, Restorer
+from hypernet_jax.inference.restorer import Progress, Restorer, checked_blend
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
 from hypernet_jax.photographs.level_maps import (
@@ -73,8 +73,7 @@ class Options:
             raise UserError(f"{self.encoding!r} is not an Encoding; give Encoding(quality).")
         if self.estimator is not None and not callable(self.estimator):
             raise UserError(f"The estimator {self.estimator!r} is not callable; give a function.")
-        if not 0.0 <= real_number(self.blend, "blend") <= 1.0:
-            raise UserError(f"The blend {self.blend:g} is out of range; give a number from 0 to 1.")
+        checked_blend(self.blend)
         real_number(self.limit, "limit")
         for name in ("luma", "chroma"):
             checked_strength(getattr(self, name), f"strength of {name}")

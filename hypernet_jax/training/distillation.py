@@ -20,7 +20,7 @@ from hypernet_jax.model import Model
 from hypernet_jax.training.batches import restore_batch
 from hypernet_jax.weights import load_weights
 
-__all__ = ["Teacher", "load_teacher", "teacher_fingerprint"]
+__all__ = ["Teacher", "load_teacher"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,14 @@ class Teacher:
     model: Model
     theta: Theta
     share: float
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the parameters."""
+        total = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.theta):
+            total.update(np.ascontiguousarray(leaf).tobytes())
+        return total.hexdigest()
 
     def target(
         self,
@@ -76,14 +84,3 @@ def load_teacher(config, model: Model) -> Teacher | None:
         )
     # On the host: the compiler places them on the devices of the mesh.
     return Teacher(teacher, jax.device_get(theta), share)
-
-
-def teacher_fingerprint(config) -> str:
-    """A hash of the parameters of the teacher of a training config; empty without one."""
-    name, share = config.distillation.teacher, config.distillation.share
-    if not name or not share:
-        return ""
-    total = hashlib.sha256()
-    for leaf in jax.tree.leaves(load_weights(name)[1]):
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.hexdigest()

@@ -30,8 +30,8 @@ _HIDDEN = 96
 _GAIN = {"noise": 100.0, "jpeg": 3.0, "blur": 10.0}
 # The quantile that is learned where the image leaves the level open; the median if not given.
 _QUANTILE = {"noise": 0.8}
-# The lower quartile of the tiles, which counts for noise and blur, is too low by this factor in z.
-_QUARTILE = {"noise": 1.0, "blur": 1.08}
+# The lower quartile of the tiles, which counts for blur, is too low by this factor in z.
+_QUARTILE = {"blur": 1.08}
 
 
 def _degraded_crops(

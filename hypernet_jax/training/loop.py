@@ -35,7 +35,7 @@ from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
-from hypernet_jax.training.distillation import load_teacher, teacher_fingerprint
+from hypernet_jax.training.distillation import Teacher, load_teacher
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loggers import make_loggers
@@ -88,7 +88,7 @@ def make_parts(config) -> tuple[Model, LevelSampler, Mesh]:
 
 
 def make_start(
-    config, model: Model, mesh: Mesh, form: BatchForm, theta: Theta
+    config, model: Model, mesh: Mesh, form: BatchForm, theta: Theta, teacher: Teacher | None
 ) -> tuple[TrainState, Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]]:
     """The initial state of a run, on its devices, and its train step."""
     optimizer = make_optimizer(config.optimizer, config.steps)
@@ -106,7 +106,7 @@ def make_start(
         loss=config.loss,
         weighting=config.levels.weighting,
         balance=config.balance,
-        teacher=load_teacher(config, model),
+        teacher=teacher,
         shardings=shardings,
     )
     return jax.device_put(state, shardings), step
@@ -278,13 +278,14 @@ def train(
     model, sampler, mesh = make_parts(config)
     dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
-    marks = {_DATASET: fingerprint(dataset), _TEACHER: teacher_fingerprint(config)}
+    teacher = load_teacher(config, model)
+    marks = {_DATASET: fingerprint(dataset), _TEACHER: teacher.fingerprint if teacher else ""}
     config_json = json.dumps(json.loads(config.to_json()) | marks)
     check_crop_size(dataset, config.data.crop_size)
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
     begun = has_checkpoint(workdir)
     theta = model.init(jax.random.key(config.seed)) if begun else initial_theta(config, model)
-    state, train_step = make_start(config, model, mesh, sampler.form, theta)
+    state, train_step = make_start(config, model, mesh, sampler.form, theta, teacher)
     schedule = make_schedule(config.optimizer, config.steps)
     validation = None
     if jax.process_index() == 0 and has_split(dataset, "validation"):
