@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,3 +119,45 @@ def test_a_report_names_the_pipes(command, pipes):
 def test_the_format_of_standard_input_is_not_kept(command, pipes, capsys):
     pipes(Path("a.png").read_bytes())
     assert "name one with --format" in refuse(capsys, *command, "-", "-o", "-", "--format", "same")
+
+
+@pytest.fixture
+def named_pipe():
+    """Makes a pipe that gives a file's content once."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes on this system")
+    writers = []
+
+    def make(content: bytes) -> str:
+        os.mkfifo("pipe")
+        writers.append(threading.Thread(target=Path("pipe").write_bytes, args=[content]))
+        writers[-1].start()
+        return "pipe"
+
+    yield make
+    for writer in writers:
+        writer.join(timeout=60)
+
+
+def test_a_named_pipe_is_read_once(command, named_pipe, capsys):
+    assert main([*command, "a.png", "-o", "expected.png"]) == 0
+    pipe = named_pipe(Path("a.png").read_bytes())
+    assert main([*command, pipe, "-o", "out.png", "--report", "report.json"]) == 0
+    found, expected = (np.asarray(Image.open(name)) for name in ("out.png", "expected.png"))
+    np.testing.assert_array_equal(found, expected)
+    (row,) = json.loads(Path("report.json").read_text())["files"]
+    assert (row["input"], row["output"]) == ("pipe", "out.png")
+
+
+def test_an_error_names_the_pipe(command, named_pipe, capsys):
+    pipe = named_pipe(b"no image")
+    assert "pipe is not an image" in refuse(capsys, *command, pipe, "-o", "out.png")
+
+
+def test_pipes_are_refused_where_photographs_are_read_twice(command, capsys):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes on this system")
+    os.mkfifo("pipe")
+    assert "takes one image" in refuse(capsys, *command, "pipe", "a.png", "-o", "folder")
+    assert main(["estimate", "pipe", "-o", "levels.csv"]) == 1
+    assert "pipe is a pipe; save" in capsys.readouterr().err

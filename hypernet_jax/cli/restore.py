@@ -27,6 +27,7 @@ from hypernet_jax.files import (
     temporary_folder,
     write_atomically,
 )
+from hypernet_jax.images.opening import failures_as_sentences
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.images.writing import Encoding, format_of, is_writable, suffix_of
 from hypernet_jax.inference.requests import Estimator
@@ -135,19 +136,25 @@ def _estimator(args: argparse.Namespace, task: Task) -> Estimator | None:
 
 @contextlib.contextmanager
 def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The arguments, with temporary files in place of "-" for standard input and output."""
-    if _PIPE not in (*args.images, args.output):
+    """The arguments, with temporary files in place of "-" and of pipes with names."""
+    piped = [image for image in args.images if image == _PIPE or Path(image).is_fifo()]
+    if not piped and args.output != _PIPE:
         yield args
         return
     if len(args.images) > 1:
-        raise UserError("Standard input or output, -, takes one image; give files and a folder.")
+        raise UserError(
+            "A pipe, or - for standard input or output, takes one image; give files and a folder."
+        )
     if args.compare:
-        raise UserError("--compare writes a second file beside the output; leave it out with -.")
+        raise UserError(
+            "--compare writes a second file beside the output; leave it out with pipes and -."
+        )
     output = Path(args.output)
     names_file = args.output == _PIPE or (output.suffix and not output.is_dir())
-    if args.images == [_PIPE] and not names_file:
-        raise UserError("An image from standard input needs a file as output; give its name.")
-    if args.images == [_PIPE] and sys.stdin is None:
+    shown = "standard input" if piped == [_PIPE] else "".join(piped)
+    if piped and not names_file:
+        raise UserError(f"An image from {shown} needs a file as output; give its name.")
+    if piped == [_PIPE] and sys.stdin is None:
         raise UserError("Standard input is closed; give an image file instead of -.")
     if args.output == _PIPE and sys.stdout is None:
         raise UserError("Standard output is closed; give an output file instead of -.")
@@ -155,18 +162,21 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         raise UserError("A terminal cannot show the image; send the output to a file or program.")
     with temporary_folder() as folder:
         changes: dict[str, Any] = {}
-        if args.images == [_PIPE]:
+        if piped:
             source = Path(folder, "standard-input")
-            source.write_bytes(sys.stdin.buffer.read())
+            with failures_as_sentences(shown):
+                standard = piped == [_PIPE]
+                content = sys.stdin.buffer.read() if standard else Path(shown).read_bytes()
+            source.write_bytes(content)
             changes["images"] = [str(source)]
         if args.output == _PIPE:
-            if args.format == "same" and args.images == [_PIPE]:
-                raise UserError("The format of standard input is not kept; name one with --format.")
+            if args.format == "same" and piped:
+                raise UserError(f"The format of {shown} is not kept; name one with --format.")
             suffix = suffix_of(args.format or "png", Path(args.images[0]))
             output = Path(folder, f"standard-output{suffix}")
             changes |= {"output": str(output), "format": None}
         messages = io.StringIO()
-        names = {folder / "standard-input": "standard input", output: "standard output"}
+        names = {folder / "standard-input": shown, output: "standard output"}
         if args.output != _PIPE:
             names.pop(output)
         try:

@@ -323,10 +323,12 @@ def read_photograph(path: str | Path, *, limit: float = DEFAULT_LIMIT) -> Photog
       limit: megapixels.
 
     Raises:
-      UserError: if the file is missing, not an image, damaged, too large, animated or of an
-        unsupported kind; the sentence names the file.
+      UserError: if the file is missing, a pipe, not an image, damaged, too large, animated or of
+        an unsupported kind; the sentence names the file.
     """
     path = local_path(path)
+    if path.is_fifo():  # photographs are read more than once
+        raise UserError(f"{path} is a pipe; save its image to a file first, and give that.")
     with failures_as_sentences(path):
         if is_pfm(path):
             pixels = read_pfm(path, limit)
