@@ -3,6 +3,7 @@
 import os
 import pkgutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,10 @@ install_import_hook(
 # Most of the suite's time is compilation, and many tests, some in separate processes,
 # compile the same small programs: these are optimised little and cached.
 _cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+_flags = "--xla_backend_optimization_level=0"
+if version("jaxlib").startswith("0.10."):  # later releases do not know this flag
+    _flags += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _flags)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
