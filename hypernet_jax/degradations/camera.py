@@ -233,14 +233,19 @@ def _of_one(
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
     # Measures the noise at mid-grey, where the level is defined, and scales it to be right there.
     grey = jnp.full((_PATCH, _PATCH, 3), 0.5)
-    strength, luma = jnp.float32(1.0), jnp.float32(0.0)
-    for _ in range(3):  # the response is nearly, but not exactly, proportional
+
+    def measured(_, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        strength, _ = found
         change = _developed(patch_key, camera, grey, strength * shot, strength * read)
         luma = jnp.std(change @ jnp.array(_LUMA))
         reduced = _reduced(camera, change, grey, luma)
         inner = reduced[_EDGE:-_EDGE, _EDGE:-_EDGE]
         ratio = deviation / jnp.maximum(jnp.std(inner), 1e-6)
-        strength, luma = strength * jnp.square(ratio), luma * ratio
+        return strength * jnp.square(ratio), luma * ratio
+
+    # Three times, because the response is nearly, but not exactly, proportional.
+    start = (jnp.float32(1.0), jnp.float32(0.0))
+    strength, luma = jax.lax.fori_loop(0, 3, measured, start)
     around = ((_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     padded = jnp.pad(image, around, mode="symmetric")
     change = _developed(noise_key, camera, padded, strength * shot, strength * read)
