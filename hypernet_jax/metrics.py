@@ -7,7 +7,6 @@ have the same shape; otherwise the metrics raise `UserError`.
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float64, Real
-from skimage.metrics import structural_similarity
 
 from hypernet_jax.errors import UserError
 
@@ -37,6 +36,8 @@ def ssim(image, reference) -> float:
     image, reference = _pair(image, reference)
     if min(image.shape[:2]) < 11:
         return float("nan")
+    from skimage.metrics import structural_similarity  # slow to import
+
     return float(
         structural_similarity(
             image,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 
 from hypernet_jax import files
 from hypernet_jax.degradations import bicubic_resize
@@ -116,6 +115,8 @@ def _visible_everywhere(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndar
     """
     if alpha is None or alpha.min() > 0 or alpha.max() == 0:
         return pixels
+    import scipy.ndimage  # slow to import
+
     places = scipy.ndimage.distance_transform_edt(
         alpha[..., 0] == 0, return_distances=False, return_indices=True
     )
