@@ -244,7 +244,7 @@ def test_a_level_for_each_pixel(format_, network, features, photograph, tmp_path
         np.testing.assert_allclose(run(image, same), expected, atol=1e-5, rtol=0)
         smooth = np.linspace(1, 90, size[1], dtype=np.float32)[None, None, :, None] + same - 30
         model, theta = load_weights(weights)
-        expected = model.restore_pixels(theta, smooth, image)
+        expected = jax.jit(model.restore_pixels)(theta, smooth, image)
         np.testing.assert_allclose(run(image, smooth), expected, atol=1e-5, rtol=0)
 
 

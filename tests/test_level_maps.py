@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,7 +68,8 @@ def test_tiles_of_a_map_are_the_whole(memory, backend, photograph):
     image = photograph[:150, :233] / np.float32(255)
     levels = smooth(image.shape[:2], 5.0, 60.0)
     model, theta = make_model(tiny_config()), tiny_theta(tiny_config())
-    whole = np.asarray(model.restore_pixels(theta, levels[None, ..., None], image[None]))[0]
+    restore = jax.jit(model.restore_pixels)
+    whole = np.asarray(restore(theta, levels[None, ..., None], image[None]))[0]
     restorer = Restorer(model, theta, memory=memory, backend=backend)
     found = restorer.restore(image, level=levels)
     np.testing.assert_allclose(found, np.clip(whole, 0, 1), atol=1e-5)
@@ -112,7 +114,7 @@ def test_maps_of_levels_with_parts(kernels, backend, photograph, monkeypatch):
     found = restorer.restore(image, level=levels)
     # For a mask two kernels are enough.
     assert asked[-1] == {kernels}
-    expected = np.asarray(model.restore_pixels(theta, levels[None], image[None]))[0]
+    expected = np.asarray(jax.jit(model.restore_pixels)(theta, levels[None], image[None]))[0]
     np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=2e-4 if kernels == 2 else 1e-5)
     whole = level_map(strong, np.ones(image.shape[:2]))
     same = restorer.restore(image, level=whole)

@@ -36,7 +36,8 @@ def exported():
 
 @pytest.fixture(scope="module")
 def with_noise(photograph):
-    return np.clip(np.round(np.asarray(camera_noise(jax.random.key(3), photograph, 15))), 0, 255)
+    noisy = jax.jit(camera_noise)(jax.random.key(3), photograph, 15)
+    return np.clip(np.round(np.asarray(noisy)), 0, 255)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (257, 400), (400, 600)])
