@@ -3,6 +3,8 @@
 python evaluate.py --weights=denoise --dataset=FOLDER --levels=15,25,50 --output=DIR
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from hypernet_jax.cli.errors import exit_with_sentence
@@ -14,6 +16,7 @@ with exit_with_sentence():  # reports are drawn by an extra of the package
     from hypernet_jax.evaluation.pairs import evaluate_pairs
     from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
     from hypernet_jax.inference.restorer import Restorer
+    from hypernet_jax.storage import storage_path
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Shipped weights by name, or a .safetensors file.")
@@ -38,6 +41,17 @@ def _restorer() -> Restorer:
     raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
 
 
+def _check_apart(output: str, images: str) -> None:
+    """Raises `UserError` if the report's curve would be one of the images of the next run."""
+    place, folder = storage_path(output), storage_path(images)
+    local = isinstance(place, Path) and isinstance(folder, Path)
+    if local and place.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"The output {output} lies among the images in {images}, where its curve would be "
+            "measured in the next run; choose another folder."
+        )
+
+
 def main(argv):
     del argv  # only flags are used
     if bool(_DATASET.value) == bool(_PAIRS.value):
@@ -45,20 +59,23 @@ def main(argv):
             "Give either --dataset=FOLDER, a folder of clean images, or --pairs=FOLDER, a folder "
             "with the folders noisy and clean."
         )
+    if _PAIRS.value and (_PROTOCOL.value is not None or flags.FLAGS["seed"].present):
+        raise UserError("Real pairs have no protocol and no seed; leave --protocol and --seed out.")
     if _OUTPUT.value is not None:
+        _check_apart(_OUTPUT.value, _DATASET.value or _PAIRS.value)
         check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # before the evaluation
     restorer = _restorer()
     if _PAIRS.value:
-        levels = restorer.space.request_list(_LEVELS.value or "auto")
-        results = evaluate_pairs(restorer, _PAIRS.value, levels=levels)
+        results = evaluate_pairs(restorer, _PAIRS.value, levels=_LEVELS.value or ())
     else:
         results = evaluate(
             restorer,
             _DATASET.value,
-            levels=restorer.space.parse_list(_LEVELS.value) if _LEVELS.value else (),
+            levels=_LEVELS.value or (),
             protocol=_PROTOCOL.value,
             seed=_SEED.value,
         )
+    results["source"] = _WEIGHTS.value or _WORKDIR.value
     print(markdown_table(results))
     if _OUTPUT.value is not None:
         for path in write_report(results, _OUTPUT.value, overwrite=_OVERWRITE.value):

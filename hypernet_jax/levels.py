@@ -289,7 +289,7 @@ class LevelSpace:
         Raises:
           UserError: as `parse`.
         """
-        return [self.parse(level) for level in self._separated(text)]
+        return [self.parse(level) for level in self.separated(text)]
 
     def format_list(self, levels: Iterable[Any]) -> str:
         """The text from which `parse_list` reads these levels.
@@ -301,10 +301,14 @@ class LevelSpace:
 
     def request_list(self, text: str) -> list["LevelRequest"]:
         """As `parse_list`, but some or all parts of a level may be "auto"."""
-        return [self.request(level) for level in self._separated(text)]
+        return [self.request(level) for level in self.separated(text)]
 
-    def _separated(self, text: str) -> list[str]:
-        return text.split("," if len(self) == 1 and ";" not in text else ";")
+    def separated(self, levels: Any) -> list[Any]:
+        """Single levels, not yet parsed, of text as `parse_list` takes it, one level or several."""
+        if isinstance(levels, str):
+            return levels.split("," if len(self) == 1 and ";" not in levels else ";")
+        several = isinstance(levels, Iterable) and getattr(levels, "ndim", 1) > 0
+        return list(levels) if several and not isinstance(levels, Mapping) else [levels]
 
     def request(self, level: Any) -> "LevelRequest":
         """As `parse`, but some or all parts may be "auto".

@@ -13,14 +13,17 @@ from hypernet_jax.errors import UserError
 __all__ = ["psnr", "psnr_b", "rgb_to_y", "ssim"]
 
 
-def rgb_to_y(image: Real[ArrayLike, "*n 3"]) -> Float64[np.ndarray, "*n 1"]:
+def rgb_to_y(image: Real[ArrayLike, "*n c"]) -> Float64[np.ndarray, "*n 1"]:
     """Studio-range BT.601 luma, 16 to 235, rounded: (..., 3) -> (..., 1), float64.
 
     Rounded to 8 bits, like MATLAB's `rgb2ycbcr` for 8-bit images and hence
     the literature; unrounded luma gives up to 0.04 dB more.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255.0
-    return np.round(np.asarray(image, np.float64) @ weights[:, None] + 16.0)
+    image = np.asarray(image, np.float64)
+    if image.shape[-1:] != (3,):
+        raise UserError(f"An image of shape {image.shape} has no luma; give RGB in the last axis.")
+    return np.round(image @ weights[:, None] + 16.0)
 
 
 def psnr(image, reference) -> float:
@@ -33,7 +36,7 @@ def ssim(image, reference) -> float:
 
     Returns nan for images smaller than the window.
     """
-    image, reference = _pair(image, reference)
+    image, reference = _pair(image, reference, axes=3)
     if min(image.shape[:2]) < 11:
         return float("nan")
     from skimage.metrics import structural_similarity  # slow to import
@@ -53,20 +56,26 @@ def ssim(image, reference) -> float:
 
 def psnr_b(image, reference) -> float:
     """PSNR with a penalty for 8x8 blocking (Yim and Bovik, TIP 2011); mean error over channels."""
-    image, reference = _pair(image, reference)
+    image, reference = _pair(image, reference, axes=3)
     error = _mse(image, reference) + np.mean(
         [_blocking_effect(image[..., channel]) for channel in range(image.shape[-1])]
     )
     return _decibels(float(error))
 
 
-def _pair(image, reference) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
+def _pair(
+    image, reference, *, axes: int | None = None
+) -> tuple[Float64[np.ndarray, "*n"], Float64[np.ndarray, "*n"]]:
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     if image.shape != reference.shape:
         # NumPy would broadcast an array that lacks an axis.
         raise UserError(
             f"An image of shape {image.shape} cannot be compared with a reference of shape "
             f"{reference.shape}; give both as (height, width, channels)."
+        )
+    if axes is not None and image.ndim != axes:
+        raise UserError(
+            f"Images of shape {image.shape} cannot be compared; give (height, width, channels)."
         )
     return image, reference
 

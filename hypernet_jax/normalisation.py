@@ -40,7 +40,8 @@ def _jpeg_error(level):
     """
     quality = jnp.clip(level, 5.0, 100.0)
     factor = jnp.where(quality < 50.0, 50.0 / quality, (100.0 - quality) / 50.0)
-    return jnp.sqrt(factor)
+    # The slope at quality 100 is infinite; a gradient there is 0 instead.
+    return jnp.where(factor > 0.0, jnp.sqrt(jnp.where(factor > 0.0, factor, 1.0)), 0.0)
 
 
 def _scale_loss(level):

@@ -1,14 +1,25 @@
-"""Reads the arrays and metadata of safetensors files in this package's formats."""
+"""Arrays of parameters: read from safetensors files in this package's formats, and their hash."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["read_tensors"]
+__all__ = ["fingerprint_of", "read_tensors"]
+
+
+def fingerprint_of(parameters: Any) -> str:
+    """A SHA-256 hash of a pytree's arrays, in hexadecimal."""
+    total = hashlib.sha256()
+    for leaf in jax.tree.leaves(parameters):
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return total.hexdigest()
 
 
 def read_tensors(

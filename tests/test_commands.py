@@ -226,11 +226,36 @@ def test_evaluation_results(task, protocol, columns, folder_of_images):
     for row in results["rows"]:
         assert row["images"] == 2
         assert {"psnr", "psnr_input", "ssim", "ssim_input"} | columns <= row.keys()
-        assert all(np.isfinite(value) for value in row.values())
+        assert [one["image"] for one in row["each"]] == ["grey.png", "odd.png"]
+        for name in row.keys() - {"level", "images", "each"}:
+            assert row[name] == pytest.approx(np.mean([one[name] for one in row["each"]]))
     again = evaluate(
         restorer, folder_of_images, levels=levels[:1], protocol=protocol, progress=False
     )
     assert again["rows"] == results["rows"][:1]
+
+
+@pytest.mark.parametrize("levels", ["15,25", [15, "25"], np.array([15, 25]), ("15", 25, 25.0)])
+def test_levels_of_an_evaluation(levels, folder_of_images):
+    results = evaluate(RESTORER, folder_of_images, levels=levels, progress=False)
+    assert [row["level"] for row in results["rows"]] == [15.0, 25.0]
+    (row,) = evaluate(RESTORER, folder_of_images, levels=15, progress=False)["rows"]
+    assert row == results["rows"][0]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5, "1", True])
+def test_seeds_of_an_evaluation(seed, folder_of_images):
+    with pytest.raises(UserError, match="The seed .* is not valid"):
+        evaluate(RESTORER, folder_of_images, levels=[15], seed=seed)
+
+
+def test_damaged_images_are_refused_before_measuring(folder_of_images, monkeypatch):
+    from hypernet_jax.evaluation import measure
+
+    (folder_of_images / "z.png").write_bytes(b"no image")
+    monkeypatch.setattr(measure, "restore_degraded", None)
+    with pytest.raises(UserError, match=r"z\.png is not an image"):
+        evaluate(RESTORER, folder_of_images, levels=[15])
 
 
 def test_evaluation_of_tiny_images(tmp_path):
@@ -301,6 +326,16 @@ UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
         ("evaluate.py", ["--weights=nothing", "--dataset=."], "no weights 'nothing'"),
         ("evaluate.py", ["--dataset=."], "either --workdir=DIR or --weights=NAME"),
         ("evaluate.py", ["--weights=denoise"], "--dataset=FOLDER"),
+        (
+            "evaluate.py",
+            ["--weights=denoise", "--pairs=.", "--seed=1"],
+            "leave --protocol and --seed out",
+        ),
+        (
+            "evaluate.py",
+            ["--weights=denoise", "--dataset=images", "--output=images/x"],
+            "lies among the images",
+        ),
         ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:huge", "--workdir=x"], "compact"),
         ("train.py", [COMPACT], "--workdir=DIR"),
         ("train.py", [COMPACT, "--workdir=x", "--config.step=3"], "did you mean"),
@@ -493,6 +528,7 @@ def test_evaluate_script(weights, folder_of_images, tmp_path):
     results = json.loads((tmp_path / "report/results.json").read_text())
     assert [row["level"] for row in results["rows"]] == [15.0, 25.5]
     assert results["self_ensemble"] and "mean of eight views" in process.stdout
+    assert results["source"] == str(weights) and len(results["weights"]) == 64
     assert "| 25.5 | 2 |" in process.stdout
 
 

@@ -263,3 +263,12 @@ def test_psnr_b_of_jpeg_matches_the_literature(test_sets):
         reference = TASKS["dejpeg"].protocols["grey"].reference(read_image(path), 10)
         figures.append(psnr_b(jpeg(None, reference, 10), reference))
     assert np.mean(figures) == pytest.approx(25.33, abs=0.02)
+
+
+def test_metrics_refuse_images_without_channels():
+    plane = np.zeros((12, 12))
+    for metric in (ssim, psnr_b):
+        with pytest.raises(UserError, match=r"give \(height, width, channels\)"):
+            metric(plane, plane)
+    with pytest.raises(UserError, match="no luma"):
+        rgb_to_y(np.zeros((4, 4, 1)))

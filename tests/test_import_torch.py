@@ -69,6 +69,28 @@ def test_published_network(published, task, photograph, tmp_path, capsys):
         assert np.abs(outputs[0] - outputs[-1]).max() > 2e-2
 
 
+def test_a_network_of_one_part_is_for_no_task_of_several(published, tmp_path, capsys):
+    output = tmp_path / "w.safetensors"
+    command = ("import-torch", published[1], "--task", "photo", "-o", output)
+    assert "the level of photo has 3" in refuse(capsys, *command)
+    assert not output.exists()
+
+
+def test_a_plain_network_serves_a_level_of_several_parts(tmp_path, capsys):
+    network = torch_twins.seeded(torch_twins.Published, channels=8, blocks=2, plain=True)
+    file, output = tmp_path / "plain.pth", tmp_path / "plain.safetensors"
+    torch.save(network.state_dict(), file)
+    main(["import-torch", str(file), "--task", "photo", "--level", "noise=15", "-o", str(output)])
+    assert "photo, level noise=15,jpeg=100,blur=0: 2 blocks" in capsys.readouterr().out
+    assert Restorer.from_pretrained(output).space.only.named["noise"] == 15
+
+
+def test_what_no_network_here_has_is_named(tmp_path, capsys):
+    torch.save({"body.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "other.pth")
+    command = ("import-torch", tmp_path / "other.pth", "--task", "denoise", "--level", "25")
+    assert "conv1" in refuse(capsys, *command, "-o", tmp_path / "w.safetensors")
+
+
 def test_grey_narrow_unwrapped_and_as_safetensors(photograph, tmp_path):
     network = torch_twins.seeded(torch_twins.Published, colours=1, channels=8, blocks=2)
     state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}

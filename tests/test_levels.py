@@ -235,3 +235,10 @@ def test_lists_of_levels_as_text(task):
     levels = [task.space.parse(level) for level in (*task.levels, task.starting_level)]
     text = task.space.format_list([*levels, task.space.neutral])
     assert task.space.parse_list(text) == [*levels, task.space.neutral]
+
+
+@pytest.mark.parametrize("name", ["photo", "mixed", "dejpeg"])
+def test_gradients_at_neutral_levels_are_finite(name):
+    space = TASKS[name].space
+    gradient = jax.jacobian(space.normalise)(jnp.asarray(space.neutral.array))
+    assert np.isfinite(gradient).all()

@@ -33,9 +33,9 @@ def import_torch(args: argparse.Namespace) -> int:
     )
     save_weights(output, theta, config, overwrite=args.overwrite)
     network = config["network"]
-    levels = f"level {config['level']:g}" if "level" in config else "every level"
+    baked = f"level {task.space.parse(config['level'])}" if "level" in config else "every level"
     print(
-        f"wrote {output} ({task.name}, {levels}: {network['blocks']} blocks of "
+        f"wrote {output} ({task.name}, {baked}: {network['blocks']} blocks of "
         f"{network['channels']} channels, {network['colours']} colour(s))"
     )
     return 0

@@ -3,7 +3,7 @@
 import os
 import platform
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,15 @@ from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
 from hypernet_jax.tasks import Protocol
+from hypernet_jax.tensors import fingerprint_of
+from hypernet_jax.version import __version__
 
 __all__ = [
+    "about",
+    "check_readable",
     "degraded_pair",
     "evaluate",
+    "means_of",
     "measure",
     "measured_area",
     "noise_key",
@@ -32,7 +37,13 @@ __all__ = [
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
-    """The PRNG key of an image's noise; it depends only on the seed and the name."""
+    """The PRNG key of an image's noise; it depends only on the seed and the name.
+
+    Raises:
+      UserError: for a seed that is not a whole number from 0 to 2^31 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
+        raise UserError(f"The seed {seed!r} is not valid; give a whole number from 0 to 2^31 - 1.")
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
@@ -90,7 +101,7 @@ def degraded_pair(
 
 def _figures(
     restorer: Restorer, paths: Sequence[Path], folder: Path, protocol: Protocol, level, seed
-) -> Iterator[dict[str, float]]:
+) -> Iterator[dict[str, Any]]:
     for path in paths:
         degraded, reference = degraded_pair(path, folder, protocol, level, seed=seed)
         restored = restore_degraded(restorer, degraded, level)
@@ -100,16 +111,50 @@ def _figures(
                 "broken; use others."
             )
         before = measure(degraded, reference, protocol, level)
-        yield {f"{name}_input": value for name, value in before.items()} | measure(
-            restored, reference, protocol, level
-        )
+        yield {
+            "image": path.relative_to(folder).as_posix(),
+            **{f"{name}_input": value for name, value in before.items()},
+            **measure(restored, reference, protocol, level),
+        }
 
 
-def _mean(name: str, values: list[float]) -> float:
-    """The mean; for SSIM, without images smaller than its window."""
-    if name.startswith("ssim"):
-        values = [value for value in values if not np.isnan(value)]
-    return float(np.mean(values)) if values else float("nan")
+def means_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries of a row of results.json for the figures of its images.
+
+    Args:
+      figures: of each image, its name as "image" and numbers; not a number where an image has no
+        such figure, as SSIM of one smaller than its window.
+
+    Returns:
+      images, the means, and the figures themselves as "each".
+    """
+    means = {}
+    for name in figures[0]:
+        if name != "image":
+            known = [one[name] for one in figures if not np.isnan(one[name])]
+            means[name] = float(np.mean(known)) if known else float("nan")
+    return {"images": len(figures), **means, "each": list(figures)}
+
+
+def check_readable(paths: Sequence[Path]) -> None:
+    """Raises `UserError` for an image that cannot be read: before hours of measuring."""
+    for path in paths:
+        read_image(path)
+
+
+def about(restorer: Restorer) -> dict[str, Any]:
+    """What results.json says about the restorer and the machine."""
+    return {
+        "self_ensemble": restorer.self_ensemble,
+        "weights": fingerprint_of(restorer.theta),
+        "backend": restorer.backend.name,
+        "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
+        "versions": {
+            "hypernet_jax": __version__,
+            "jax": jax.__version__,
+            "python": platform.python_version(),
+        },
+    }
 
 
 @ordinary_arithmetic()
@@ -127,21 +172,25 @@ def evaluate(
     Args:
       restorer: the restorer to evaluate.
       dataset: a folder of clean images of any size, colour or grey.
-      levels: as `LevelSpace.parse` takes them; if empty, the task's levels, or the only one of a
-        plain network.
+      levels: several as `LevelSpace.parse` takes them, text as for `parse_list`, or one; if empty,
+        the task's levels, or the only one of a plain network.
       protocol: name of one of the task's protocols; None: the first.
       seed: seed of the noise.
       progress: draw a progress bar.
 
     Returns:
-      The content of results.json, in which each row is the mean over images at one level.
+      The content of results.json, in which each row is the mean over images at one level, and
+      holds the figures of each image.
     """
     task = restorer.model.task
     name, rule = task.protocol(protocol)
     default = task.levels if task.space.only is None else (task.space.only,)
-    checked = [task.space.parse(level) for level in (levels or default)]
+    asked = task.space.separated(levels) or default
+    checked = list(dict.fromkeys(map(task.space.parse, asked)))
     folder = local_path(dataset)
     paths = find_images(folder)
+    noise_key(seed, "")
+    check_readable(paths)
     rows = []
     total = len(checked) * len(paths)
     # disable=None shows the bar only on a terminal.
@@ -151,8 +200,7 @@ def evaluate(
             for one in _figures(restorer, paths, folder, rule, level, seed):
                 figures.append(one)
                 bar.update()
-            means = {key: _mean(key, [one[key] for one in figures]) for key in figures[0]}
-            rows.append({"level": level.plain(), "images": len(figures), **means})
+            rows.append({"level": level.plain(), **means_of(figures)})
     return {
         "dataset": folder.resolve().name,
         "task": task.name,
@@ -160,8 +208,6 @@ def evaluate(
         "protocol_description": rule.description,
         "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
         "seed": seed,
-        "self_ensemble": restorer.self_ensemble,
-        "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        **about(restorer),
         "rows": rows,
     }

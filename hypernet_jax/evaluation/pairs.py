@@ -1,22 +1,19 @@
 """Evaluates a restorer on real pairs of noisy and clean photographs of the same scenes."""
 
-import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tqdm
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.evaluation.measure import restore_degraded
+from hypernet_jax.evaluation.measure import about, means_of, restore_degraded
 from hypernet_jax.files import local_path
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Restorer
-from hypernet_jax.levels import Level
+from hypernet_jax.levels import AUTO, Level, LevelRequest
 from hypernet_jax.metrics import psnr, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
 
@@ -27,26 +24,39 @@ DARK = 32
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """(noisy, clean) files of the same name, up to the suffix, in the two folders in `folder`."""
+    """(noisy, clean) files in the two folders in `folder`, of the same name up to the suffix.
 
-    def by_stem(name: str) -> dict[str, Path]:
+    Raises:
+      UserError: if one of a pair is missing, or they differ in size or channels.
+    """
+
+    def by_name(name: str) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for path in find_images(folder / name):
-            if path.stem in found:
+            key = path.relative_to(folder / name).with_suffix("").as_posix()
+            if key in found:
                 raise UserError(
-                    f"{folder / name} has two images {path.stem}, {found[path.stem].name} and "
+                    f"{folder / name} has two images {key}, {found[key].name} and "
                     f"{path.name}; remove one."
                 )
-            found[path.stem] = path
+            found[key] = path
         return found
 
-    noisy, clean = by_stem("noisy"), by_stem("clean")
+    noisy, clean = by_name("noisy"), by_name("clean")
     if noisy.keys() != clean.keys():
         odd = sorted(noisy.keys() ^ clean.keys())[0]
         raise UserError(
             f"In {folder} only one of noisy and clean has an image {odd}; add or remove one."
         )
-    return [(noisy[name], clean[name]) for name in sorted(noisy)]
+    pairs = [(noisy[name], clean[name]) for name in sorted(noisy)]
+    for pair in pairs:
+        one, other = (read_image(path).shape for path in pair)
+        if one != other:
+            raise UserError(
+                f"{pair[0]} and {pair[1]} are no pair: (height, width, channels) are {one} and "
+                f"{other}; give both in the same size, and both in colour or grey."
+            )
+    return pairs
 
 
 def _figures(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
@@ -59,46 +69,68 @@ def _figures(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     }
 
 
+def _level(request: LevelRequest, mean: Level) -> Any:
+    """The level of a row of results.json: as it was given, "auto", or text if partly estimated."""
+    estimated = request.estimated
+    if not estimated or len(estimated) == len(request.space):
+        return AUTO if estimated else mean.plain()
+    parts = request.named.items()
+    return ",".join(f"{name}={v if isinstance(v, str) else f'{v:g}'}" for name, v in parts)
+
+
 @ordinary_arithmetic()
 def evaluate_pairs(
-    restorer: Restorer, folder: str | Path, *, levels: Sequence[Any] = ("auto",)
+    restorer: Restorer, folder: str | Path, *, levels: Any = (), progress: bool = True
 ) -> dict[str, Any]:
     """Restores the noisy photographs of a folder at each level and compares them with clean ones.
 
     Args:
-      restorer: the restorer to evaluate.
+      restorer: the restorer to evaluate; its task must keep the size.
       folder: contains the folders noisy and clean, with images of the same names.
-      levels: as `LevelSpace.request` takes them.
+      levels: several as `LevelSpace.request` takes them, text as for `request_list`, or one; if
+        empty, "auto", or the only one of a plain network.
+      progress: draw a progress bar on a terminal.
 
     Returns:
       The content of results.json: for each level the means over pairs of PSNR and SSIM in 8-bit
-      RGB, and of the mean error of pixels with a clean value below `DARK`.
+      RGB (deeper files are rounded), and of the mean error of pixels with a clean value below
+      `DARK`, where a pair has such pixels.
     """
     task, rows = restorer.model.task, []
+    if task.enlarges:
+        raise UserError(
+            f"Pairs have one size, and {task.name} enlarges; give a folder of clean images instead."
+        )
+    asked = task.space.separated(levels) or [AUTO if task.space.only is None else task.space.only]
+    requests = list(dict.fromkeys(map(task.space.request, asked)))
     folder = local_path(folder)
     pairs = _pairs(folder)
-    for request in map(task.space.request, levels):
-        figures, used = [], []
-        for noisy_path, clean_path in tqdm.tqdm(pairs, unit="image", disable=None):
-            noisy, clean = read_image(noisy_path), read_image(clean_path)
-            level, _ = resolve_level(task, request, noisy, noisy_path)
-            restored = restore_degraded(restorer, noisy, level)
-            before = {f"{name}_input": value for name, value in _figures(noisy, clean).items()}
-            figures.append(before | _figures(restored, clean))
-            used.append(level.values)
-        means = {name: float(np.nanmean([one[name] for one in figures])) for name in figures[0]}
-        mean_level = Level(task.space, tuple(np.mean(used, axis=0).tolist()))
-        shown = "auto" if request.estimated else str(mean_level)
-        rows.append(
-            {"level": shown, "mean_level": mean_level.plain(), "images": len(pairs), **means}
-        )
+    total = len(requests) * len(pairs)
+    with tqdm.tqdm(total=total, unit="image", disable=None if progress else True) as bar:
+        for request in requests:
+            figures, used = [], []
+            for noisy_path, clean_path in pairs:
+                noisy, clean = read_image(noisy_path), read_image(clean_path)
+                try:
+                    level, _ = resolve_level(task, request, noisy, noisy_path)
+                except UserError as error:
+                    raise UserError(f"{noisy_path}: {error}") from None
+                restored = restore_degraded(restorer, noisy, level)
+                before = {f"{name}_input": value for name, value in _figures(noisy, clean).items()}
+                name = noisy_path.relative_to(folder / "noisy").as_posix()
+                figures.append({"image": name, **before, **_figures(restored, clean)})
+                used.append(level.values)
+                bar.update()
+            mean = Level(task.space, tuple(np.mean(used, axis=0).tolist()))
+            row = {"level": _level(request, mean), "mean_level": mean.plain(), **means_of(figures)}
+            rows.append(row)
     return {
         "dataset": folder.resolve().name,
         "task": task.name,
         "protocol": "pairs",
-        "protocol_description": "real noisy and clean photographs; RGB",
+        "protocol_description": "real noisy and clean photographs; 8-bit RGB",
         "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
         "seed": 0,
-        "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
+        **about(restorer),
         "rows": rows,
     }

@@ -33,9 +33,10 @@ def _cell(column: str, value: Any) -> str:
         return level_label(value)
     if column == "images":
         return f"{value:g}"
-    if column.startswith("ssim"):
-        return "–" if value is None or math.isnan(value) else f"{value:.4f}"
-    # None stands for infinity: see `finite`.
+    if column.startswith(("ssim", "dark")):
+        digits = 4 if column.startswith("ssim") else 2
+        return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    # For PSNR None stands for infinity: see `finite`.
     return f"{math.inf if value is None else value:.2f}"
 
 
@@ -54,7 +55,7 @@ def markdown_table(results: dict[str, Any]) -> str:
 
 
 def finite(tree: Any) -> Any:
-    """Replaces infinity, the PSNR of an undegraded input, by None: JSON has no infinity."""
+    """Replaces infinity, the PSNR of an undegraded input, and not a number by None, as in JSON."""
     if isinstance(tree, dict):
         return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, list):

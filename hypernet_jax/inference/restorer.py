@@ -146,6 +146,11 @@ class Restorer:
         on_cpu = jax.default_backend() == "cpu"
         self._batch_pixels = min(self._most_pixels, _CPU_BATCH_PIXELS if on_cpu else math.inf)
 
+    @property
+    def theta(self) -> Theta:
+        """The hypernetwork's parameters."""
+        return self._arguments[1]
+
     @classmethod
     def from_pretrained(
         cls,

@@ -108,9 +108,15 @@ def restoration_theta(
       UserError: names the first entry that is missing or does not fit.
     """
     space = get_task(task).space
-    if any(name.startswith("res_blocks_meta.") for name in state) or not any(
-        name.startswith("res_blocks.") for name in state
-    ):
+    published = any(name.startswith("res_blocks_meta.") for name in state)
+    plain = any(name.startswith("res_blocks.") for name in state)
+    # What is neither fails at its first missing entry.
+    if published or not (plain or level is not None):
+        if len(space) > 1:
+            raise UserError(
+                f"The published network has a level of one part, but the level of {task} has "
+                f"{len(space)}; choose another task."
+            )
         if level is not None or residual_output:
             raise UserError(
                 "The published network serves every level and predicts the image itself; leave "

@@ -6,10 +6,8 @@ network reaches the other's quality in a fraction of the steps (docs/results/net
 """
 
 import dataclasses
-import hashlib
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float32, Real
 
 from hypernet_jax.data.levels import BatchForm
@@ -17,6 +15,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
+from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.batches import restore_batch
 from hypernet_jax.weights import load_weights
 
@@ -39,10 +38,7 @@ class Teacher:
     @property
     def fingerprint(self) -> str:
         """A hash of the parameters."""
-        total = hashlib.sha256()
-        for leaf in jax.tree.leaves(self.theta):
-            total.update(np.ascontiguousarray(leaf).tobytes())
-        return total.hexdigest()
+        return fingerprint_of(self.theta)
 
     def target(
         self,
