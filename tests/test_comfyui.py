@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hypernet_jax import Restorer, UserError
+from hypernet_jax.tasks import DEFAULT_TASK
 
 from .conftest import REPOSITORY
 
@@ -35,6 +36,7 @@ def node(nodes):
     inputs = cls.INPUT_TYPES()
     assert inputs["required"]["image"] == ("IMAGE",) and inputs["optional"]["mask"] == ("MASK",)
     assert "denoise" in inputs["required"]["task"][0]
+    assert inputs["required"]["task"][1] == {"default": DEFAULT_TASK}
     return lambda **given: getattr(cls(), cls.FUNCTION)(**given)
 
 
@@ -68,3 +70,41 @@ def test_estimates_enlarges_and_refuses(node, photograph):
         node(image=torch.from_numpy(noisy), task="denoise", level="500")
     with pytest.raises(UserError, match="the same for the whole image"):
         node(image=torch.from_numpy(noisy), task="sr", level="2", mask=torch.ones(1, 10, 12))
+
+
+def test_a_black_mask_for_an_image_of_64x64_counts(node, photograph):
+    image = torch.from_numpy(photograph[None, :64, :64] / np.float32(255))
+    black = torch.zeros(1, 64, 64)
+    masked, _ = node(image=image, task="denoise", level="20", mask=black)
+    np.testing.assert_array_equal(masked, image)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 80, 40), "does not fit the proportions of the image's 100x80"),
+        ((1, 1, 80, 100), "must be of shape"),
+        ((0, 80, 100), "must be of shape"),
+        ((100,), "must be of shape"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(shape, words, node, photograph):
+    image = torch.from_numpy(photograph[None, :80, :100] / np.float32(255))
+    with pytest.raises(UserError, match=words):
+        node(image=image, task="denoise", level="20", mask=torch.ones(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_floats_of_16_bits(dtype, node, photograph):
+    image = torch.from_numpy(photograph[None, :80, :100] / np.float32(255)).to(dtype)
+    mask = torch.ones(80, 100, dtype=dtype)
+    for more in ({}, {"mask": mask}):
+        restored, _ = node(image=image, task="denoise", level="20", **more)
+        expected, _ = node(image=image.float(), task="denoise", level="20")
+        assert restored.dtype == torch.float32
+        np.testing.assert_allclose(restored, expected, atol=1e-4)
+
+
+def test_an_empty_batch_gives_an_empty_batch(node):
+    restored, levels = node(image=torch.zeros(0, 80, 100, 3), task="denoise", level="auto")
+    assert restored.shape == (0, 80, 100, 3) and levels == ""

@@ -245,7 +245,7 @@ def test_levels_of_an_evaluation(levels, folder_of_images):
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5, "1", True])
 def test_seeds_of_an_evaluation(seed, folder_of_images):
-    with pytest.raises(UserError, match="The seed .* is not valid"):
+    with pytest.raises(UserError, match=r"The seed .* is not valid"):
         evaluate(RESTORER, folder_of_images, levels=[15], seed=seed)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hypernet_jax import Restorer, make_model, save_weights
 from hypernet_jax.cli.main import main
-from hypernet_jax.interchange.darktable import OVERLAP
+from hypernet_jax.interchange.darktable import OVERLAP, darktable_config
 
 from .commands import refuse
 from .darktable_tiles import tiled
@@ -66,6 +66,16 @@ def test_other_parts_of_a_level_are_neutral(photograph, tmp_path):
     np.testing.assert_allclose(got, live.restore(image, level={"noise": 20}), atol=1e-4)
 
 
+def test_weights_of_different_names_have_different_ids():
+    model = make_model(tiny_config())
+    names = ("denoise", "My Weights_2", "mine", "雪", "星")
+    ids = [darktable_config(model, name)["id"] for name in names]
+    assert ids[:2] == ["denoise-hypernet-denoise", "denoise-hypernet-my-weights-2"]
+    assert len(set(ids)) == len(ids) and all(each.isascii() for each in ids)
+    auto = darktable_config(model, "mine", estimates=True)["id"]
+    assert auto == "denoise-hypernet-mine-auto"
+
+
 def test_the_sdk_accepts_it(tmp_path):
     validate = pytest.importorskip(
         "dt_ai_sdk.validate", reason="the extra `darktable` is not installed"
@@ -83,6 +93,7 @@ def test_refusals(tmp_path, capsys, monkeypatch):
 
     assert "noise level" in refusal("--task", "sr")
     assert "noise level" in refusal("--task", "dejpeg")
+    assert "--overwrite is not for darktable" in refusal("--task", "denoise", "--overwrite")
     assert "sets the level itself" in refusal("--task", "denoise", "--level", "25")
     grey = tiny_config(colours=1)
     save_weights(tmp_path / "grey.safetensors", tiny_theta(grey), grey)

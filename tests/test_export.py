@@ -12,16 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 
-from hypernet_jax import Restorer, UserError, load_weights, save_weights
+from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
+from hypernet_jax.interchange.portable import describe
 from hypernet_jax.levels import NORMALISATIONS
 
 from .commands import refuse
 from .conftest import REPOSITORY
-from .models import tiny_config, tiny_theta
+from .models import photo_config, tiny_config, tiny_theta
 
 LEVELS = {"denoise": (0, 25, 77.5), "dejpeg": (1, 35, 90), "sr": (1, 2.5, 4)}
 SIZES = ((1, 32, 48), (2, 27, 41), (1, 1, 5))
@@ -103,6 +104,8 @@ def test_stablehlo_in_a_process_with_jax_alone(task, baked, photograph, tmp_path
     description = json.loads((tmp_path / "model.json").read_text())
     assert description["task"] == task and description["colours"] == 3
     assert description["level_is_input"] == (baked is None)
+    assert description["level_neutral"] == live.space.single.neutral
+    assert ("rounded and clipped to 8 bits" in description["image"]) == (task == "sr")
     assert ("enlarged" in description["image"]) == (task == "sr")
 
 
@@ -304,7 +307,12 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
     assert "stablehlo, onnx, safetensors, darktable" in refusal(
         "--task", "denoise", "--format", "tflite"
     )
-    assert "Unknown task" in refusal("--task", "dehaze", "--format", "onnx")
+    for format_ in ("onnx", "darktable"):
+        for task, words in (("dehaze", "Unknown task 'dehaze'"), ("mixed", "No weights for mixed")):
+            message = refusal("--task", task, "--format", format_)
+            assert f"{words}; " in message or f"{words} " in message
+            assert ", photo, or give --weights FILE" in message
+            assert "mixed" not in message.partition("choose")[2]
     assert "no weights" in refusal("--weights", "nothing", "--format", "onnx")
     assert "from 0 to 100" in refusal("--task", "denoise", "--format", "onnx", "--level", "101")
     for format_ in ("onnx", "stablehlo"):
@@ -325,6 +333,12 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
         capsys, "export", "--task", "denoise", "--format", "stablehlo", "-o", tmp_path / "m"
     )
     assert not (tmp_path / "m").exists()
+
+
+def test_the_description_of_a_level_with_several_parts():
+    described = describe(make_model(photo_config()), level=None, layout="NCHW")
+    assert described["level_parts"] == ["noise", "jpeg", "blur"]
+    assert described["level_neutral"] == [0.0, 100.0, 0.0]
 
 
 def test_nothing_of_onnx_or_torch_is_imported_unasked():

@@ -7,14 +7,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hypernet_jax import Restorer, get_task
+from hypernet_jax import Restorer, get_task, save_weights
 from hypernet_jax.blind.estimate import photo_estimator
 from hypernet_jax.cli.main import main
 from hypernet_jax.degradations import camera_noise, jpeg
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.interchange.onnx_estimator import export_estimator
 
 from .commands import refuse
 from .darktable_tiles import tiled
+from .models import tiny_config, tiny_theta
 
 SPACE = get_task("photo").space
 
@@ -53,6 +55,19 @@ def test_it_finds_what_the_package_finds(kind, size, photograph, with_noise, exp
         image = np.full_like(image, 128)
     expected = photo_estimator().estimate(np.asarray(image), SPACE)
     found = dict(zip(SPACE.names, run(exported, image / 255), strict=True))
+    for axis in SPACE.axes:
+        z, of_package = (float(axis.normalise(level[axis.name])) for level in (found, expected))
+        assert z == pytest.approx(of_package, abs=2e-3), axis.name
+
+
+def test_it_looks_at_the_middle_of_a_large_image(photograph, exported):
+    image = np.tile(photograph[:300, :320], (10, 1, 1)).astype(np.float32)
+    # The middle 2048 rows begin at 464. Elsewhere three quarters of all rows are noisy.
+    noise = np.random.default_rng(0).normal(0, 20, (2540, 320, 3))
+    image[460:] = np.clip(np.round(image[460:] + noise), 0, 255)
+    expected, _ = resolve_level(get_task("photo"), "auto", image.astype(np.uint8), None)
+    found = dict(zip(SPACE.names, run(exported, image / 255), strict=True))
+    assert expected["noise"] > 10
     for axis in SPACE.axes:
         z, of_package = (float(axis.normalise(level[axis.name])) for level in (found, expected))
         assert z == pytest.approx(of_package, abs=2e-3), axis.name
@@ -98,6 +113,19 @@ def test_darktable_without_a_slider(noisy, tmp_path):
     validate = pytest.importorskip("dt_ai_sdk.validate", reason="darktable-ai-sdk is missing")
     assert validate.validate_config_json(folder / "config.json")
     assert validate.validate_onnx(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("format_", ["onnx", "darktable"])
+def test_a_level_that_is_not_estimated_whole_is_refused(format_, tmp_path, capsys):
+    config = tiny_config() | {"features": {"name": "constant"}}
+    save_weights(tmp_path / "plain.safetensors", tiny_theta(config), config)
+    command = ["export", "--weights", tmp_path / "plain.safetensors", "--format", format_]
+    output = ("-o", tmp_path / "out")
+    assert "serve only one level" in refuse(capsys, *command, "--level", "auto", *output)
+    if format_ == "onnx":
+        command = ["export", "--task", "photo", "--format", format_]
+        said = refuse(capsys, *command, "--level", "noise=15,jpeg=auto", *output)
+        assert "estimates all parts of its level (--level auto" in said and "none" in said
 
 
 def test_refusals(tmp_path, capsys):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,10 +24,11 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.photographs.level_maps import read_mask
 from hypernet_jax.serve.server import _free_port as _free_port_at
-from hypernet_jax.serve.server import _names, sweep
+from hypernet_jax.serve.server import _names, serve_page, sweep
 from hypernet_jax.serve.studio import Given, Studio
 
 from .browser import start_chromium
+from .commands import refuse
 from .conftest import REPOSITORY
 from .models import photo_config, random_theta, tiny_restorer
 
@@ -131,6 +133,109 @@ def test_only_files_that_nobody_uses_are_swept_away(studio, noisy, tmp_path):
     studio.photograph(noisy)
     sweep(tmp_path, 3600)
     assert noisy.exists() and not unused.exists() and unused.parent.exists()
+
+
+def test_old_empty_folders_are_swept_away(tmp_path):
+    old = tmp_path / "results" / "old"
+    (old / "inner").mkdir(parents=True)
+    used, new = tmp_path / "results" / "used", tmp_path / "results" / "new"
+    for path in (used, new):
+        path.mkdir()
+    for path in (old / "inner" / "unused.png", used / "used.png"):
+        path.write_bytes(b"")
+    for path in (old / "inner" / "unused.png", old / "inner", old, used, tmp_path / "results"):
+        os.utime(path, (0, 0))
+    sweep(tmp_path, 3600)
+    assert {path.name for path in tmp_path.rglob("*")} == {"results", "used", "used.png", "new"}
+    for path in (used / "used.png", used, new, tmp_path / "results"):
+        os.utime(path, (0, 0))
+    sweep(tmp_path, 3600)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "results"]
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """A studio whose restorations never end by themselves, and an event when one has begun."""
+    begun, restorer = threading.Event(), tiny_restorer()
+
+    def restore(image, *, progress, **options):
+        del image, options
+        for _ in range(2000):
+            progress(0, 1)
+            begun.set()
+            time.sleep(0.01)
+        raise AssertionError("nobody ended it")
+
+    monkeypatch.setattr(restorer, "restore", restore)
+    return Studio(limit=1.0, restorers={"denoise": restorer}), begun
+
+
+@pytest.mark.parametrize("progress", [None, lambda done, of: None])
+def test_a_closed_studio_leaves_no_files(progress, endless, noisy, tmp_path):
+    studio, begun = endless
+    results = tmp_path / "results"
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(studio.whole, noisy, "denoise", 25.0, results, progress=progress)
+        assert begun.wait(60)
+        studio.close()
+        # `close` waits until the job has ended.
+        assert isinstance(job.exception(0.5), UserError)
+        assert str(job.exception()) == "The server is ending."
+    for refused in (
+        lambda: studio.whole(noisy, "denoise", 25.0, results),
+        lambda: studio.example(results, "denoise"),
+    ):
+        with pytest.raises(UserError, match="The server is ending"):
+            refused()
+    assert not results.exists()
+
+
+def test_a_job_ends_before_the_folder_of_the_server_is_deleted(
+    endless, noisy, tmp_path, monkeypatch
+):
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    studio, begun = endless
+    seen = {}
+
+    def make_app(folder, *, studio, **options):
+        del options
+
+        def job():
+            with pytest.raises(UserError, match="The server is ending"):
+                studio.whole(noisy, "denoise", 25.0, folder / "results")
+
+        seen["job"] = threading.Thread(target=job)
+
+    def run(app, **options):
+        del app, options
+        seen["job"].start()
+        assert begun.wait(60)
+        sys.exit(0)
+
+    monkeypatch.setattr("hypernet_jax.serve.server.make_app", make_app)
+    monkeypatch.setattr("hypernet_jax.serve.server._end_on_signals", lambda: None)
+    monkeypatch.setattr("hypernet_jax.serve.studio.Studio", lambda **options: studio)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(uvicorn, "run", run)
+    (tmp_path / "temporary").mkdir()
+    with pytest.raises(SystemExit):
+        serve_page(host="127.0.0.1", port=0, limit=1.0, max_upload=1.0, queue=1)
+    seen["job"].join(0.5)
+    assert not seen["job"].is_alive() and not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "hypernet_jax", "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert answer.stdout.startswith("hypernet-jax ")
+
+
+@pytest.mark.parametrize("output", ["{folder}/a.png", "-"])
+def test_one_photograph_at_an_address_is_refused(output, tmp_path, capsys):
+    output = output.format(folder=tmp_path)
+    said = refuse(capsys, "restore", "gs://bucket/a.jpg", "-o", output, "--task", "denoise")
+    assert "A single photograph at an address is not read" in said
+    assert "give a folder or address as output, or copy the photograph here first" in said
 
 
 def _free_port() -> int:

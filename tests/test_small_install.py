@@ -64,7 +64,12 @@ def test_restoring_works_without_the_extra_for_training(tmp_path, photograph):
         ["weights", str(tmp_path), "-o", str(tmp_path / "w.safetensors")],
         ["info", "--config", "configs/denoise.py"],
         ["train.py", "--config=configs/denoise.py", f"--workdir={tmp_path / 'run'}"],
-        ["evaluate.py", f"--weights={weights}", f"--dataset={tmp_path}", f"--output={tmp_path}"],
+        [
+            "evaluate.py",
+            f"--weights={weights}",
+            f"--dataset={tmp_path}",
+            f"--output={tmp_path}-report",
+        ],
     ]
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(MISSING), json.dumps(commands)],

@@ -15,6 +15,7 @@ from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tensors import read_tensors
 
 __all__ = [
+    "ESTIMATE_SIDE",
     "LARGEST",
     "SIDE",
     "TILES",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 _FORMAT = "hypernet_jax/parts/2"
+# Side, in pixels, of the area in the middle of an image from which the level is estimated.
+ESTIMATE_SIDE = 2048
 # Side of a tile, and the largest number of tiles along each axis.
 SIDE, TILES = 192, 4
 # Weights of cells lie between two to the power of minus this and of this, so that a few cells that

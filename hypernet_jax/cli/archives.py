@@ -41,6 +41,12 @@ def check_archive(args: argparse.Namespace) -> None:
         raise UserError("An archive is one folder or address; give that as the only input.")
     output = PurePath(args.output)
     if args.output == "-" or (is_writable(output) and not Path(output).is_dir()):
+        if is_address(one):
+            what = "standard output" if args.output == "-" else f"the file {args.output}"
+            raise UserError(
+                f"A single photograph at an address is not read, so {one} cannot be restored to "
+                f"{what}; give a folder or address as output, or copy the photograph here first."
+            )
         raise UserError(
             f"An archive needs a folder or address as output, and {args.output} is none."
         )

@@ -20,8 +20,8 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
 from hypernet_jax.levels import AUTO
 from hypernet_jax.model import Model, make_model
-from hypernet_jax.tasks import get_task
-from hypernet_jax.weights import load_weights_and_config, save_weights
+from hypernet_jax.tasks import TASKS
+from hypernet_jax.weights import load_weights_and_config, save_weights, shipped_tasks
 
 __all__ = ["EXPORT_FORMATS", "export", "onnx_bytes", "stablehlo_bytes"]
 
@@ -63,6 +63,16 @@ def stablehlo_bytes(model: Model, theta: Theta, *, level_map: bool = False) -> b
     return export_stablehlo(model, theta, level_map=level_map)
 
 
+def _check_task(name: str | None) -> None:
+    """Raises `UserError` for a task without shipped weights; None is no task."""
+    if name is None or name in shipped_tasks():
+        return
+    what = f"No weights for {name} ship with the package"
+    if name not in TASKS:
+        what = f"Unknown task {name!r}"
+    raise UserError(f"{what}; choose one of {', '.join(shipped_tasks())}, or give --weights FILE.")
+
+
 def _export_darktable(args: argparse.Namespace) -> int:
     """Writes a folder, complete or not at all."""
     if args.level not in (None, AUTO) or args.level_map:
@@ -70,9 +80,13 @@ def _export_darktable(args: argparse.Namespace) -> int:
             "darktable sets the level itself; leave --level and --level-map out, or give --level "
             "auto for a model that estimates it."
         )
-    if args.task is not None:
-        get_task(args.task)
+    _check_task(args.task)
     output = local_path(args.output)
+    if args.overwrite:
+        raise UserError(
+            "--overwrite is not for darktable, because folders are never overwritten; leave it out "
+            f"and choose a new name, or remove {output} first."
+        )
     if output.exists():
         raise UserError(
             f"The output {output} already exists, and folders are never overwritten; choose "
@@ -102,6 +116,11 @@ def _export_darktable(args: argparse.Namespace) -> int:
 
 def _estimator(model: Model) -> PartsEstimator:
     """The network that estimates the levels of the model's task."""
+    if is_plain(model):
+        raise UserError(
+            "These weights serve only one level, so there is nothing to estimate; leave --level "
+            "auto out."
+        )
     if model.task.estimate is not estimate_photo:
         raise UserError(
             f"The level of {model.task.name} has no estimator network to export; leave "
@@ -124,8 +143,7 @@ def export(args: argparse.Namespace) -> int:
         raise UserError("--level auto is for the formats onnx and darktable; give a level.")
     if args.level_map and args.format == "safetensors":
         raise UserError("Weights always accept level maps; leave out --level-map.")
-    if args.task is not None:
-        get_task(args.task)
+    _check_task(args.task)
     output = local_path(args.output)
     outputs = [output]
     if args.format == "stablehlo":
@@ -136,7 +154,14 @@ def export(args: argparse.Namespace) -> int:
     model, theta, config = load_weights_and_config(args.weights or args.task)
     estimator = _estimator(model) if args.level == AUTO else None
     if args.level not in (None, AUTO):
-        theta, config = bake(model, theta, config, model.task.space.parse(args.level))
+        request = model.task.space.request(args.level)
+        if request.estimated:
+            raise UserError(
+                "An exported model estimates all parts of its level (--level auto, for the "
+                "formats onnx and darktable) or none; give a number for every part, or --level "
+                "auto."
+            )
+        theta, config = bake(model, theta, config, request.level())
         model = make_model(config)
     level = model.task.space.only
     if args.format == "safetensors":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hypernet_jax.blind.parts import ESTIMATE_SIDE
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
 from hypernet_jax.tasks import Task
@@ -14,9 +15,6 @@ __all__ = ["Estimator", "resolve_level"]
 
 # (H, W, C) float32 in [0, 1] -> level of one axis.
 Estimator = Callable[[np.ndarray], float]
-
-# Side, in pixels, of the area from which the level is estimated.
-_ESTIMATE_SIDE = 2048
 
 
 def resolve_level(
@@ -42,9 +40,9 @@ def resolve_level(
     # The middle is enough: a very large image in float32 would take too much memory. Its corner
     # is at a multiple of 16 pixels, to stay aligned with JPEG's blocks of halved chrominance.
     middle = tuple(
-        slice(max(0, length - _ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
+        slice(max(0, length - ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )
-    pixels = pixels[middle][:_ESTIMATE_SIDE, :_ESTIMATE_SIDE]
+    pixels = pixels[middle][:ESTIMATE_SIDE, :ESTIMATE_SIDE]
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
         own = task.space.parse(estimator(pixels / 255))

@@ -4,6 +4,8 @@ darktable cuts a photograph into tiles that overlap by `OVERLAP` pixels, mirrore
 and passes each to the model as sRGB with a map of the noise sigma / 255.
 """
 
+import re
+import zlib
 from typing import Any
 
 import numpy as np
@@ -122,13 +124,13 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
 
     Args:
       model: as for `darktable_model`.
-      name: name of the weights.
+      name: name of the weights; the model's id is made of it, in lower case and with hyphens.
       estimates: the model estimates the level.
     """
     auto = "-auto" if estimates else ""
     strength = "it estimates its strength" if estimates else "one network for every strength"
     return {
-        "id": f"denoise-hypernet-{model.task.name}{auto}",
+        "id": f"denoise-hypernet-{_slug(name)}{auto}",
         "name": f"hypernet_jax {name}{auto}",
         "description": f"{model.task.title}; {strength}",
         "task": "denoise",
@@ -146,3 +148,9 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
             "license": "see the model card of the weights",
         },
     }
+
+
+def _slug(name: str) -> str:
+    """The name in lower-case ASCII letters, digits and hyphens; a number if it has none of them."""
+    slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    return slug or f"{zlib.crc32(name.encode()):08x}"

@@ -10,6 +10,7 @@ from onnx import helper
 
 from hypernet_jax.blind import statistics as seen
 from hypernet_jax.blind.parts import (
+    ESTIMATE_SIDE,
     LARGEST,
     SIDE,
     TILES,
@@ -30,11 +31,11 @@ _KNOTS = 129
 def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.ModelProto:
     """A model from "image", (1, 3, height, width) in [0, 1], to "level", (A,) in native units.
 
-    It looks at 16 tiles of 192 pixels. For images of at least 256 pixels per side this equals
-    `PartsEstimator.estimate`, which skips repeated tiles of smaller images.
+    It looks at 16 tiles of 192 pixels in the middle 2048x2048 pixels. For images of at least 256
+    pixels per side this equals `resolve_level`, which skips repeated tiles of smaller images.
     """
     build = _Builder()
-    tiles = build.op("Mul", _tiles(build), build.number(255.0))
+    tiles = build.op("Mul", _tiles(build, _middle(build)), build.number(255.0))
     opinions = _opinions(build, estimator, _statistics(build, tiles))
     means = _weighted_means(build, opinions, len(space))
     quantiles = [quantile_of(name) for name in space.names]
@@ -102,11 +103,25 @@ class _Builder(Graph):
         return self.op("Mul", logarithm, self.number(factor))
 
 
-def _tiles(build: _Builder) -> str:
-    """Tiles spread over the image, (TILES^2, 3, SIDE, SIDE); smaller images are padded."""
-    picked = "image"
+def _middle(build: _Builder) -> str:
+    """The middle of the image, as `inference.requests.resolve_level` takes it."""
+    middle = "image"
     for axis in (2, 3):
-        shape = build.op("Shape", "image", start=axis, end=axis + 1)
+        length = build.op("Shape", "image", start=axis, end=axis + 1)
+        spare = build.op("Sub", length, build.integers(ESTIMATE_SIDE))
+        spare = build.op("Max", spare, build.integers(0))
+        start = build.op("Div", spare, build.integers(32))
+        start = build.op("Mul", start, build.integers(16))
+        stop = build.op("Add", start, build.integers(ESTIMATE_SIDE))
+        middle = build.op("Slice", middle, start, stop, build.integers(axis))
+    return middle
+
+
+def _tiles(build: _Builder, image: str) -> str:
+    """Tiles spread over the image, (TILES^2, 3, SIDE, SIDE); smaller images are padded."""
+    picked = image
+    for axis in (2, 3):
+        shape = build.op("Shape", image, start=axis, end=axis + 1)
         length = build.op("Cast", shape, to=_FLOAT)
         spare = build.op("Relu", build.op("Sub", length, build.number(SIDE)))
         shares = build.numbers(np.arange(TILES)[:, None] / (TILES - 1) / 16)

@@ -73,7 +73,9 @@ def describe(
     task = model.task
     image = "degraded image"
     if task.enlarges:
-        image = "image already enlarged by the level (bicubic, a = -0.5, rounded to 8 bits)"
+        image = (
+            "image already enlarged by the level (bicubic, a = -0.5, rounded and clipped to 8 bits)"
+        )
     return {
         "made_by": f"hypernet_jax {__version__}",
         "task": task.name,
@@ -87,13 +89,14 @@ def describe(
 
 
 def _described_axes(space: LevelSpace) -> dict[str, Any]:
-    """The quantity, unit and range of the level; lists of them if it has several parts."""
+    """Quantity, unit, range and neutral value of the level; lists of them for several parts."""
     described = [
         {
             "level_quantity": axis.quantity,
             "level_unit": axis.unit,
             "level_low": axis.low,
             "level_high": axis.high,
+            "level_neutral": axis.neutral,
         }
         for axis in space.axes
     ]

@@ -1,5 +1,6 @@
 """The page in gradio: its components and event handlers."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -72,7 +73,8 @@ class _Handlers:
         try:
             part = self.studio.part(path, task, level, tuple(centre), _ZOOMS[zoom])
             pair = self.studio.compare(path, task, level, part, given)
-            files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
+            with self.studio.job():
+                files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
             return files, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _sentence(error, path)
@@ -96,8 +98,10 @@ class _Handlers:
             folder = (
                 self.folder / "masks" / hashlib.blake2b(mask.tobytes(), digest_size=8).hexdigest()
             )
-            file = Path(_file_of(np.round(255 * mask).astype(np.uint8), folder, name))
-            saved = gr.DownloadButton(value=file, interactive=True)
+            # A closed studio is reported by the view.
+            with contextlib.suppress(UserError), self.studio.job():
+                file = Path(_file_of(np.round(255 * mask).astype(np.uint8), folder, name))
+                saved = gr.DownloadButton(value=file, interactive=True)
         given = dataclasses.replace(given, mask=mask)
         return given, saved, *self.divider(path, task, level, zoom, centre, given)
 
@@ -169,7 +173,10 @@ class _Handlers:
 
     def example(self, task):
         """The example's file."""
-        return str(self.studio.example(self.folder / "examples", task))
+        try:
+            return str(self.studio.example(self.folder / "examples", task))
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
 
 
 def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
@@ -194,10 +201,11 @@ def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
     if path.exists():
         path.touch()
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         # Viewed once, mostly on this machine, so speed matters more than size.
         Image.fromarray(pixels).save(content, "PNG", compress_level=1)
+        # Made last, because old empty folders are swept away.
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue(), overwrite=True)
     return str(path)
 

@@ -1,5 +1,6 @@
 """The server of the page: local by default, with limits, and with files removed at the end."""
 
+import contextlib
 import errno
 import math
 import os
@@ -24,13 +25,36 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def sweep(folder: Path, older_than: float) -> None:
-    """Deletes files unused for `older_than` seconds; `Studio` touches those that it reads."""
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and time.time() - path.stat().st_mtime > older_than:
-                path.unlink()
-        except FileNotFoundError:
-            pass
+    """Deletes files unused for a time, and the empty folders that they leave.
+
+    Args:
+      folder: what is in it is swept; the folders directly in it stay.
+      older_than: seconds since a file was used, or a folder changed; `Studio` touches the files
+        that it reads.
+    """
+    old_files: list[Path] = []
+    old_folders: list[Path] = []
+    # All ages are read first, because deleting a file changes its folder.
+    for name, folders, files in os.walk(folder):
+        here = Path(name)
+        old_files += [here / each for each in files if _is_older(here / each, older_than)]
+        if here != folder:
+            old_folders += [here / each for each in folders if _is_older(here / each, older_than)]
+    for path in old_files:
+        # Others may delete it, too.
+        with contextlib.suppress(OSError):
+            path.unlink()
+    # Inner folders come after outer ones. A folder that is not empty stays.
+    for path in reversed(old_folders):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return False
 
 
 def _sweep_for_ever(folder: Path) -> None:
@@ -119,7 +143,10 @@ def serve_page(
         raise UserError(
             f"The port {port} is out of range; give one up to 65535, or 0 for any free one."
         )
+    from hypernet_jax.serve.studio import Studio
+
     _end_on_signals()
+    studio = Studio(limit=limit)
     with tempfile.TemporaryDirectory(prefix="hypernet_jax_page_") as name:
         folder = Path(name)
         app = make_app(
@@ -128,6 +155,7 @@ def serve_page(
             max_upload=max_upload,
             queue=queue,
             names=_names(host, allowed_hosts),
+            studio=studio,
         )
         import uvicorn
 
@@ -135,7 +163,13 @@ def serve_page(
         port = _free_port(host, port)
         shown = f"[{host}]" if ":" in host else host
         print(f"Open http://{shown}:{port}/ in a browser; Ctrl-C stops the server.", flush=True)
-        uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2)
+        try:
+            uvicorn.run(
+                app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=2
+            )
+        finally:
+            # A job that still runs would make the folder again after it is deleted.
+            studio.close()
 
 
 def _end_on_signals() -> None:

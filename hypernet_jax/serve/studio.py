@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,42 @@ class Studio:
         self.limit = limit
         self._restorers = dict(restorers or {})
         self._loading = threading.Lock()
+        self._jobs = threading.Condition()
+        self._running = 0
+        self._closed = False
         self._read = functools.lru_cache(_KEPT)(functools.partial(_read_named, limit=limit))
         self._estimated = functools.lru_cache(_KEPT)(self._estimate)
+
+    def close(self) -> None:
+        """Refuses new jobs, ends running ones at their next progress, and waits until none runs.
+
+        Jobs are `whole`, `example` and all that runs in `job`. When this returns, none of them
+        writes files any more. May be called again.
+        """
+        with self._jobs:
+            self._closed = True
+            self._jobs.wait_for(lambda: self._running == 0)
+
+    @contextlib.contextmanager
+    def job(self) -> Iterator[None]:
+        """A context for work that writes files: `close` waits for its end.
+
+        Raises:
+          UserError: if the studio is closed.
+        """
+        with self._jobs:
+            self._check_open()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._jobs:
+                self._running -= 1
+                self._jobs.notify_all()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UserError("The server is ending.")
 
     def _estimate(self, path: str, task: str) -> tuple[Level, str | None]:
         return resolve_level(get_task(task), AUTO, self.photograph(path).pixels, Path(path))
@@ -233,8 +268,31 @@ class Studio:
     ) -> Path:
         """Restores the whole photograph; returns a PNG file in a new subfolder of `folder`.
 
-        Args: as in `compare`.
+        Args:
+          path, task, value, given: as in `compare`.
+          folder: made if it is missing.
+          progress: as in `Restorer.restore`.
+
+        Raises:
+          UserError: also if the studio is closed, before or meanwhile; nothing is written then.
         """
+        with self.job():
+            return self._whole(path, task, value, folder, given, progress)
+
+    def _whole(
+        self,
+        path: str | Path,
+        task: str,
+        value: float,
+        folder: Path,
+        given: Given,
+        progress: Progress | None,
+    ) -> Path:
+        def report(done: int, of: int) -> None:
+            if progress is not None:
+                progress(done, of)
+            self._check_open()
+
         level, mask = self.level(path, task, value, given), given.mask
         self._result_size(path, task, level)
         photograph = self.photograph(path)
@@ -242,7 +300,7 @@ class Studio:
         if mask is not None:
             mask = None if get_task(task).enlarges else mask_of_size(mask, size, (0, 0), size)
         restored = restore_photograph(
-            self.restorer(task), photograph, level=level, mask=mask, progress=progress
+            self.restorer(task), photograph, level=level, mask=mask, progress=report
         )
         content, _ = Encoding().encode(restored, "PNG")
         target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
@@ -261,20 +319,33 @@ class Studio:
         return height, width
 
     def example(self, folder: Path, task: str) -> Path:
-        """A degraded example photograph: scikit-image's *coffee* (Rachel Michetti, CC0)."""
+        """A degraded example photograph: scikit-image's *coffee* (Rachel Michetti, CC0).
+
+        Args:
+          folder: for the file; made if it is missing.
+          task: name of the task.
+
+        Raises:
+          UserError: for an unknown task, or if the studio is closed.
+        """
+        with self.job():
+            return self._example(folder, task)
+
+    def _example(self, folder: Path, task: str) -> Path:
         import jax
         import skimage.data
 
         clean, entry = skimage.data.coffee(), get_task(task)
         path = folder / f"coffee-{task}.png"
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
             degraded = _degraded(
                 entry, jax.random.key(0), clean, entry.space.parse(entry.starting_level)
             )
             # Two visitors may request it at once, and each must get a complete file.
             stream = io.BytesIO()
             Image.fromarray(degraded).save(stream, "PNG")
+            # Made last, because old empty folders are swept away.
+            folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, stream.getvalue(), overwrite=True)
         return path
 

@@ -6,16 +6,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from hypernet_jax import Restorer, get_task
+from hypernet_jax import Restorer, UserError, get_task
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, mask_of_size
+from hypernet_jax.tasks import DEFAULT_TASK
 from hypernet_jax.weights import shipped_tasks
+
+# Largest difference of proportions between mask and image, in rows or columns of rounding.
+_ODD = 1.5
 
 _restorer = functools.cache(Restorer.from_pretrained)
 
 
 class HypernetRestore:
-    """Restores ComfyUI images, (N, H, W, C) float32 in [0, 1] on any device."""
+    """Restores ComfyUI images, (N, H, W, C) floats in [0, 1] on any device."""
 
     CATEGORY = "image/restoration"
     FUNCTION = "restore"
@@ -32,7 +36,7 @@ class HypernetRestore:
         return {
             "required": {
                 "image": ("IMAGE",),
-                "task": (shipped_tasks(),),
+                "task": (shipped_tasks(), {"default": DEFAULT_TASK}),
                 "level": ("STRING", {"default": "auto"}),
                 "blend": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05}),
             },
@@ -47,20 +51,28 @@ class HypernetRestore:
         blend: float = 1.0,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, str]:
-        """Returns the restored images and their levels, one per line.
+        """Returns the restored images, float32 (N, H, W, 3), and their levels, one per line.
+
+        Args:
+          image: (N, H, W, C) in [0, 1], 16-bit floats included; without images the result has
+            none either.
+          task: name of a task with shipped weights.
+          level: in native units; parts may be "auto".
+          blend: the weight of the restored image, 0 to 1.
+          mask: (H, W) or (N, H, W) in [0, 1], of any size with the image's proportions: the share
+            of the level. Fewer masks than images are repeated.
 
         Raises:
-          UserError: (a ValueError) for a level out of range, or a mask if the task enlarges.
+          UserError: (a ValueError) for a level out of range, a mask of other axes or proportions,
+            or a mask if the task enlarges.
         """
+        if not len(image):
+            return image[..., :3].detach().float(), ""
         restorer, entry = _restorer(task), get_task(task)
         restored, levels = [], []
-        masks = None if mask is None else mask.detach().cpu().numpy()
-        # For a picture without transparency ComfyUI gives a black mask of 64x64.
-        if masks is not None and masks.shape[-2:] == (64, 64) and not masks.any():
-            masks = None
-        if masks is not None and masks.ndim == 2:
-            masks = masks[None]
-        for index, one in enumerate(image.detach().cpu().numpy()):
+        masks = None if mask is None else _masks(mask, tuple(image.shape[1:3]))
+        # NumPy has no bfloat16.
+        for index, one in enumerate(image.detach().float().cpu().numpy()):
             pixels = np.clip(np.asarray(one[..., :3], np.float32), 0.0, 1.0)
             found, _ = resolve_level(entry, level, pixels, None)
             levels.append(str(found))
@@ -74,6 +86,34 @@ class HypernetRestore:
             restored.append(restorer.restore(pixels, level=asked, blend=shares))
         made = torch.from_numpy(np.stack(restored)).to(image.device)
         return made, "\n".join(levels)
+
+
+def _masks(mask: torch.Tensor, size: tuple[int, int]) -> np.ndarray | None:
+    """The masks, float32 (N, H, W); None where ComfyUI means that there is none.
+
+    Args:
+      mask: the input of the node.
+      size: (H, W) of the images.
+
+    Raises:
+      UserError: for other axes or proportions.
+    """
+    masks = mask.detach().float().cpu().numpy()
+    if masks.ndim not in (2, 3) or not masks.size:
+        raise UserError(
+            f"A mask must be of shape (H, W) or (N, H, W), not {masks.shape}; convert an image "
+            "to a mask first."
+        )
+    height, width = masks.shape[-2:]
+    # For a picture without transparency ComfyUI gives a black mask of 64x64.
+    if (height, width) == (64, 64) != size and not masks.any():
+        return None
+    if abs(height * size[1] - width * size[0]) > _ODD * max(*size, height, width):
+        raise UserError(
+            f"The mask has {width}x{height} pixels, which does not fit the proportions of the "
+            f"image's {size[1]}x{size[0]}; draw it on the image itself."
+        )
+    return masks.reshape((-1, height, width))
 
 
 NODE_CLASS_MAPPINGS = {"HypernetRestore": HypernetRestore}
