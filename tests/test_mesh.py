@@ -17,6 +17,9 @@ from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
 
+# One worker makes the fixtures of this file.
+pytestmark = pytest.mark.xdist_group("mesh")
+
 # Runs in separate processes, because the number of devices is fixed at the first use of JAX.
 PROGRAM = """
 import re, sys

@@ -32,6 +32,9 @@ from .commands import refuse
 from .conftest import REPOSITORY
 from .models import photo_config, random_theta, tiny_restorer
 
+# One worker makes the fixtures of this file.
+pytestmark = pytest.mark.xdist_group("page")
+
 
 @pytest.fixture
 def noisy(tmp_path, photograph):
