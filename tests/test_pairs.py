@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from hypernet_jax import UserError
+from hypernet_jax.evaluation.measure import means_of
 from hypernet_jax.evaluation.pairs import evaluate_pairs
 from hypernet_jax.evaluation.report import markdown_table
 from hypernet_jax.metrics import psnr
@@ -79,6 +80,14 @@ def test_pairs_without_dark_pixels_have_no_dark_bias(photograph, tmp_path):
     assert np.isnan(results["rows"][0]["dark_bias"])
     assert "| – | – |" in markdown_table(results)
     assert results["self_ensemble"] is False and len(results["weights"]) == 64
+
+
+def test_means_leave_out_only_what_an_image_cannot_have():
+    nan = float("nan")
+    one = {"image": "a", "psnr": 30.0, "ssim": 0.5, "dark_bias": nan}
+    row = means_of([one, {"image": "b", "psnr": nan, "ssim": nan, "dark_bias": nan}])
+    assert row["images"] == 2 and row["ssim"] == 0.5
+    assert np.isnan(row["psnr"]) and np.isnan(row["dark_bias"])
 
 
 def test_partly_estimated_levels_are_shown(photograph, tmp_path):

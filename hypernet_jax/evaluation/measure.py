@@ -122,8 +122,8 @@ def means_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The entries of a row of results.json for the figures of its images.
 
     Args:
-      figures: of each image, its name as "image" and numbers; not a number where an image has no
-        such figure, as SSIM of one smaller than its window.
+      figures: of each image, its name as "image" and numbers. SSIM and dark bias are not a number
+        where an image has none, as SSIM of one smaller than its window.
 
     Returns:
       images, the means, and the figures themselves as "each".
@@ -131,8 +131,10 @@ def means_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     means = {}
     for name in figures[0]:
         if name != "image":
-            known = [one[name] for one in figures if not np.isnan(one[name])]
-            means[name] = float(np.mean(known)) if known else float("nan")
+            values = [one[name] for one in figures]
+            if name.startswith(("ssim", "dark_bias")):
+                values = [value for value in values if not np.isnan(value)]
+            means[name] = float(np.mean(values)) if values else float("nan")
     return {"images": len(figures), **means, "each": list(figures)}
 
 
