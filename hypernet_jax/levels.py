@@ -488,6 +488,15 @@ class LevelRequest:
         values = [AUTO if value is None else value for value in self.values]
         return dict(zip(self.space.names, values, strict=True))
 
+    def __str__(self) -> str:
+        """ "auto" if all parts are estimated, otherwise like "25" or "noise=auto,jpeg=40"."""
+        if not self.estimated:
+            return str(self.level())
+        if len(self.estimated) == len(self.values):
+            return AUTO
+        parts = self.named.items()
+        return ",".join(f"{name}={v if v == AUTO else f'{v:g}'}" for name, v in parts)
+
     def level(self, estimates: Mapping[str, float] | None = None) -> Level:
         """The level, with estimates (by name) filled in for the parts to estimate."""
         found = estimates or {}

@@ -228,6 +228,7 @@ def test_evaluation_results(task, protocol, columns, folder_of_images):
         assert {"psnr", "psnr_input", "ssim", "ssim_input"} | columns <= row.keys()
         assert [one["image"] for one in row["each"]] == ["grey.png", "odd.png"]
         for name in row.keys() - {"level", "images", "each"}:
+            assert np.isfinite(row[name])
             assert row[name] == pytest.approx(np.mean([one[name] for one in row["each"]]))
     again = evaluate(
         restorer, folder_of_images, levels=levels[:1], protocol=protocol, progress=False

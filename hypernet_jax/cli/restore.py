@@ -151,10 +151,11 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         )
     output = Path(args.output)
     names_file = args.output == _PIPE or (output.suffix and not output.is_dir())
-    shown = "standard input" if piped == [_PIPE] else "".join(piped)
+    standard = piped == [_PIPE]
+    shown = "standard input" if standard else "".join(piped)
     if piped and not names_file:
         raise UserError(f"An image from {shown} needs a file as output; give its name.")
-    if piped == [_PIPE] and sys.stdin is None:
+    if standard and sys.stdin is None:
         raise UserError("Standard input is closed; give an image file instead of -.")
     if args.output == _PIPE and sys.stdout is None:
         raise UserError("Standard output is closed; give an output file instead of -.")
@@ -165,7 +166,6 @@ def _piped(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
         if piped:
             source = Path(folder, "standard-input")
             with failures_as_sentences(shown):
-                standard = piped == [_PIPE]
                 content = sys.stdin.buffer.read() if standard else Path(shown).read_bytes()
             source.write_bytes(content)
             changes["images"] = [str(source)]

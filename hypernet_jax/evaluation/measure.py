@@ -25,7 +25,6 @@ from hypernet_jax.version import __version__
 
 __all__ = [
     "about",
-    "check_readable",
     "degraded_pair",
     "evaluate",
     "means_of",
@@ -37,14 +36,15 @@ __all__ = [
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
-    """The PRNG key of an image's noise; it depends only on the seed and the name.
+    """The PRNG key of an image's noise; it depends only on the seed and the name."""
+    _check_seed(seed)
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
-    Raises:
-      UserError: for a seed that is not a whole number from 0 to 2^31 - 1.
-    """
+
+def _check_seed(seed: int) -> None:
+    """Raises `UserError` for a seed that is not a whole number from 0 to 2^31 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
         raise UserError(f"The seed {seed!r} is not valid; give a whole number from 0 to 2^31 - 1.")
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(os.fsencode(name)))
 
 
 def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: Any) -> np.ndarray:
@@ -138,12 +138,6 @@ def means_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"images": len(figures), **means, "each": list(figures)}
 
 
-def check_readable(paths: Sequence[Path]) -> None:
-    """Raises `UserError` for an image that cannot be read: before hours of measuring."""
-    for path in paths:
-        read_image(path)
-
-
 def about(restorer: Restorer) -> dict[str, Any]:
     """What results.json says about the restorer and the machine."""
     return {
@@ -191,8 +185,10 @@ def evaluate(
     checked = list(dict.fromkeys(map(task.space.parse, asked)))
     folder = local_path(dataset)
     paths = find_images(folder)
-    noise_key(seed, "")
-    check_readable(paths)
+    _check_seed(seed)
+    # A damaged image must not cost hours of measuring.
+    for path in paths:
+        read_image(path)
     rows = []
     total = len(checked) * len(paths)
     # disable=None shows the bar only on a terminal.

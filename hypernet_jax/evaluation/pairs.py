@@ -13,7 +13,7 @@ from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Restorer
-from hypernet_jax.levels import AUTO, Level, LevelRequest
+from hypernet_jax.levels import AUTO, Level
 from hypernet_jax.metrics import psnr, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
 
@@ -69,15 +69,6 @@ def _figures(restored: np.ndarray, clean: np.ndarray) -> dict[str, float]:
     }
 
 
-def _level(request: LevelRequest, mean: Level) -> Any:
-    """The level of a row of results.json: as it was given, "auto", or text if partly estimated."""
-    estimated = request.estimated
-    if not estimated or len(estimated) == len(request.space):
-        return AUTO if estimated else mean.plain()
-    parts = request.named.items()
-    return ",".join(f"{name}={v if isinstance(v, str) else f'{v:g}'}" for name, v in parts)
-
-
 @ordinary_arithmetic()
 def evaluate_pairs(
     restorer: Restorer, folder: str | Path, *, levels: Any = (), progress: bool = True
@@ -122,8 +113,8 @@ def evaluate_pairs(
                 used.append(level.values)
                 bar.update()
             mean = Level(task.space, tuple(np.mean(used, axis=0).tolist()))
-            row = {"level": _level(request, mean), "mean_level": mean.plain(), **means_of(figures)}
-            rows.append(row)
+            shown = str(request) if request.estimated else mean.plain()
+            rows.append({"level": shown, "mean_level": mean.plain(), **means_of(figures)})
     return {
         "dataset": folder.resolve().name,
         "task": task.name,

@@ -61,13 +61,20 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Float32[np.ndarray, "h
         grey = (mask == mask[..., :1]).all()
         mask = mask[..., :1] if grey else luminance(np.round(255 * mask).astype(np.uint8)) / 255
     mask = np.asarray(mask[..., 0], np.float32)
-    height, width = mask.shape
+    check_proportions(mask, size, called=f"mask {path}")
+    return mask_of_size(mask, size, (0, 0), size)
+
+
+def check_proportions(
+    mask: Float[np.ndarray, "*n h w"], size: tuple[int, int], *, called: str = "mask"
+) -> None:
+    """Raises `UserError` if a mask, or several, has other proportions than an image (H, W)."""
+    height, width = mask.shape[-2:]
     if abs(height * size[1] - width * size[0]) > _ODD * max(*size, height, width):
         raise UserError(
-            f"The mask {path} has {width}x{height} pixels, which does not fit the proportions of "
+            f"The {called} has {width}x{height} pixels, which does not fit the proportions of "
             f"the image's {size[1]}x{size[0]}; draw it on the image itself."
         )
-    return mask_of_size(mask, size, (0, 0), size)
 
 
 def parse_masks(text: str, space: LevelSpace) -> Masks:

@@ -8,12 +8,14 @@ import torch
 
 from hypernet_jax import Restorer, UserError, get_task
 from hypernet_jax.inference.requests import resolve_level
-from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, mask_of_size
+from hypernet_jax.photographs.level_maps import (
+    blend_of_mask,
+    check_proportions,
+    level_map,
+    mask_of_size,
+)
 from hypernet_jax.tasks import DEFAULT_TASK
 from hypernet_jax.weights import shipped_tasks
-
-# Largest difference of proportions between mask and image, in rows or columns of rounding.
-_ODD = 1.5
 
 _restorer = functools.cache(Restorer.from_pretrained)
 
@@ -108,11 +110,7 @@ def _masks(mask: torch.Tensor, size: tuple[int, int]) -> np.ndarray | None:
     # For a picture without transparency ComfyUI gives a black mask of 64x64.
     if (height, width) == (64, 64) != size and not masks.any():
         return None
-    if abs(height * size[1] - width * size[0]) > _ODD * max(*size, height, width):
-        raise UserError(
-            f"The mask has {width}x{height} pixels, which does not fit the proportions of the "
-            f"image's {size[1]}x{size[0]}; draw it on the image itself."
-        )
+    check_proportions(masks, size)
     return masks.reshape((-1, height, width))
 
 
