@@ -20,6 +20,7 @@ from hypernet_jax.tasks import TASKS
 from hypernet_jax.tensors import read_tensors
 
 __all__ = [
+    "check_shipped",
     "load_weights",
     "load_weights_and_config",
     "pretrained_names",
@@ -40,6 +41,15 @@ def shipped_tasks() -> list[str]:
     """Names of the tasks with shipped weights, in the order of `TASKS`."""
     names = pretrained_names()
     return [task for task in TASKS if task in names]
+
+
+def check_shipped(task: str) -> None:
+    """Raises `UserError` for a task that has no shipped weights, or is unknown."""
+    shipped = shipped_tasks()
+    if task not in shipped:
+        known = task in TASKS
+        what = f"No weights for {task} ship with the package" if known else f"Unknown task {task!r}"
+        raise UserError(f"{what}; choose one of {', '.join(shipped)}, or give --weights FILE.")
 
 
 def save_weights(

@@ -20,8 +20,7 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
 from hypernet_jax.levels import AUTO
 from hypernet_jax.model import Model, make_model
-from hypernet_jax.tasks import TASKS
-from hypernet_jax.weights import load_weights_and_config, save_weights, shipped_tasks
+from hypernet_jax.weights import check_shipped, load_weights_and_config, save_weights
 
 __all__ = ["EXPORT_FORMATS", "export", "onnx_bytes", "stablehlo_bytes"]
 
@@ -63,16 +62,6 @@ def stablehlo_bytes(model: Model, theta: Theta, *, level_map: bool = False) -> b
     return export_stablehlo(model, theta, level_map=level_map)
 
 
-def _check_task(name: str | None) -> None:
-    """Raises `UserError` for a task without shipped weights; None is no task."""
-    if name is None or name in shipped_tasks():
-        return
-    what = f"No weights for {name} ship with the package"
-    if name not in TASKS:
-        what = f"Unknown task {name!r}"
-    raise UserError(f"{what}; choose one of {', '.join(shipped_tasks())}, or give --weights FILE.")
-
-
 def _export_darktable(args: argparse.Namespace) -> int:
     """Writes a folder, complete or not at all."""
     if args.level not in (None, AUTO) or args.level_map:
@@ -80,7 +69,8 @@ def _export_darktable(args: argparse.Namespace) -> int:
             "darktable sets the level itself; leave --level and --level-map out, or give --level "
             "auto for a model that estimates it."
         )
-    _check_task(args.task)
+    if args.task is not None:
+        check_shipped(args.task)
     output = local_path(args.output)
     if args.overwrite:
         raise UserError(
@@ -143,7 +133,8 @@ def export(args: argparse.Namespace) -> int:
         raise UserError("--level auto is for the formats onnx and darktable; give a level.")
     if args.level_map and args.format == "safetensors":
         raise UserError("Weights always accept level maps; leave out --level-map.")
-    _check_task(args.task)
+    if args.task is not None:
+        check_shipped(args.task)
     output = local_path(args.output)
     outputs = [output]
     if args.format == "stablehlo":

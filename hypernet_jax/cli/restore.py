@@ -47,7 +47,7 @@ from hypernet_jax.photographs.sequences import level_of_frames
 from hypernet_jax.photographs.sheets import sweep
 from hypernet_jax.tasks import DEFAULT_TASK, Task, get_task
 from hypernet_jax.version import __version__
-from hypernet_jax.weights import shipped_tasks
+from hypernet_jax.weights import check_shipped, shipped_tasks
 
 __all__ = ["load_restorer", "restore"]
 
@@ -69,12 +69,10 @@ def load_restorer(
     if task is None and weights is None:
         raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}, or --weights FILE.")
     if task is not None:
-        get_task(task)
-        if weights is None and task not in shipped_tasks():
-            raise UserError(
-                f"No weights for {task} ship with the package; give --weights FILE, or one of the "
-                f"tasks {', '.join(shipped_tasks())}."
-            )
+        if weights is None:
+            check_shipped(task)
+        else:
+            get_task(task)
     restorer = Restorer.from_pretrained(
         weights or task,  # type: ignore[arg-type]
         memory=memory,
