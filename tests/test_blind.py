@@ -69,8 +69,10 @@ def test_quality_in_the_tables_of_a_file(mode, photograph, tmp_path):
 
 def test_quality_in_the_tables_of_a_file_of_any_size(photograph, tmp_path, monkeypatch):
     Image.fromarray(photograph[:64, :64]).save(tmp_path / "image.jpg", quality=37)
-    # Simulates more pixels than Pillow opens.
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    # Fewer pixels than the image has, more than the one that the standard tables are read from.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "image.jpg")
     assert quality_of_file(tmp_path / "image.jpg") == (37, True)
 
 
