@@ -83,7 +83,7 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     config.update({"balance": 0.4})
     teacher = tmp_path / "teacher.safetensors"
     save_weights(teacher, tiny_theta(tiny_config()), tiny_config())
-    config.distillation.update({"teacher": str(teacher), "share": 0.6})
+    config.distillation.update({"teachers": (str(teacher),), "share": 0.6, "views": False})
     config.optimizer.update({"learning_rate": 3e-3, "warmup_steps": 2})
     passed = {}
 
@@ -108,7 +108,8 @@ def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch)
     assert pipeline.items() <= passed["make_pipeline"].items()
     step = {"seed": 3, "decay": 0.7, "loss": "l2", "weighting": "equal", "balance": 0.4}
     assert step.items() <= passed["make_train_step"].items()
-    assert passed["make_train_step"]["teacher"].share == 0.6
+    teachers = passed["make_train_step"]["teachers"]
+    assert (teachers.share, teachers.views) == (0.6, False)
 
     lines = metrics(tmp_path)
     losses = [line for line in lines if "loss" in line]

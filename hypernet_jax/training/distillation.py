@@ -1,14 +1,18 @@
-"""Knowledge distillation: a trained network as a part of the target.
+"""Knowledge distillation: the results of trained networks as a part of the target.
 
 What a network cannot know about a noisy crop stays in the difference to the clean one and is most
 of it, so it is most of the gradient's noise too. Another network's result has none of it. A new
-network reaches the other's quality in a fraction of the steps (docs/results/networks.md).
+network reaches the others' quality in a fraction of the steps (docs/results/networks.md).
 """
 
 import dataclasses
+import functools
+import itertools
 
 import jax
-from jaxtyping import Array, Float32, Real
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float32, Int, Key, Real, Shaped
 
 from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.errors import UserError
@@ -19,54 +23,119 @@ from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.batches import restore_batch
 from hypernet_jax.weights import load_weights
 
-__all__ = ["Teacher", "load_teacher"]
+__all__ = ["Teacher", "Teachers", "load_teachers"]
+
+# Folded into a run's key to draw the teacher and the view of a step.
+_DRAWN = 2
+
+# The symmetries of the square: quarter turns, and whether the crop is mirrored first.
+_VIEWS = tuple(itertools.product(range(4), (False, True)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A trained network (Hinton et al., Distilling the knowledge in a neural network, 2015).
-
-    Attributes:
-      model, theta: the network.
-      share: of its result in the target, 0 to 1; the rest is the clean crop.
-    """
+    """A trained network."""
 
     model: Model
     theta: Theta
+
+
+@dataclasses.dataclass(frozen=True)
+class Teachers:
+    """Trained networks (Hinton et al., Distilling the knowledge in a neural network, 2015).
+
+    Attributes:
+      networks: each step draws one. Its target is on average the mean of them all, which is better
+        than any of them, for the time of one.
+      share: of a teacher's result in the target, 0 to 1; the rest is the clean crop.
+      views: whether the teacher sees each step's crops in a random one of the eight symmetries of
+        the square. The target is on average that of a self-ensemble (Timofte, Rothe and Van Gool,
+        CVPR 2016).
+    """
+
+    networks: tuple[Teacher, ...]
     share: float
+    views: bool = False
 
     @property
     def fingerprint(self) -> str:
         """A hash of the parameters."""
-        return fingerprint_of(self.theta)
+        return fingerprint_of([teacher.theta for teacher in self.networks])
 
     def target(
         self,
+        key: Key[Array, ""],
         clean: Float32[Array, "_ n h w c"],
         degraded: Float32[Array, "k n h w c"],
         levels: Real[Array, "k *s a"],
         form: BatchForm,
     ) -> Float32[Array, "k n h w c"]:
-        """What another network is to make of degraded crops; arguments as `degrade_batch` returns
-        them."""
-        taught = restore_batch(self.model, self.theta, levels, degraded, form)
+        """What another network is to make of degraded crops.
+
+        Args:
+          key: draws the teacher and the view.
+          clean, degraded, levels: as `degrade_batch` returns them; the crops are square for views.
+          form: of the batch.
+        """
+        of_view, of_teacher = jax.random.split(jax.random.fold_in(key, _DRAWN))
+        view = jax.random.randint(of_view, (), 0, len(_VIEWS) if self.views else 1)
+        seen = _turned(degraded, view)
+        if form.per == "pixel":
+            levels = _turned(levels, view)
+        restores = [
+            functools.partial(_restored, teacher, form=form, levels=levels)
+            for teacher in self.networks
+        ]
+        chosen = jax.random.randint(of_teacher, (), 0, len(restores))
+        taught = _turned(lax.switch(chosen, restores, seen), view, back=True)
         return clean + self.share * (taught - clean)
 
 
-def load_teacher(config, model: Model) -> Teacher | None:
-    """The teacher of a training config, or None.
+def _restored(
+    teacher: Teacher,
+    degraded: Float32[Array, "k n h w c"],
+    *,
+    form: BatchForm,
+    levels: Real[Array, "k *s a"],
+) -> Float32[Array, "k n h w c"]:
+    return restore_batch(teacher.model, teacher.theta, levels, degraded, form)
+
+
+def _turned(
+    images: Shaped[Array, "k n side side c"], view: Int[Array, ""], *, back: bool = False
+) -> Shaped[Array, "k n side side c"]:
+    """Images in one of `_VIEWS`, or turned back from it."""
+
+    def turned(images, *, turns, mirrored):
+        if back:
+            images = jnp.rot90(images, -turns, axes=(2, 3))
+        images = images[..., ::-1, :] if mirrored else images
+        return images if back else jnp.rot90(images, turns, axes=(2, 3))
+
+    return lax.switch(
+        view, [functools.partial(turned, turns=t, mirrored=m) for t, m in _VIEWS], images
+    )
+
+
+def load_teachers(config, model: Model) -> Teachers | None:
+    """The teachers of a training config, or None.
 
     Raises:
-      UserError: if its weights cannot be read, or are for other images or levels.
+      UserError: if weights cannot be read, or are for other images or levels.
     """
-    name, share = config.distillation.teacher, config.distillation.share
-    if not name or not share:
+    names, share = config.distillation.teachers, config.distillation.share
+    if not names or not share:
         return None
+    networks = tuple(_load_teacher(name, model) for name in names)
+    return Teachers(networks, share, config.distillation.views)
+
+
+def _load_teacher(name: str, model: Model) -> Teacher:
     teacher, theta = load_weights(name)
     if teacher.task.name != model.task.name:
         raise UserError(
             f"The teacher {name} is for the task {teacher.task.name}, not for {model.task.name}; "
-            "choose other weights as config.distillation.teacher."
+            "choose other weights in config.distillation.teachers."
         )
     if teacher.colours != model.colours:
         raise UserError(
@@ -75,8 +144,8 @@ def load_teacher(config, model: Model) -> Teacher | None:
         )
     if isinstance(teacher.hypernet.features, Constant):
         raise UserError(
-            f"The teacher {name} has a single level; choose weights for all levels as "
-            "config.distillation.teacher."
+            f"The teacher {name} has a single level; choose weights for all levels in "
+            "config.distillation.teachers."
         )
     # On the host: the compiler places them on the devices of the mesh.
-    return Teacher(teacher, jax.device_get(theta), share)
+    return Teacher(teacher, jax.device_get(theta))

@@ -35,7 +35,7 @@ from hypernet_jax.storage import ensure_place, storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
-from hypernet_jax.training.distillation import Teacher, load_teacher
+from hypernet_jax.training.distillation import Teachers, load_teachers
 from hypernet_jax.training.freezing import freeze
 from hypernet_jax.training.initial import initial_theta
 from hypernet_jax.training.loggers import make_loggers
@@ -49,7 +49,7 @@ from hypernet_jax.training.validation import Validation
 __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
 # What a checkpoint's config holds beside the fields of configs/.
-_DATASET, _TEACHER = "dataset_fingerprint", "teacher_fingerprint"
+_DATASET, _TEACHERS = "dataset_fingerprint", "teachers_fingerprint"
 
 
 def make_sampler(config) -> LevelSampler:
@@ -88,7 +88,7 @@ def make_parts(config) -> tuple[Model, LevelSampler, Mesh]:
 
 
 def make_start(
-    config, model: Model, mesh: Mesh, form: BatchForm, theta: Theta, teacher: Teacher | None
+    config, model: Model, mesh: Mesh, form: BatchForm, theta: Theta, teachers: Teachers | None
 ) -> tuple[TrainState, Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]]:
     """The initial state of a run, on its devices, and its train step."""
     optimizer = make_optimizer(config.optimizer, config.steps)
@@ -106,7 +106,7 @@ def make_start(
         loss=config.loss,
         weighting=config.levels.weighting,
         balance=config.balance,
-        teacher=teacher,
+        teachers=teachers,
         shardings=shardings,
     )
     return jax.device_put(state, shardings), step
@@ -165,15 +165,15 @@ def _stop_on_signal(checkpoints: Checkpoints, asked: threading.Event):
 
 
 def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) -> None:
-    """Raises `UserError` where a run would go on with another config, dataset or teacher."""
-    for mark, group, name in (
-        (_DATASET, "data", "dataset"),
-        (_TEACHER, "distillation", "teacher"),
+    """Raises `UserError` where a run would go on with another config, dataset or teachers."""
+    for mark, group, name, other in (
+        (_DATASET, "data", "dataset", "another dataset"),
+        (_TEACHERS, "distillation", "teachers", "other teachers"),
     ):
         if saved.pop(mark, None) != given.pop(mark):
             raise UserError(
-                f"The {name} is not the one that the run in {workdir} was trained with so far; "
-                f"give that as config.{group}.{name}, or another --workdir."
+                f"The run in {workdir} was trained with {other} so far; give the same as "
+                f"config.{group}.{name}, or another --workdir."
             )
         # The same, even if it was moved.
         given[group][name] = saved[group][name]
@@ -278,14 +278,14 @@ def train(
     model, sampler, mesh = make_parts(config)
     dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
-    teacher = load_teacher(config, model)
-    marks = {_DATASET: fingerprint(dataset), _TEACHER: teacher.fingerprint if teacher else ""}
+    teachers = load_teachers(config, model)
+    marks = {_DATASET: fingerprint(dataset), _TEACHERS: teachers.fingerprint if teachers else ""}
     config_json = json.dumps(json.loads(config.to_json()) | marks)
     check_crop_size(dataset, config.data.crop_size)
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
     begun = has_checkpoint(workdir)
     theta = model.init(jax.random.key(config.seed)) if begun else initial_theta(config, model)
-    state, train_step = make_start(config, model, mesh, sampler.form, theta, teacher)
+    state, train_step = make_start(config, model, mesh, sampler.form, theta, teachers)
     schedule = make_schedule(config.optimizer, config.steps)
     validation = None
     if jax.process_index() == 0 and has_split(dataset, "validation"):

@@ -7,7 +7,7 @@ from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.model import Model
 from hypernet_jax.training.config import check_config
 from hypernet_jax.training.cost import StepCost, step_cost
-from hypernet_jax.training.distillation import load_teacher
+from hypernet_jax.training.distillation import load_teachers
 from hypernet_jax.training.loop import make_parts, make_start
 from hypernet_jax.training.mesh import place_batch
 
@@ -39,6 +39,6 @@ def cost_of_config(config) -> StepCost:
     check_config(config)
     model, sampler, mesh = make_parts(config)
     theta = model.init(jax.random.key(config.seed))
-    state, step = make_start(config, model, mesh, sampler.form, theta, load_teacher(config, model))
+    state, step = make_start(config, model, mesh, sampler.form, theta, load_teachers(config, model))
     batch = place_batch(mesh, _black_batch(config, model, sampler), sampler.form)
     return step_cost(step, state, batch)

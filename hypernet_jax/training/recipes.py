@@ -36,9 +36,13 @@ def _base() -> ConfigDict:
             # Keeps the inputs of activations on both sides of zero: without it most units become
             # negative on all photographs, and a unit of one sign is linear. Published: 0.
             "balance": 0.1,
-            # A trained network, by name or file, whose results are a part of the target: the share,
+            # Trained networks, by name or file, whose results are a part of the target: the share,
             # while the rest is the clean crop. Empty: the clean crop alone, as published.
-            "distillation": {"teacher": "", "share": 0.7},
+            "distillation": {
+                "teachers": (),  # each step draws one
+                "share": 0.7,
+                "views": True,  # it sees the crops mirrored and turned at random
+            },
             "ema_decay": 0.999,  # of the parameter average to evaluate; published: none (0)
             "log_every": 100,
             # Beside metrics.jsonl and TensorBoard: ("mlflow",), or what `register_logger` adds.

@@ -19,7 +19,7 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
 from hypernet_jax.training.balance import balanced
 from hypernet_jax.training.batches import degrade_batch, restore_batch
-from hypernet_jax.training.distillation import Teacher
+from hypernet_jax.training.distillation import Teachers
 from hypernet_jax.training.mesh import AXES, batch_specs
 from hypernet_jax.training.optimizer import ema_decay
 
@@ -94,7 +94,7 @@ def make_train_step(
     loss: str = "l1",
     weighting: str = "equal",
     balance: float = 0.0,
-    teacher: Teacher | None = None,
+    teachers: Teachers | None = None,
     shardings: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict[str, jax.Array]]]:
     """Returns `step(state, batch) -> (state, metrics)`, jit-compiled, state donated.
@@ -115,7 +115,7 @@ def make_train_step(
         have small errors, last.
       balance: strength of `balance.keep_balanced`, over the crops of a level; over all crops if
         levels are drawn per crop or pixel.
-      teacher: a trained network whose results are a part of the target.
+      teachers: trained networks whose results are a part of the target.
       shardings: shardings of the new state (`state_shardings`); None: chosen by the compiler,
         which replicates the state if the old one is replicated.
 
@@ -147,8 +147,9 @@ def make_train_step(
         first = lax.axis_index("level") * count
         clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
         target = clean
-        if teacher is not None:
-            target = teacher.target(clean, degraded, levels, form)
+        if teachers is not None:
+            drawn = jax.random.fold_in(key, batch["ids"].ravel()[0])
+            target = teachers.target(drawn, clean, degraded, levels, form)
 
         def of_all_levels(values):
             """This share's part of a vector whose mean over devices holds all levels' values."""
