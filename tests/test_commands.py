@@ -337,6 +337,7 @@ UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
             ["--weights=denoise", "--dataset=images", "--output=images/x"],
             "lies among the images",
         ),
+        ("evaluate.py", ["--task=denoise", "--dataset=."], "one of --inputs and --results"),
         ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:huge", "--workdir=x"], "compact"),
         ("train.py", [COMPACT], "--workdir=DIR"),
         ("train.py", [COMPACT, "--workdir=x", "--config.step=3"], "did you mean"),

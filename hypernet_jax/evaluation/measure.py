@@ -3,7 +3,7 @@
 import os
 import platform
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
-from hypernet_jax.tasks import Protocol
+from hypernet_jax.tasks import Protocol, Task
 from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.version import __version__
 
@@ -27,12 +27,18 @@ __all__ = [
     "about",
     "degraded_pair",
     "evaluate",
+    "levels_of",
     "means_of",
     "measure",
+    "measured",
     "measured_area",
     "noise_key",
     "restore_degraded",
+    "versions",
 ]
+
+# (path, degraded image, level) -> restored image; HWC, 8-bit range.
+Restore = Callable[[Path, np.ndarray, Level], np.ndarray]
 
 
 def noise_key(seed: int, name: str) -> jax.Array:
@@ -100,22 +106,16 @@ def degraded_pair(
 
 
 def _figures(
-    restorer: Restorer, paths: Sequence[Path], folder: Path, protocol: Protocol, level, seed
-) -> Iterator[dict[str, Any]]:
-    for path in paths:
-        degraded, reference = degraded_pair(path, folder, protocol, level, seed=seed)
-        restored = restore_degraded(restorer, degraded, level)
-        if not np.isfinite(restored).all():
-            raise UserError(
-                f"The restored {path} at the level {level} is not finite, so the weights are "
-                "broken; use others."
-            )
-        before = measure(degraded, reference, protocol, level)
-        yield {
-            "image": path.relative_to(folder).as_posix(),
-            **{f"{name}_input": value for name, value in before.items()},
-            **measure(restored, reference, protocol, level),
-        }
+    restore: Restore, path: Path, folder: Path, protocol: Protocol, level: Level, seed: int
+) -> dict[str, Any]:
+    degraded, reference = degraded_pair(path, folder, protocol, level, seed=seed)
+    restored = restore(path, degraded, level)
+    before = measure(degraded, reference, protocol, level)
+    return {
+        "image": path.relative_to(folder).as_posix(),
+        **{f"{name}_input": value for name, value in before.items()},
+        **measure(restored, reference, protocol, level),
+    }
 
 
 def means_of(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -145,11 +145,68 @@ def about(restorer: Restorer) -> dict[str, Any]:
         "weights": fingerprint_of(restorer.theta),
         "backend": restorer.backend.name,
         "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
-        "versions": {
-            "hypernet_jax": __version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What results.json says about the programs that measured."""
+    return {
+        "hypernet_jax": __version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def levels_of(task: Task, levels: Any) -> list[Level]:
+    """The levels of an evaluation, each once.
+
+    Args:
+      task: the task.
+      levels: several as `LevelSpace.parse` takes them, text as for `parse_list`, or one; if empty,
+        the task's levels, or the only one of a plain network.
+    """
+    default = task.levels if task.space.only is None else (task.space.only,)
+    return list(dict.fromkeys(map(task.space.parse, task.space.separated(levels) or default)))
+
+
+def measured(
+    task: Task,
+    restore: Restore,
+    dataset: str | Path,
+    *,
+    levels: Any,
+    protocol: str | None,
+    seed: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """`evaluate` with any function that restores; the content of results.json, without `about`."""
+    name, rule = task.protocol(protocol)
+    checked = levels_of(task, levels)
+    folder = local_path(dataset)
+    paths = find_images(folder)
+    _check_seed(seed)
+    # A damaged image must not cost hours of measuring.
+    for path in paths:
+        read_image(path)
+    rows = []
+    total = len(checked) * len(paths)
+    # disable=None shows the bar only on a terminal.
+    with tqdm.tqdm(total=total, unit="image", disable=None if progress else True) as bar:
+        for level in checked:
+            figures = []
+            for path in paths:
+                figures.append(_figures(restore, path, folder, rule, level, seed))
+                bar.update()
+            rows.append({"level": level.plain(), **means_of(figures)})
+    return {
+        "dataset": folder.resolve().name,
+        "task": task.name,
+        "protocol": name,
+        "protocol_description": rule.description,
+        "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
+        "seed": seed,
+        "rows": rows,
     }
 
 
@@ -168,8 +225,7 @@ def evaluate(
     Args:
       restorer: the restorer to evaluate.
       dataset: a folder of clean images of any size, colour or grey.
-      levels: several as `LevelSpace.parse` takes them, text as for `parse_list`, or one; if empty,
-        the task's levels, or the only one of a plain network.
+      levels: as `levels_of` takes them.
       protocol: name of one of the task's protocols; None: the first.
       seed: seed of the noise.
       progress: draw a progress bar.
@@ -178,34 +234,23 @@ def evaluate(
       The content of results.json, in which each row is the mean over images at one level, and
       holds the figures of each image.
     """
-    task = restorer.model.task
-    name, rule = task.protocol(protocol)
-    default = task.levels if task.space.only is None else (task.space.only,)
-    asked = task.space.separated(levels) or default
-    checked = list(dict.fromkeys(map(task.space.parse, asked)))
-    folder = local_path(dataset)
-    paths = find_images(folder)
-    _check_seed(seed)
-    # A damaged image must not cost hours of measuring.
-    for path in paths:
-        read_image(path)
-    rows = []
-    total = len(checked) * len(paths)
-    # disable=None shows the bar only on a terminal.
-    with tqdm.tqdm(total=total, unit="image", disable=None if progress else True) as bar:
-        for level in checked:
-            figures = []
-            for one in _figures(restorer, paths, folder, rule, level, seed):
-                figures.append(one)
-                bar.update()
-            rows.append({"level": level.plain(), **means_of(figures)})
-    return {
-        "dataset": folder.resolve().name,
-        "task": task.name,
-        "protocol": name,
-        "protocol_description": rule.description,
-        "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
-        "seed": seed,
-        **about(restorer),
-        "rows": rows,
-    }
+
+    def restore(path: Path, degraded: np.ndarray, level: Level) -> np.ndarray:
+        restored = restore_degraded(restorer, degraded, level)
+        if not np.isfinite(restored).all():
+            raise UserError(
+                f"The restored {path} at the level {level} is not finite, so the weights are "
+                "broken; use others."
+            )
+        return restored
+
+    results = measured(
+        restorer.model.task,
+        restore,
+        dataset,
+        levels=levels,
+        protocol=protocol,
+        seed=seed,
+        progress=progress,
+    )
+    return results | about(restorer)

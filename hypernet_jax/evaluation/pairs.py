@@ -9,7 +9,7 @@ import tqdm
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import about, means_of, restore_degraded
 from hypernet_jax.files import local_path
-from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.folders import images_by_name
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Restorer
@@ -29,20 +29,7 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     Raises:
       UserError: if one of a pair is missing, or they differ in size or channels.
     """
-
-    def by_name(name: str) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in find_images(folder / name):
-            key = path.relative_to(folder / name).with_suffix("").as_posix()
-            if key in found:
-                raise UserError(
-                    f"{folder / name} has two images {key}, {found[key].name} and "
-                    f"{path.name}; remove one."
-                )
-            found[key] = path
-        return found
-
-    noisy, clean = by_name("noisy"), by_name("clean")
+    noisy, clean = images_by_name(folder / "noisy"), images_by_name(folder / "clean")
     if noisy.keys() != clean.keys():
         odd = sorted(noisy.keys() ^ clean.keys())[0]
         raise UserError(

@@ -18,6 +18,23 @@ IMAGE_SUFFIXES = (
 )
 
 
+def images_by_name(folder: Path) -> dict[str, Path]:
+    """The images of `find_images` by their names below the folder, without suffixes.
+
+    Raises:
+      UserError: as `find_images`, or if two images differ in the suffix alone.
+    """
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise UserError(
+                f"{folder} has two images {name}, {found[name].name} and {path.name}; remove one."
+            )
+        found[name] = path
+    return found
+
+
 def find_images(folder: str | Path, *, leave_out: Path | None = None) -> list[Path]:
     """All image files below a folder, sorted, except hidden ones and those below `leave_out`.
 

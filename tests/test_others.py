@@ -1,0 +1,96 @@
+"""Images for other programs, and the evaluation of their results."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from hypernet_jax import UserError
+from hypernet_jax.evaluation.measure import evaluate
+from hypernet_jax.evaluation.others import evaluate_results, write_inputs
+from hypernet_jax.images.reading import read_image
+from hypernet_jax.tasks import get_task
+
+from .conftest import REPOSITORY
+from .models import tiny_restorer
+
+
+@pytest.fixture
+def clean(photograph, tmp_path):
+    folder = tmp_path / "clean"
+    (folder / "more").mkdir(parents=True)
+    Image.fromarray(photograph[:37, :51]).save(folder / "odd.png")
+    Image.fromarray(photograph[50:90, 60:100, 1]).save(folder / "more/grey.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "levels", "protocol"),
+    [
+        ("denoise", "15,25.5", None),
+        ("denoise", "15", "grey"),
+        ("dejpeg", "20", "colour"),
+        ("sr", "2,3", None),
+        ("photo", "noise=10,jpeg=60,blur=1", None),
+    ],
+)
+def test_what_our_network_makes_of_the_inputs_measures_as_our_network(
+    task, levels, protocol, clean, tmp_path
+):
+    restorer, options = tiny_restorer(task), {"levels": levels, "protocol": protocol, "seed": 3}
+    ours = evaluate(restorer, clean, progress=False, **options)
+    inputs = write_inputs(get_task(task), clean, tmp_path / "in", progress=False, **options)
+    for folder in inputs:
+        for path in folder.rglob("*.png"):
+            restored = restorer.restore(read_image(path), level=folder.name)
+            target = tmp_path / "out" / path.relative_to(tmp_path / "in").with_suffix(".tif")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(restored[..., 0] if restored.shape[-1] == 1 else restored).save(target)
+    others = evaluate_results(get_task(task), clean, tmp_path / "out", progress=False, **options)
+    assert len(inputs) == len(ours["rows"]) and others["protocol"] == ours["protocol"]
+    for row, other in zip(ours["rows"], others["rows"], strict=True):
+        assert row["level"] == other["level"]
+        for one, another in zip(row["each"], other["each"], strict=True):
+            assert one.keys() == another.keys() and one["image"] == another["image"]
+            for name in one.keys() - {"image"}:
+                assert another[name] == pytest.approx(one[name], abs=0.02), name
+
+
+def test_script(clean, tmp_path):
+    command = [sys.executable, str(REPOSITORY / "evaluate.py"), "--task=denoise", "--levels=15"]
+    for more in (f"--inputs={tmp_path / 'in'}", f"--results={tmp_path / 'in'}"):
+        process = subprocess.run(
+            [*command, f"--dataset={clean}", more],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        message = f"wrote {tmp_path / 'in' / '15'}" if "inputs" in more else "| 15 | 2 |"
+        assert message in process.stdout
+
+
+def test_mistakes(clean, tmp_path):
+    denoise, place = get_task("denoise"), tmp_path / "in"
+    with pytest.raises(UserError, match="have more than 8 bits"):
+        write_inputs(denoise, clean, place, protocol="float", progress=False)
+    assert not place.exists()
+    with pytest.raises(UserError, match="lies among the images"):
+        write_inputs(denoise, clean, clean / "in", levels=15)
+    (folder,) = write_inputs(denoise, clean, place, levels=15, progress=False)
+    with pytest.raises(UserError, match=r"grey\.png already exists.*--overwrite"):
+        write_inputs(denoise, clean, place, levels="10,15")
+    assert not (place / "10").exists()
+    assert write_inputs(denoise, clean, place, levels=15, overwrite=True) == [folder]
+    results = evaluate_results(denoise, clean, place, levels=15, progress=False)
+    assert results["rows"][0]["psnr"] == results["rows"][0]["psnr_input"]
+    with pytest.raises(UserError, match=r"There is no folder .*25"):
+        evaluate_results(denoise, clean, place, levels="15,25")
+    Image.new("RGB", (50, 37)).save(folder / "odd.png")
+    with pytest.raises(UserError, match=r"\(37, 50, 3\), but .* \(37, 51, 3\)"):
+        evaluate_results(denoise, clean, place, levels=15)
+    (folder / "odd.png").unlink()
+    with pytest.raises(UserError, match="has no image odd; give one for each"):
+        evaluate_results(denoise, clean, place, levels=15)
