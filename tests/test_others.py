@@ -32,7 +32,7 @@ def clean(photograph, tmp_path):
         ("denoise", "15", "grey"),
         ("dejpeg", "20", "colour"),
         ("sr", "2,3", None),
-        ("photo", "noise=10,jpeg=60,blur=1", None),
+        ("photo", "noise=10,jpeg=60,blur=1", "white"),
     ],
 )
 def test_what_our_network_makes_of_the_inputs_measures_as_our_network(

@@ -465,7 +465,7 @@ def test_other_photographs_are_refused_and_moved_ones_are_the_same(
     shutil.copy(photographs / "coffee.png", tmp_path / "photographs")
     prepare_dataset(tmp_path / "photographs", dataset, progress=False)
     config.data.dataset = str(dataset)
-    with pytest.raises(UserError, match=r"not the one that the run in .* was trained with so far"):
+    with pytest.raises(UserError, match=r"was trained with another dataset so far"):
         train(config, run, progress=False)
 
 
