@@ -72,10 +72,11 @@ def _check_flags() -> None:
     others = bool(_INPUTS.value) + bool(_RESULTS.value)
     if others != bool(_TASK.value):
         raise UserError("Give --task with one of --inputs and --results, and only then.")
-    if others and (_WORKDIR.value is not None or _WEIGHTS.value is not None or _PAIRS.value):
+    ours = ("weights", "workdir", "pairs", "self_ensemble", "backend")
+    if others and any(flags.FLAGS[name].present for name in ours):
         raise UserError(
-            "--inputs and --results are for other programs and --dataset; leave --weights, "
-            "--workdir and --pairs out."
+            "--inputs and --results are for other programs; leave "
+            f"{', '.join(f'--{name}' for name in ours)} out."
         )
     if _INPUTS.value and _OUTPUT.value is not None:
         raise UserError("--inputs measures nothing; leave --output out.")
@@ -100,7 +101,8 @@ def main(argv):
             print(f"wrote {folder}")
         return
     if _OUTPUT.value is not None:
-        _check_apart(_OUTPUT.value, _DATASET.value or _PAIRS.value)
+        for images in filter(None, (_DATASET.value, _PAIRS.value, _RESULTS.value)):
+            _check_apart(_OUTPUT.value, images)
         check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # before the evaluation
     if _RESULTS.value:
         results = evaluate_results(get_task(_TASK.value), _DATASET.value, _RESULTS.value, **options)

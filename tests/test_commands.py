@@ -338,6 +338,11 @@ UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
             "lies among the images",
         ),
         ("evaluate.py", ["--task=denoise", "--dataset=."], "one of --inputs and --results"),
+        (
+            "evaluate.py",
+            ["--task=denoise", "--dataset=.", "--results=x", "--backend=jax"],
+            "are for other programs; leave",
+        ),
         ("train.py", [f"--config={REPOSITORY}/configs/denoise.py:huge", "--workdir=x"], "compact"),
         ("train.py", [COMPACT], "--workdir=DIR"),
         ("train.py", [COMPACT, "--workdir=x", "--config.step=3"], "did you mean"),

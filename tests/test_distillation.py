@@ -13,6 +13,8 @@ from hypernet_jax.model import model_config
 from hypernet_jax.training.batches import degrade_batch, restore_batch
 from hypernet_jax.training.distillation import Teacher, Teachers, load_teachers
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.mesh import make_mesh
+from hypernet_jax.training.step import init_state, make_train_step
 
 from .models import descent, tiny_config, tiny_theta, tiny_training_config
 
@@ -90,6 +92,26 @@ def test_every_view_and_every_teacher_is_drawn_and_turned_back(per):
         assert sum(error < 1e-5 for error in errors) == 1
         drawn.add(int(np.argmin(errors)))
     assert len(drawn) == len(expected)
+
+
+def test_every_step_draws_its_teacher():
+    model = make_model(tiny_config())
+    thetas = tiny_theta(tiny_config()), model.init(jax.random.key(1))
+    teachers = Teachers(tuple(Teacher(model, theta) for theta in thetas), 1.0)
+    optimizer = optax.sgd(0.0)
+    mesh = make_mesh(level_devices=1, levels=2, crops=2)
+    step = make_train_step(
+        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.0, form=OWN_CROPS, loss="l2",
+        teachers=teachers,
+    )  # fmt: skip
+    state = init_state(tiny_theta(tiny_config()), optimizer)
+    norms = []
+    for _ in range(8):
+        state, metrics = step(state, _batch(OWN_CROPS))
+        norms.append(float(metrics["gradient_norm"]))
+    # Where the first teacher is drawn, the network has nothing to learn.
+    learned = [norm > 1e-3 for norm in norms]
+    assert any(learned) and not all(learned)
 
 
 def test_a_run_with_a_teacher(default_data, tmp_path):

@@ -31,6 +31,7 @@ jax.config.update("jax_num_cpu_devices", devices)
 
 from hypernet_jax.model import make_model
 from hypernet_jax.data.levels import BatchForm
+from hypernet_jax.training.distillation import Teacher, Teachers
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.recipes import recipe
@@ -47,6 +48,8 @@ state = init_state(model.init(jax.random.key(0)), optimizer)
 shardings = state_shardings(mesh, state, split=bool(split))
 state = jax.device_put(state, shardings)
 form = BatchForm(own_crops=bool(own_crops))
+networks = tuple(Teacher(model, model.init(jax.random.key(seed))) for seed in (1, 2))
+teachers = Teachers(networks, 0.1, views=True)
 step = make_train_step(
     model=model,
     optimizer=optimizer,
@@ -57,6 +60,7 @@ step = make_train_step(
     balance=0.5,
     shardings=shardings,
     form=form,
+    teachers=teachers,
 )
 rng = np.random.default_rng(0)
 for index in range(50):

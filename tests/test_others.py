@@ -74,11 +74,27 @@ def test_script(clean, tmp_path):
 
 def test_mistakes(clean, tmp_path):
     denoise, place = get_task("denoise"), tmp_path / "in"
-    with pytest.raises(UserError, match="have more than 8 bits"):
-        write_inputs(denoise, clean, place, protocol="float", progress=False)
+    for refused in (write_inputs, evaluate_results):
+        with pytest.raises(UserError, match="float has images of more than 8 bits"):
+            refused(denoise, clean, place, levels="0,15", protocol="float", progress=False)
+    with pytest.raises(UserError, match="Two of the levels have one folder"):
+        write_inputs(denoise, clean, place, levels="2.33333331,2.33333332", progress=False)
+    (clean / "z.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"z\.png is not an image"):
+        write_inputs(denoise, clean, place, levels=15, progress=False)
+    Image.new("RGB", (3, 3)).save(clean / "z.png")
+    with pytest.raises(UserError, match="too small for the level 4"):
+        write_inputs(get_task("sr"), clean, place, levels="2,4", progress=False)
+    (clean / "z.png").unlink()
     assert not place.exists()
-    with pytest.raises(UserError, match="lies among the images"):
+    with pytest.raises(UserError, match="lies among the clean images"):
         write_inputs(denoise, clean, clean / "in", levels=15)
+    # The folder of a level may be that of the clean images.
+    clean.rename(tmp_path / "15")
+    for write in (False, True):
+        with pytest.raises(UserError, match="15 lies among the clean images"):
+            write_inputs(denoise, tmp_path / "15", tmp_path, levels=15, overwrite=write)
+    (tmp_path / "15").rename(clean)
     (folder,) = write_inputs(denoise, clean, place, levels=15, progress=False)
     with pytest.raises(UserError, match=r"grey\.png already exists.*--overwrite"):
         write_inputs(denoise, clean, place, levels="10,15")
@@ -86,11 +102,18 @@ def test_mistakes(clean, tmp_path):
     assert write_inputs(denoise, clean, place, levels=15, overwrite=True) == [folder]
     results = evaluate_results(denoise, clean, place, levels=15, progress=False)
     assert results["rows"][0]["psnr"] == results["rows"][0]["psnr_input"]
-    with pytest.raises(UserError, match=r"There is no folder .*25"):
+    with pytest.raises(UserError, match=r"no folder .*25; put the results of .* 25 there"):
         evaluate_results(denoise, clean, place, levels="15,25")
     Image.new("RGB", (50, 37)).save(folder / "odd.png")
-    with pytest.raises(UserError, match=r"\(37, 50, 3\), but .* \(37, 51, 3\)"):
+    with pytest.raises(UserError, match=r"50x37 pixels, but .* with 51x37; give"):
         evaluate_results(denoise, clean, place, levels=15)
+    Image.new("L", (51, 37)).save(folder / "odd.png")
+    with pytest.raises(UserError, match=r"1 channels, but .* with 3; save the results in colour"):
+        evaluate_results(denoise, clean, place, levels=15)
+    Image.new("RGB", (51, 37)).save(folder / "odd.jpg")
     (folder / "odd.png").unlink()
+    with pytest.raises(UserError, match="loses detail; give the results as PNG or TIFF"):
+        evaluate_results(denoise, clean, place, levels=15)
+    (folder / "odd.jpg").unlink()
     with pytest.raises(UserError, match="has no image odd; give one for each"):
         evaluate_results(denoise, clean, place, levels=15)

@@ -33,6 +33,7 @@ __all__ = [
     "measured",
     "measured_area",
     "noise_key",
+    "reference_of",
     "restore_degraded",
     "versions",
 ]
@@ -86,10 +87,8 @@ def measure(
     return figures
 
 
-def degraded_pair(
-    path: Path, folder: Path, protocol: Protocol, level: Level, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(degraded, reference) of one image of a folder under a protocol; HWC, 8-bit range.
+def reference_of(path: Path, protocol: Protocol, level: Level) -> np.ndarray:
+    """What the restored image is compared with; uint8 HWC.
 
     Raises:
       UserError: if the image is too small for the level.
@@ -101,6 +100,18 @@ def degraded_pair(
             f"The image {path} ({clean.shape[1]}x{clean.shape[0]} pixels) is too small "
             f"for the level {level}; take it out of the folder."
         )
+    return reference
+
+
+def degraded_pair(
+    path: Path, folder: Path, protocol: Protocol, level: Level, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(degraded, reference) of one image of a folder under a protocol; HWC, 8-bit range.
+
+    Raises:
+      UserError: as `reference_of`.
+    """
+    reference = reference_of(path, protocol, level)
     key = noise_key(seed, path.relative_to(folder).as_posix())
     return np.asarray(protocol.degradation(key, reference, level.named)), reference
 

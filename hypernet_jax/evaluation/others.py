@@ -1,6 +1,8 @@
 """Evaluates other programs: writes the degraded images, and measures what was made of them."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,32 @@ from PIL import Image
 
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.errors import UserError
-from hypernet_jax.evaluation.measure import degraded_pair, levels_of, measured, versions
-from hypernet_jax.files import already_exists, ensure_folder, local_path, write_atomically
+from hypernet_jax.evaluation.measure import (
+    degraded_pair,
+    levels_of,
+    measured,
+    reference_of,
+    versions,
+)
+from hypernet_jax.files import (
+    already_exists,
+    ensure_folder,
+    local_path,
+    refuse_inputs,
+    write_atomically,
+)
 from hypernet_jax.images.folders import images_by_name
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.levels import Level
-from hypernet_jax.tasks import Task
+from hypernet_jax.runtime import ordinary_arithmetic
+from hypernet_jax.tasks import Protocol, Task
 
 __all__ = ["evaluate_results", "write_inputs"]
 
+_LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".gif"}
 
+
+@ordinary_arithmetic()
 def write_inputs(
     task: Task,
     dataset: str | Path,
@@ -43,22 +61,26 @@ def write_inputs(
       The folders, one for each level.
 
     Raises:
-      UserError: also if a file exists, unless `overwrite`, before any is written, or if the
-        protocol's images do not have 8 bits.
+      UserError: also if a file exists, unless `overwrite`, if an image cannot be read or is too
+        small, or if the protocol's images have more than 8 bits; before any is written.
     """
-    _, rule = task.protocol(protocol)
+    rule = _writable_protocol(task, protocol)
     folder, place = local_path(dataset), local_path(output)
-    images = images_by_name(folder)
-    if place.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"The folder {output} lies among the images in {dataset}, where its images would be "
-            "taken for clean ones; choose another."
-        )
     checked = levels_of(task, levels)
-    targets = {(name, level): _file(place, level, name) for level in checked for name in images}
+    images = images_by_name(folder)
+    _check_apart(folder, place, checked)
+    targets = {
+        (name, level): place / str(level) / f"{name}.png" for level in checked for name in images
+    }
+    if len(set(targets.values())) < len(targets):
+        raise UserError("Two of the levels have one folder; give levels that differ more.")
     for target in targets.values():
         if target.exists() and not overwrite:
             raise already_exists(target)
+    refuse_inputs(targets.values(), images.values())
+    # All are read first, so that a damaged or small one leaves nothing half written.
+    for level, path in itertools.product(checked, images.values()):
+        reference_of(path, rule, level)
     for (name, level), target in tqdm.tqdm(
         targets.items(), unit="image", disable=None if progress else True
     ):
@@ -67,11 +89,6 @@ def write_inputs(
         if factor is not None:
             degraded = bicubic_resize(reference, 1.0 / factor)
         stored = np.clip(np.round(degraded), 0.0, 255.0).astype(np.uint8)
-        if factor is None and not np.array_equal(stored, degraded):
-            raise UserError(
-                f"The images of this protocol ({rule.description}) have more than 8 bits; choose "
-                "another one of the task's protocols."
-            )
         ensure_folder(target.parent)
         content = io.BytesIO()
         Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored).save(content, "PNG")
@@ -79,6 +96,7 @@ def write_inputs(
     return [place / str(level) for level in checked]
 
 
+@ordinary_arithmetic()
 def evaluate_results(
     task: Task,
     dataset: str | Path,
@@ -94,9 +112,9 @@ def evaluate_results(
     Args:
       task: whose protocol measures them.
       dataset: the folder of clean images.
-      results: a folder with the results as RESULTS/LEVEL/NAME, named as by `write_inputs`; any
-        image format that is lossless.
-      levels, protocol, seed, progress: as for `evaluate`.
+      results: a folder with the results as RESULTS/LEVEL/NAME, named as by `write_inputs`; in a
+        format without loss. Deeper files are rounded to 8 bits.
+      levels, protocol, seed, progress: as for `evaluate`, and as the inputs were written.
 
     Returns:
       The content of results.json, without entries on a restorer.
@@ -105,24 +123,23 @@ def evaluate_results(
       UserError: also if a result is missing or has another size than the clean image; before
         anything is measured.
     """
+    rule = _writable_protocol(task, protocol)
     folder, place = local_path(dataset), local_path(results)
-    _, rule = task.protocol(protocol)
+    checked = levels_of(task, levels)
+    _check_apart(folder, place, checked)
     images = images_by_name(folder)
     found: dict[tuple[Path, Level], Path] = {}
-    for level in levels_of(task, levels):
-        restored = images_by_name(place / str(level))
+    for level in checked:
+        of_level = place / str(level)
+        if not of_level.is_dir():
+            raise UserError(
+                f"There is no folder {of_level}; put the results of the level {level} there."
+            )
+        restored = images_by_name(of_level)
         for name, path in images.items():
             if name not in restored:
-                raise UserError(
-                    f"{place / str(level)} has no image {name}; give one for each in {folder}."
-                )
-            there = read_image(restored[name]).shape
-            expected = rule.reference(read_image(path), level).shape
-            if there != expected:
-                raise UserError(
-                    f"{restored[name]} has (height, width, channels) {there}, but {path} is "
-                    f"measured as {expected}; give the results in that size."
-                )
+                raise UserError(f"{of_level} has no image {name}; give one for each in {folder}.")
+            _check_result(restored[name], path, reference_of(path, rule, level))
             found[path, level] = restored[name]
 
     def restore(path: Path, degraded: np.ndarray, level: Level) -> np.ndarray:
@@ -135,5 +152,38 @@ def evaluate_results(
     return made | {"versions": versions()}
 
 
-def _file(folder: Path, level: Level, name: str) -> Path:
-    return folder / str(level) / f"{name}.png"
+def _writable_protocol(task: Task, name: str | None) -> Protocol:
+    name, rule = task.protocol(name)
+    if not rule.degradation.quantises:
+        raise UserError(
+            f"The protocol {name} has images of more than 8 bits, which files for other programs "
+            "cannot hold; choose another one of the task's protocols."
+        )
+    return rule
+
+
+def _check_apart(folder: Path, place: Path, levels: Sequence[Level]) -> None:
+    """Raises `UserError` if images of a level would be among the clean ones."""
+    for each in (place, *(place / str(level) for level in levels)):
+        if each.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"The folder {each} lies among the clean images in {folder}; choose another."
+            )
+
+
+def _check_result(result: Path, clean: Path, reference: np.ndarray) -> None:
+    if result.suffix.lower() in _LOSSY:
+        raise UserError(
+            f"{result} is in a format that loses detail; give the results as PNG or TIFF."
+        )
+    height, width, channels = read_image(result).shape
+    if (height, width) != reference.shape[:2]:
+        raise UserError(
+            f"{result} has {width}x{height} pixels, but {clean} is measured with "
+            f"{reference.shape[1]}x{reference.shape[0]}; give the results in that size."
+        )
+    if channels != reference.shape[-1]:
+        raise UserError(
+            f"{result} has {channels} channels, but {clean} is measured with "
+            f"{reference.shape[-1]}; save the results in {'colour' if channels == 1 else 'grey'}."
+        )

@@ -8,7 +8,7 @@ from hypernet_jax.files import local_path
 from hypernet_jax.images.optional import RAW_SUFFIXES
 from hypernet_jax.storage import files_below
 
-__all__ = ["IMAGE_SUFFIXES", "find_images", "images_below", "spread"]
+__all__ = ["IMAGE_SUFFIXES", "find_images", "images_below", "images_by_name", "spread"]
 
 # Suffixes of photographs in folders; other files are opened only if named explicitly.
 IMAGE_SUFFIXES = (

@@ -25,9 +25,6 @@ from hypernet_jax.weights import load_weights
 
 __all__ = ["Teacher", "Teachers", "load_teachers"]
 
-# Folded into a run's key to draw the teacher and the view of a step.
-_DRAWN = 2
-
 # The symmetries of the square: quarter turns, and whether the crop is mirrored first.
 _VIEWS = tuple(itertools.product(range(4), (False, True)))
 
@@ -45,8 +42,8 @@ class Teachers:
     """Trained networks (Hinton et al., Distilling the knowledge in a neural network, 2015).
 
     Attributes:
-      networks: each step draws one. Its target is on average the mean of them all, which is better
-        than any of them, for the time of one.
+      networks: each step draws one. The target is on average the mean of them all, which is often
+        better than each, for the time of one.
       share: of a teacher's result in the target, 0 to 1; the rest is the clean crop.
       views: whether the teacher sees each step's crops in a random one of the eight symmetries of
         the square. The target is on average that of a self-ensemble (Timofte, Rothe and Van Gool,
@@ -73,11 +70,11 @@ class Teachers:
         """What another network is to make of degraded crops.
 
         Args:
-          key: draws the teacher and the view.
+          key: of this step; draws the teacher and the view.
           clean, degraded, levels: as `degrade_batch` returns them; the crops are square for views.
           form: of the batch.
         """
-        of_view, of_teacher = jax.random.split(jax.random.fold_in(key, _DRAWN))
+        of_view, of_teacher = jax.random.split(key)
         view = jax.random.randint(of_view, (), 0, len(_VIEWS) if self.views else 1)
         seen = _turned(degraded, view)
         if form.per == "pixel":

@@ -38,6 +38,10 @@ LOSSES = {"charbonnier": _charbonnier, "l1": jnp.abs, "l2": jnp.square}
 # One grey level: keeps levels with almost no error, such as sigma 0, from taking all the weight.
 _SMALLEST_ERROR = 1 / 255
 
+# Folded into the run's key to draw the teacher and view of each step; above any level's index,
+# which is folded in for the degradations.
+_TEACHING = 2**31 - 1
+
 # How the losses of a step's levels are averaged; see `make_train_step`.
 WEIGHTINGS = ("equal", "relative")
 
@@ -142,13 +146,14 @@ def make_train_step(
 
     level_shares = mesh.shape["level"]
 
-    def gradient_of_share(theta, batch):
+    def gradient_of_share(theta, batch, number):
         count = batch["levels"].shape[0]
         first = lax.axis_index("level") * count
         clean, degraded, levels = degrade_batch(key, model.task, batch, form, first_level=first)
         target = clean
         if teachers is not None:
-            drawn = jax.random.fold_in(key, batch["ids"].ravel()[0])
+            # The same teacher and view on all devices, so that their number changes nothing.
+            drawn = jax.random.fold_in(jax.random.fold_in(key, _TEACHING), number)
             target = teachers.target(drawn, clean, degraded, levels, form)
 
         def of_all_levels(values):
@@ -174,11 +179,11 @@ def make_train_step(
         sharded = jax.shard_map(
             gradient_of_share,
             mesh=mesh,
-            in_specs=(PartitionSpec(), batch_specs(batch, form)),
+            in_specs=(PartitionSpec(), batch_specs(batch, form), PartitionSpec()),
             out_specs=PartitionSpec(),
             check_vma=False,
         )
-        gradient, mean_loss, mse = sharded(state.theta, batch)
+        gradient, mean_loss, mse = sharded(state.theta, batch, state.step)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.theta)
         theta = optax.apply_updates(state.theta, updates)
         rate = 1.0 - ema_decay(state.step, decay)
