@@ -75,7 +75,7 @@ class Teachers:
           form: of the batch.
         """
         of_view, of_teacher = jax.random.split(key)
-        view = jax.random.randint(of_view, (), 0, len(_VIEWS) if self.views else 1)
+        view = jax.random.randint(of_view, (), 0, len(_VIEWS)) if self.views else None
         seen = _turned(degraded, view)
         if form.per == "pixel":
             levels = _turned(levels, view)
@@ -99,9 +99,11 @@ def _restored(
 
 
 def _turned(
-    images: Shaped[Array, "k n side side c"], view: Int[Array, ""], *, back: bool = False
+    images: Shaped[Array, "k n side side c"], view: Int[Array, ""] | None, *, back: bool = False
 ) -> Shaped[Array, "k n side side c"]:
-    """Images in one of `_VIEWS`, or turned back from it."""
+    """Images in one of `_VIEWS`, or turned back from it; as they are for None."""
+    if view is None:
+        return images
 
     def turned(images, *, turns, mirrored):
         if back:
