@@ -5,6 +5,7 @@ from jaxtyping import Shaped, UInt8
 from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.images.channels import LUMA, luminance
+from hypernet_jax.symmetries import View, seen_from
 
 __all__ = ["change_colours", "darken", "random_crop", "random_view", "soften", "without_colour"]
 
@@ -30,13 +31,8 @@ def random_view(
     rng: np.random.Generator, crop: Shaped[np.ndarray, "h w c"]
 ) -> Shaped[np.ndarray, "h2 w2 c"]:
     """The crop under a random one of the eight symmetries of the square."""
-    if rng.random() < 0.5:
-        crop = crop[::-1]
-    if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    if rng.random() < 0.5:
-        crop = crop.transpose(1, 0, 2)
-    return np.ascontiguousarray(crop)
+    view = View(*(bool(rng.random() < 0.5) for _ in View._fields))
+    return np.ascontiguousarray(seen_from(view, crop))
 
 
 def change_colours(

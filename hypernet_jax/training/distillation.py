@@ -7,10 +7,9 @@ network reaches the others' quality in a fraction of the steps (docs/results/net
 
 import dataclasses
 import functools
-import itertools
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int, Key, Real, Shaped
 
@@ -19,14 +18,12 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
+from hypernet_jax.symmetries import VIEWS, View, seen_from, turned_back
 from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.batches import restore_batch
 from hypernet_jax.weights import load_weights
 
 __all__ = ["Teacher", "Teachers", "load_teachers"]
-
-# The symmetries of the square: quarter turns, and whether the crop is mirrored first.
-_VIEWS = tuple(itertools.product(range(4), (False, True)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +72,16 @@ class Teachers:
           form: of the batch.
         """
         of_view, of_teacher = jax.random.split(key)
-        view = jax.random.randint(of_view, (), 0, len(_VIEWS)) if self.views else None
-        seen = _turned(degraded, view)
+        view = jax.random.randint(of_view, (), 0, len(VIEWS)) if self.views else None
+        seen = _in_view(seen_from, view, degraded)
         if form.per == "pixel":
-            levels = _turned(levels, view)
+            levels = _in_view(seen_from, view, levels)
         restores = [
             functools.partial(_restored, teacher, form=form, levels=levels)
             for teacher in self.networks
         ]
         chosen = jax.random.randint(of_teacher, (), 0, len(restores))
-        taught = _turned(lax.switch(chosen, restores, seen), view, back=True)
+        taught = _in_view(turned_back, view, lax.switch(chosen, restores, seen))
         return clean + self.share * (taught - clean)
 
 
@@ -98,22 +95,15 @@ def _restored(
     return restore_batch(teacher.model, teacher.theta, levels, degraded, form)
 
 
-def _turned(
-    images: Shaped[Array, "k n side side c"], view: Int[Array, ""] | None, *, back: bool = False
+def _in_view(
+    turn: Callable[[View, Array], Array],
+    view: Int[Array, ""] | None,
+    images: Shaped[Array, "k n side side c"],
 ) -> Shaped[Array, "k n side side c"]:
-    """Images in one of `_VIEWS`, or turned back from it; as they are for None."""
+    """`seen_from` or `turned_back` for the view of that index; the images for None."""
     if view is None:
         return images
-
-    def turned(images, *, turns, mirrored):
-        if back:
-            images = jnp.rot90(images, -turns, axes=(2, 3))
-        images = images[..., ::-1, :] if mirrored else images
-        return images if back else jnp.rot90(images, turns, axes=(2, 3))
-
-    return lax.switch(
-        view, [functools.partial(turned, turns=t, mirrored=m) for t, m in _VIEWS], images
-    )
+    return lax.switch(view, [functools.partial(turn, each) for each in VIEWS], images)
 
 
 def load_teachers(config, model: Model) -> Teachers | None:
