@@ -5,7 +5,6 @@ python evaluate.py --task=denoise --dataset=FOLDER --levels=15,25,50 --inputs=IN
 python evaluate.py --task=denoise --dataset=FOLDER --levels=15,25,50 --results=RESULTS
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -19,8 +18,8 @@ with exit_with_sentence():  # reports are drawn by an extra of the package
     from hypernet_jax.evaluation.others import evaluate_results, write_inputs
     from hypernet_jax.evaluation.pairs import evaluate_pairs
     from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
+    from hypernet_jax.files import refuse_among
     from hypernet_jax.inference.restorer import Restorer
-    from hypernet_jax.storage import storage_path
     from hypernet_jax.tasks import get_task
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
@@ -47,17 +46,6 @@ def _restorer() -> Restorer:
     if weights is not None and workdir is None:
         return Restorer.from_pretrained(weights, self_ensemble=ensemble, backend=backend)
     raise UserError("Give either --workdir=DIR or --weights=NAME, and not both.")
-
-
-def _check_apart(output: str, images: str) -> None:
-    """Raises `UserError` if the report's curve would be one of the images of the next run."""
-    place, folder = storage_path(output), storage_path(images)
-    local = isinstance(place, Path) and isinstance(folder, Path)
-    if local and place.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"The output {output} lies among the images in {images}, where its curve would be "
-            "measured in the next run; choose another folder."
-        )
 
 
 def _check_flags() -> None:
@@ -102,7 +90,7 @@ def main(argv):
         return
     if _OUTPUT.value is not None:
         for images in filter(None, (_DATASET.value, _PAIRS.value, _RESULTS.value)):
-            _check_apart(_OUTPUT.value, images)
+            refuse_among(_OUTPUT.value, images)
         check_report(_OUTPUT.value, overwrite=_OVERWRITE.value)  # before the evaluation
     if _RESULTS.value:
         results = evaluate_results(get_task(_TASK.value), _DATASET.value, _RESULTS.value, **options)

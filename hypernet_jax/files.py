@@ -20,6 +20,7 @@ __all__ = [
     "identity",
     "is_address",
     "local_path",
+    "refuse_among",
     "refuse_inputs",
     "remove_partial_files",
     "temporary_folder",
@@ -102,6 +103,21 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | N
     for path in outputs:
         if identity(path) in read:
             raise UserError(f"The output {path} is also an input; choose another name.")
+
+
+def refuse_among(output: str | Path, images: str | Path) -> None:
+    """Raises `UserError` if an output folder is a folder of images or below it, under any name.
+
+    Args:
+      output, images: the two folders; nothing is checked if one of them is an address.
+    """
+    if is_address(output) or is_address(images):
+        return
+    if local_path(output).resolve().is_relative_to(local_path(images).resolve()):
+        raise UserError(
+            f"The folder {output} lies among the images in {images}, where the next run would take "
+            "results for images; choose another folder."
+        )
 
 
 def identity(path: str | Path) -> Any:

@@ -1,6 +1,7 @@
 """Degradations and metrics reproduce figures of the literature and of other libraries."""
 
 import io
+import math
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from hypernet_jax import UserError
 from hypernet_jax.degradations import (
     bicubic_down_up,
+    bicubic_reduce,
     bicubic_resize,
     cropped_jpeg,
     gaussian_blur,
@@ -180,6 +182,15 @@ def test_bicubic_is_jaxs_inside(height, rows, columns):
 def test_down_up_keeps_shape_and_constants(height, width, scale, channels):
     image = np.full((height, width, channels), 137, np.uint8)
     np.testing.assert_allclose(bicubic_down_up(None, image, scale), image, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(1.0, 5.0), st.randoms())
+def test_a_reduced_image_fits_into_a_file(height, width, scale, random):
+    values = np.random.default_rng(random.getrandbits(32)).integers(0, 2, (height, width, 3)) * 255
+    small = bicubic_reduce(values, scale)
+    assert small.shape == (math.ceil(height / scale - 1e-6), math.ceil(width / scale - 1e-6), 3)
+    np.testing.assert_array_equal(small, small.astype(np.uint8))
 
 
 def test_down_up_against_pillow(photograph):

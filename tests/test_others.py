@@ -87,12 +87,12 @@ def test_mistakes(clean, tmp_path):
         write_inputs(get_task("sr"), clean, place, levels="2,4", progress=False)
     (clean / "z.png").unlink()
     assert not place.exists()
-    with pytest.raises(UserError, match="lies among the clean images"):
+    with pytest.raises(UserError, match="lies among the images"):
         write_inputs(denoise, clean, clean / "in", levels=15)
     # The folder of a level may be that of the clean images.
     clean.rename(tmp_path / "15")
     for write in (False, True):
-        with pytest.raises(UserError, match="15 lies among the clean images"):
+        with pytest.raises(UserError, match="15 lies among the images"):
             write_inputs(denoise, tmp_path / "15", tmp_path, levels=15, overwrite=write)
     (tmp_path / "15").rename(clean)
     (folder,) = write_inputs(denoise, clean, place, levels=15, progress=False)

@@ -19,7 +19,7 @@ from hypernet_jax.degradations.chain import (
 from hypernet_jax.degradations.jpeg import cropped_jpeg, jpeg
 from hypernet_jax.degradations.noise import gaussian_noise
 from hypernet_jax.degradations.quantise import quantise
-from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_resize
+from hypernet_jax.degradations.resize import bicubic_down_up, bicubic_reduce, bicubic_resize
 from hypernet_jax.degradations.slight import slight_compression, slight_damage
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Chain",
     "Operator",
     "bicubic_down_up",
+    "bicubic_reduce",
     "bicubic_resize",
     "camera_noise",
     "cropped_jpeg",

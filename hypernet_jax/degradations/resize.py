@@ -87,6 +87,21 @@ def bicubic_resize(
     return _resize_axis(rows, image.ndim - 2, taps[1])
 
 
+def bicubic_reduce(
+    image: Real[ArrayLike, "*n h w c"], scale: float
+) -> Float32[np.ndarray, "*n h2 w2 c"]:
+    """Shrinks by `scale` and rounds to 8 bits like a file.
+
+    Args:
+      image: (..., H, W, C), 0 to 255.
+      scale: factor per side, 1 or more.
+
+    Returns:
+      float32 whole numbers from 0 to 255.
+    """
+    return np.clip(np.round(bicubic_resize(image, 1.0 / scale)), 0, 255)
+
+
 def bicubic_down_up(
     key, image: Real[ArrayLike, "*n h w c"], scale
 ) -> Float32[np.ndarray, "*n h w c"]:
@@ -104,5 +119,4 @@ def bicubic_down_up(
     del key
     scale = float(scale)
     image = np.asarray(image)
-    small = np.clip(np.round(bicubic_resize(image, 1.0 / scale)), 0, 255)
-    return bicubic_resize(small, scale, size=image.shape[-3:-1])
+    return bicubic_resize(bicubic_reduce(image, scale), scale, size=image.shape[-3:-1])

@@ -10,7 +10,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from hypernet_jax.degradations import bicubic_resize
+from hypernet_jax.degradations import bicubic_reduce
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import (
     degraded_pair,
@@ -23,6 +23,7 @@ from hypernet_jax.files import (
     already_exists,
     ensure_folder,
     local_path,
+    refuse_among,
     refuse_inputs,
     write_atomically,
 )
@@ -68,7 +69,7 @@ def write_inputs(
     folder, place = local_path(dataset), local_path(output)
     checked = levels_of(task, levels)
     images = images_by_name(folder)
-    _check_apart(folder, place, checked)
+    _refuse_among(folder, place, checked)
     targets = {
         (name, level): place / str(level) / f"{name}.png" for level in checked for name in images
     }
@@ -87,8 +88,8 @@ def write_inputs(
         degraded, reference = degraded_pair(images[name], folder, rule, level, seed=seed)
         factor = task.factor(level)
         if factor is not None:
-            degraded = bicubic_resize(reference, 1.0 / factor)
-        stored = np.clip(np.round(degraded), 0.0, 255.0).astype(np.uint8)
+            degraded = bicubic_reduce(reference, factor)
+        stored = degraded.astype(np.uint8)
         ensure_folder(target.parent)
         content = io.BytesIO()
         Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored).save(content, "PNG")
@@ -126,7 +127,7 @@ def evaluate_results(
     rule = _writable_protocol(task, protocol)
     folder, place = local_path(dataset), local_path(results)
     checked = levels_of(task, levels)
-    _check_apart(folder, place, checked)
+    _refuse_among(folder, place, checked)
     images = images_by_name(folder)
     found: dict[tuple[Path, Level], Path] = {}
     for level in checked:
@@ -162,13 +163,9 @@ def _writable_protocol(task: Task, name: str | None) -> Protocol:
     return rule
 
 
-def _check_apart(folder: Path, place: Path, levels: Sequence[Level]) -> None:
-    """Raises `UserError` if images of a level would be among the clean ones."""
-    for each in (place, *(place / str(level) for level in levels)):
-        if each.resolve().is_relative_to(folder.resolve()):
-            raise UserError(
-                f"The folder {each} lies among the clean images in {folder}; choose another."
-            )
+def _refuse_among(images: Path, place: Path, levels: Sequence[Level]) -> None:
+    for folder in (place, *(place / str(level) for level in levels)):
+        refuse_among(folder, images)
 
 
 def _check_result(result: Path, clean: Path, reference: np.ndarray) -> None:

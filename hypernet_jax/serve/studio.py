@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hypernet_jax.degradations import bicubic_resize
+from hypernet_jax.degradations import bicubic_reduce
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
@@ -358,8 +358,7 @@ def starting_value(task: Task) -> float:
 def _degraded(task: Task, key, clean: np.ndarray, level: Level) -> np.ndarray:
     factor = task.factor(level)
     if factor is not None:
-        small = bicubic_resize(clean, 1.0 / factor)
-        return np.clip(np.round(small), 0, 255).astype(np.uint8)
+        return bicubic_reduce(clean, factor).astype(np.uint8)
     _, protocol = task.protocol(None)
     return np.asarray(protocol.degradation(key, clean, level.named)).astype(np.uint8)
 
