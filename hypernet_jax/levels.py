@@ -14,7 +14,6 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -36,6 +35,7 @@ __all__ = [
     "LevelAxis",
     "LevelRequest",
     "LevelSpace",
+    "axes_of",
     "checked_strength",
 ]
 
@@ -513,9 +513,13 @@ def checked_strength(value: Any, called: str) -> float:
     return strength
 
 
+def axes_of(value: Any) -> int:
+    """The number of axes of an array of NumPy, JAX, PyTorch or the like; 0 for all else."""
+    return value.ndim if hasattr(value, "__array__") and hasattr(value, "ndim") else 0
+
+
 def _is_sequence(level: Any) -> bool:
-    is_array = isinstance(level, (np.ndarray, jax.Array)) and level.ndim == 1
-    return isinstance(level, (tuple, list)) or is_array
+    return isinstance(level, (tuple, list)) or axes_of(level) == 1
 
 
 def _is_auto(part: Any) -> bool:

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -199,6 +200,25 @@ def test_each_part_follows_its_own_mask(tmp_path):
     np.testing.assert_allclose(levels[:, :3], np.broadcast_to([0, 40, 1], (4, 3, 3)), atol=1e-3)
     np.testing.assert_allclose(levels[:, 3:], np.broadcast_to([30, 40, 1], (4, 3, 3)), atol=1e-3)
     assert (blend_of_mask(found) == 1).all()
+
+
+def test_arrays_of_other_libraries_are_images_maps_and_blends(photograph):
+    image = photograph[:20, :30]
+    levels, blend = smooth((20, 30), 5, 40).astype(np.float32), smooth((20, 30), 0, 1)
+    expected = RESTORER.restore(image, level=levels, blend=blend)
+    made = RESTORER.restore(jnp.asarray(image), level=jnp.asarray(levels), blend=jnp.asarray(blend))
+    np.testing.assert_array_equal(made, expected)
+    torch = pytest.importorskip("torch")
+    parts = torch.tensor([20.0, 40.0, 1.0])
+    assert get_task("photo").space.parse(parts) == get_task("photo").space.parse((20, 40, 1))
+    image, levels, blend = (torch.tensor(each.copy()) for each in (image, levels, blend))
+    np.testing.assert_array_equal(RESTORER.restore(image, level=levels, blend=blend), expected)
+    differentiated = torch.zeros((20, 30), requires_grad=True)
+    for wrong in ({"level": differentiated}, {"level": 5, "blend": differentiated}):
+        with pytest.raises(UserError, match=r"is no array of numbers \(Can't call numpy"):
+            RESTORER.restore(image, **wrong)
+    with pytest.raises(UserError, match="The image is no array of numbers"):
+        RESTORER.restore(differentiated, level=5)
 
 
 def test_masks_beside_the_photographs_of_a_folder(photograph, tmp_path, capsys):

@@ -35,7 +35,7 @@ from hypernet_jax.inference.tiles import (
     smallest_side,
     tiles,
 )
-from hypernet_jax.levels import Level, LevelSpace
+from hypernet_jax.levels import Level, LevelSpace, axes_of
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import spec_of
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
@@ -266,7 +266,8 @@ class Restorer:
 
         Args:
           image: (H, W), (H, W, C) or (N, H, W, C), C = 1 or 3; uint8, uint16, or
-            float in [0, 1]. Three equal channels stay equal.
+            float in [0, 1]. Three equal channels stay equal. Like the arrays below, of NumPy, JAX,
+            or PyTorch on the CPU.
           level: as `LevelSpace.parse` takes it: noise sigma in 8-bit grey levels, JPEG quality,
             or scale factor. "auto", or "auto" for some parts, estimates the level of a single
             image if the task has an estimator. An array gives each pixel a level: (H, W), or
@@ -294,8 +295,8 @@ class Restorer:
                 f"The progress {progress!r} is not callable; give a function of two arguments."
             )
         images = _batch_of(image)
-        if isinstance(level, np.ndarray) and level.ndim > 1:
-            level = self._checked_map(level, images.shape[1:3])
+        if axes_of(level) > 1:
+            level = self._checked_map(_numpy(level, "level map"), images.shape[1:3])
         else:
             level = self._completed(level, images)
         # A grey image stored as RGB is restored as grey, or it would gain a colour cast.
@@ -507,12 +508,16 @@ def _check_model(model: Model, theta: Theta) -> None:
         raise UserError("Theta is not valid; give what HyperNetwork.init or load_weights returns.")
 
 
-def _as_array(image) -> np.ndarray:
-    """The image as an array in native byte order."""
+def _numpy(value: Any, called: str) -> np.ndarray:
     try:
-        image = np.asarray(image)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"An image must be an array of numbers ({error}).") from None
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"The {called} is no array of numbers ({error}).") from None
+
+
+def _as_array(image: Any) -> np.ndarray:
+    """The image as an array in native byte order."""
+    image = _numpy(image, "image")
     if image.dtype.kind not in "uif":
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
     return image.astype(image.dtype.newbyteorder("="), copy=False)
@@ -528,9 +533,10 @@ def checked_blend(blend: Any) -> float:
 
 def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
     """The weight of the restored image at each pixel, float32 (H, W); None: 1 everywhere."""
-    if not (isinstance(blend, np.ndarray) and blend.ndim):
+    if not axes_of(blend):
         blend = checked_blend(blend)
         return None if blend == 1.0 else np.broadcast_to(np.float32(blend), size)
+    blend = _numpy(blend, "blend")
     if blend.shape != size or blend.dtype.kind not in "uif":
         raise UserError(
             f"The blend is a {blend.dtype} array of shape {blend.shape}; give a number, or an "
