@@ -188,6 +188,47 @@ def test_sizes_and_thumbnails_leave_xmp_when_they_no_longer_hold():
     assert b"<a/>" not in xmp.without(packet, xmp.THUMBNAILS)
 
 
+PHONES = {
+    "pixel": (
+        "GCamera:MotionPhoto='1' GCamera:MotionPhotoVersion='1' "
+        "GCamera:MotionPhotoPresentationTimestampUs='968644' hdrgm:Version='1.0' "
+        "xmpNote:HasExtendedXMP='0D5A' dc:source='pixel'>"
+        "<Container:Directory><rdf:Seq><rdf:li rdf:parseType='Resource'>"
+        "<Container:Item Item:Mime='video/mp4' Item:Semantic='MotionPhoto' Item:Length='9'/>"
+        "</rdf:li></rdf:Seq></Container:Directory></rdf:Description>"
+    ),
+    "nexus": (
+        "GCamera:MicroVideo='1' GCamera:MicroVideoVersion='1' dc:source='nexus' "
+        "GCamera:MicroVideoOffset='9' GCamera:MicroVideoPresentationTimestampUs='5'/>"
+    ),
+    "still": "GCamera:MotionPhoto='0' dc:source='still' hdrgm:Version='1.0'/>",
+}
+NAMESPACES = {
+    "GCamera": "http://ns.google.com/photos/1.0/camera/",
+    "Container": "http://ns.google.com/photos/1.0/container/",
+    "Item": "http://ns.google.com/photos/1.0/container/item/",
+    "hdrgm": "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "xmpNote": "http://ns.adobe.com/xmp/note/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+}
+
+
+@pytest.mark.parametrize("phone", PHONES)
+def test_videos_and_gain_maps_of_phones_leave_no_trace_in_xmp(phone, tmp_path):
+    declared = " ".join(f"xmlns:{name}='{address}'" for name, address in NAMESPACES.items())
+    packet = DESCRIPTION.format(f"{declared} {PHONES[phone]}").encode()
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", xmp=packet)
+    with (tmp_path / "in.jpg").open("ab") as file:
+        file.write(b"\0\0\0\x18ftypmp42")
+    made = restore_file(RESTORER, tmp_path / "in.jpg", tmp_path / "out.jpg", Options(9.0))
+    assert ("motion photograph" in " ".join(made.notes)) == (phone != "still")
+    left = read_photograph(tmp_path / "out.jpg").metadata.xmp
+    assert f"dc:source='{phone}'".encode() in left
+    for name in (b"GCamera:", b"Container:", b"Item:", b"hdrgm:", b"xmpNote:"):
+        assert name in packet or phone != "pixel"
+        assert name not in left
+
+
 CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
 COLOURS = {
     "linear": [(b"gAMA", struct.pack(">I", 100000))],

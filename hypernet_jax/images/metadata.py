@@ -51,7 +51,8 @@ class Metadata:
       profile: the ICC profile.
       exif: the EXIF block of the upright picture, from its TIFF header on: its orientation has
         been applied, and the thumbnail of the old picture is removed.
-      xmp: the XMP packet, without its orientation.
+      xmp: the XMP packet, without its orientation and what describes parts of the file that follow
+        the picture.
       dpi: (horizontal, vertical) pixels per inch.
       iptc: the IPTC record of a JPEG file.
       comments: comments of a JPEG or GIF file.
@@ -210,7 +211,10 @@ def _of_upright(
         # A packet that cannot be parsed is kept, unless it may contain an orientation.
         packet = packet if upright is None and orientation == 1 else upright
     if packet is not None:
-        outdated = xmp.THUMBNAILS | (xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset())
+        if any(value.strip() == "1" for value in xmp.values_of(packet, xmp.VIDEO)):
+            notes.append("it is a motion photograph: its video was left out")
+        outdated = xmp.THUMBNAILS | xmp.APPENDED
+        outdated |= xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset()
         packet = xmp.without(packet, outdated) or packet
     block = found.exif
     if block is not None:

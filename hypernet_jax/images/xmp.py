@@ -1,16 +1,30 @@
-"""XMP packets: removes properties that turning or resizing a picture makes wrong."""
+"""XMP packets: removes properties that do not hold for the restored picture."""
 
 import re
 from xml.parsers import expat
 
 from hypernet_jax.images.orientation import ORIENTATIONS
 
-__all__ = ["ORIENTATION", "RESOLUTIONS", "SIZES", "THUMBNAILS", "orientation_of", "without"]
+__all__ = [
+    "APPENDED",
+    "ORIENTATION",
+    "RESOLUTIONS",
+    "SIZES",
+    "THUMBNAILS",
+    "VIDEO",
+    "orientation_of",
+    "values_of",
+    "without",
+]
 
 Properties = frozenset[tuple[str, str]]
 
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XAP = "http://ns.adobe.com/xap/1.0/"
+_NOTE = "http://ns.adobe.com/xmp/note/"
+_GAIN_MAP = "http://ns.adobe.com/hdr-gain-map/1.0/"
+_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_CONTAINER = "http://ns.google.com/photos/1.0/container/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 # Namespaces of prefixes that a packet does not declare.
 _USUAL = {"tiff": _TIFF, "exif": _EXIF, "xmp": _XAP, "xap": _XAP, "rdf": _RDF}
@@ -29,6 +43,17 @@ SIZES: Properties = frozenset(
 )
 RESOLUTIONS: Properties = frozenset({(_TIFF, "XResolution"), (_TIFF, "YResolution")})
 THUMBNAILS: Properties = frozenset({(_XAP, "Thumbnails")})
+# Of a motion photograph: 1 if a video follows the picture.
+VIDEO: Properties = frozenset({(_CAMERA, "MotionPhoto"), (_CAMERA, "MicroVideo")})
+# Describe what follows the picture in its file and the restored one lacks: videos, gain maps, depth
+# maps and further XMP.
+APPENDED: Properties = VIDEO | {
+    *((_CAMERA, f"MotionPhoto{name}") for name in ("Version", "PresentationTimestampUs")),
+    *((_CAMERA, f"MicroVideo{name}") for name in ("Version", "Offset", "PresentationTimestampUs")),
+    (_CONTAINER, "Directory"),
+    (_GAIN_MAP, "Version"),
+    (_NOTE, "HasExtendedXMP"),
+}
 _NAME = re.compile(rb"[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(\"[^\"]*\"|'[^']*')", re.DOTALL)
 
@@ -132,9 +157,14 @@ def _orientation(value: str) -> int | None:
     return int(number) if number in ORIENTATIONS else None
 
 
+def values_of(packet: bytes, properties: Properties) -> list[str]:
+    """The values that the picture has of these properties; none if the packet is not valid XML."""
+    return [value for _, value in _read(_as_utf8(packet), properties) or []]
+
+
 def orientation_of(packet: bytes) -> int | None:
     """The picture's orientation in a packet, 1 to 8; None if there is none."""
-    for _, value in _read(_as_utf8(packet), ORIENTATION) or []:
+    for value in values_of(packet, ORIENTATION):
         if (found := _orientation(value)) is not None:
             return found
     return None
