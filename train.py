@@ -46,7 +46,10 @@ def main(argv):
     )
     with ending_with_the_others():
         if _SWEEP.value:
-            print(run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config))
+            text, failed = run_sweep(_SWEEP.value, _WORKDIR.value, load=load_config)
+            print(text)
+            if failed:
+                raise UserError(f"{failed} of the runs failed; the table has the reasons.")
         else:
             train(_CONFIG.value, _WORKDIR.value, profile=profile)
 

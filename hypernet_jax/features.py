@@ -65,6 +65,10 @@ class Constant(_Fixed):
         return _ones(z)
 
 
+# Higher powers of a z beyond 1 leave the range of float32's precision.
+_HIGHEST_DEGREE = 10
+
+
 @dataclasses.dataclass(frozen=True)
 class Polynomial(_Fixed):
     """phi = all monomials of z up to `degree`: (1, z, z^2, ...) for one axis.
@@ -75,8 +79,10 @@ class Polynomial(_Fixed):
     degree: int = 2
 
     def __post_init__(self):
-        if self.degree < 1:
-            raise UserError(f"The degree of polynomial features is {self.degree}; give 1 or more.")
+        if not 1 <= self.degree <= _HIGHEST_DEGREE:
+            raise UserError(
+                f"The degree of polynomial features is {self.degree}; give 1 to {_HIGHEST_DEGREE}."
+            )
 
     def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
         del params

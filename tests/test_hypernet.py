@@ -252,7 +252,7 @@ def test_unknown_features_are_refused():
         make_features("fourier")
     with pytest.raises(UserError, match="No feature map has an option 'width'"):
         make_features("affine", width=3)
-    with pytest.raises(UserError, match="give 1 or more"):
+    with pytest.raises(UserError, match="give 1 to 10"):
         make_features("polynomial", degree=0)
     assert make_features("polynomial", degree=3, hidden=7) == Polynomial(3)
     assert make_features("affine", degree=3, hidden=7) == Affine()

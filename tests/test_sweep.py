@@ -33,8 +33,8 @@ def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path,
         assert name == "tiny"
         return tiny_training_config(default_data)
 
-    text = run_sweep(file, tmp_path / "runs", load=load)
-    assert len(asked) == 2
+    text, failed = run_sweep(file, tmp_path / "runs", load=load)
+    assert len(asked) == 2 and failed == 1
     header, _, first, second = text.splitlines()
     assert "optimizer.learning_rate | levels.count | steps | best" in header
     # The best first; a run that fails has its reason, and stops no other.
@@ -42,7 +42,7 @@ def test_every_combination_is_trained_once_and_tabulated(default_data, tmp_path,
     assert second.startswith("| 1e+30 | 2 |") and "config.optimizer.learning_rate" in second
     assert (tmp_path / "runs/table.md").read_text() == text
     lines = (tmp_path / "runs/learning_rate=0.001,count=2/metrics.jsonl").read_text()
-    assert run_sweep(file, tmp_path / "runs", load=load).splitlines()[2] == first
+    assert run_sweep(file, tmp_path / "runs", load=load)[0].splitlines()[2] == first
     assert (tmp_path / "runs/learning_rate=0.001,count=2/metrics.jsonl").read_text() == lines
 
 
@@ -50,8 +50,8 @@ def test_a_sweep_that_is_asked_to_stop_starts_no_other_run(tmp_path, monkeypatch
     # Even if the run ends before it looks.
     monkeypatch.setattr(sweep, "train", lambda config, workdir, stop: stop.set())
     file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
-    text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
-    assert len(text.splitlines()) == 3
+    text, failed = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+    assert len(text.splitlines()) == 3 and failed == 0
 
 
 def test_a_failed_run_comes_last_with_the_step_it_reached(tmp_path, monkeypatch):
@@ -64,12 +64,33 @@ def test_a_failed_run_comes_last_with_the_step_it_reached(tmp_path, monkeypatch)
 
     monkeypatch.setattr(sweep, "train", train)
     file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
-    text = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+    text, failed = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
     assert text.splitlines()[2:] == [
         "| 2 | 600 | 29.00 |",
         "| 3 | 600 | 28.00 |",
         "| 1 | 600 | The loss is not finite. |",
     ]
+    assert failed == 1
+
+
+def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(sweep, "train", lambda config, workdir, stop: trained.append(config))
+
+    def run(**content):
+        file = written(tmp_path / "s.json", config="x", **content)
+        return run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
+
+    with pytest.raises(UserError, match=r"does not fit its config .*channels"):
+        run(vary={"network.channels": [4, "6"]})
+    assert not trained
+    run(vary={"network.channels": [4]}, set={"steps": 3})
+    # More values, and settings without influence on the result, go on; other ones do not.
+    run(vary={"network.channels": [4, 6]}, set={"steps": 3, "log_every": 2})
+    kept = (tmp_path / "runs/table.md").read_text()
+    with pytest.raises(UserError, match=r"another config \(config\.steps was 3 and is now 4\)"):
+        run(vary={"network.channels": [4]}, set={"steps": 4})
+    assert (tmp_path / "runs/table.md").read_text() == kept and len(trained) == 3
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import optax
 import pytest
 from preemption import identical, run_with_kills, train_command
 
+from configs.photo import get_config as photo_recipe
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.checkpoints import load_ema
 from hypernet_jax.data.levels import BatchForm
@@ -27,13 +28,14 @@ from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training import loop
 from hypernet_jax.training.batches import degrade_batch
-from hypernet_jax.training.config import config_difference
+from hypernet_jax.training.config import check_config, config_difference
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.mesh import place_batch, state_shardings
 from hypernet_jax.training.optimizer import ema_decay, make_optimizer, make_schedule
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.reports import Meter, MetricsWriter
 from hypernet_jax.training.validation import Validation
+from hypernet_jax.training.workdir import alone_in
 
 from .conftest import REPOSITORY
 from .models import (
@@ -531,7 +533,8 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         ("loss", "huber", "choose one of charbonnier, l1, l2"),
         (("remat", "level_form"), (True, "vmap"), "leave config.level_form at unrolled"),
         ("generated", "(", "not a regular expression"),
-        ("features.degree", 0, "give 1 or more"),
+        ("features.degree", 0, "give 1 to 10"),
+        ("features.degree", 40, "give 1 to 10"),
         ("validation.levels", (), "validation.levels is empty"),
         ("validation.crop_size", 0, "validation.crop_size is 0"),
         ("levels.normalisation", "unit", "per_hundred"),
@@ -541,6 +544,10 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         ("network.init_gain", float("nan"), "init_gain is nan"),
         ("network.init_gain", 0.0, "init_gain is 0"),
         ("network.centre", float("nan"), "centre is nan"),
+        ("ema_decay", 1.0, "ema_decay is 1.0; it must be at least 0 and below 1"),
+        ("optimizer.b1", 1.0, "b1 is 1.0; it must be at least 0 and below 1"),
+        ("levels.low", -1.0, r"config\.levels\.low: The level -1 is out of range"),
+        ("validation.levels", (5.0, 500.0), r"config\.validation\.levels: The level 500"),
         ("stepz", 3, "a field stepz, which means nothing"),
         ("optimizer.learningrate", 1.0, "optimizer.learningrate, which means nothing"),
     ],
@@ -552,6 +559,43 @@ def test_mistakes_in_a_config_are_reported(field, value, message, default_data, 
     config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=message):
         train(config, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("levels.absent", (0.1, 0.5, "x"), "levels.absent is .*no number"),
+        ("levels.absent", (0.1, 0.5, "nan"), "levels.absent is .*no number"),
+        ("levels.power", (1.0, None, 1.0), "levels.power is .*no number"),
+        ("network.channels", (64, "x", 128), "network.channels is .*no number"),
+        ("network.channels", (64, 96.5, 128), "network.channels is .*whole numbers"),
+        ("network.blocks", (2, 1.5, 1), "network.blocks is .*whole numbers"),
+    ],
+)
+def test_items_of_tuples_in_a_config_are_checked(field, value, message):
+    config = photo_recipe("unet")
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=message):
+        check_config(config)
+
+
+def test_one_process_at_a_time_trains_in_a_workdir(default_data, tmp_path, monkeypatch, capsys):
+    config = tiny_training_config(default_data)
+    # A photograph alone is all for training.
+    monkeypatch.setattr(loop, "has_split", lambda dataset, split: False)
+    with alone_in(tmp_path):
+        with pytest.raises(UserError, match="Another process trains in the workdir"):
+            train(config, tmp_path, progress=False)
+        assert not list(tmp_path.iterdir())
+    config.loggers = ("no_such",)
+    with pytest.raises(UserError, match="Unknown logger"):
+        train(config, tmp_path, progress=False)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    config.loggers = ()
+    train(config, tmp_path)
+    assert "has no held-out photographs, so nothing is validated" in capsys.readouterr().err
+    assert "validation" not in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_the_step_traces_once_and_learns(default_data):

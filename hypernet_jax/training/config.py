@@ -1,5 +1,6 @@
 """Validates a training config, so that mistakes are reported before the first step."""
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ _RANGES = {
     "data.cache_gib": (0.0, 2.0**20),
     "balance": (0.0, 10.0),
     "distillation.share": (0.0, 1.0),
-    "ema_decay": (0.0, 1.0 - 1e-9),
+    "ema_decay": (0.0, 1.0),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),
     "network.centre": (0.0, 1.0),
@@ -56,9 +57,13 @@ _RANGES = {
     "optimizer.final_fraction": (0.0, 1.0),
     "optimizer.clip_norm": (0.0, 1e30),
     "optimizer.bias_rate": (0.0, 1e3),
-    "optimizer.b1": (0.0, 1.0 - 1e-9),
-    "optimizer.b2": (0.0, 1.0 - 1e-9),
+    "optimizer.b1": (0.0, 1.0),
+    "optimizer.b2": (0.0, 1.0),
 }
+# Fields that must lie below the upper end of their range.
+_BELOW = {"ema_decay", "optimizer.b1", "optimizer.b2"}
+# Fields that must be whole; the type of a tuple's items is not fixed by its default.
+_WHOLE = {"network.channels", "network.blocks"}
 
 
 def _check_fields(config) -> None:
@@ -76,8 +81,15 @@ def _check_fields(config) -> None:
     for name, (low, high) in _RANGES.items():
         value = given.get(name, low)
         each = value if isinstance(value, tuple) else (value,)
-        if not all(low <= one <= high for one in each):  # also catches NaN
-            raise UserError(f"config.{name} is {value}; it must lie in {low:g} to {high:g}.")
+        if not all(isinstance(one, numbers.Real) for one in each):
+            raise UserError(f"config.{name} is {value}, which is no number; give numbers.")
+        if name in _WHOLE and not all(isinstance(one, numbers.Integral) for one in each):
+            raise UserError(f"config.{name} is {value}; give whole numbers.")
+        below = name in _BELOW
+        # Written so that NaN is outside.
+        if not all(low <= one <= high and not (below and one == high) for one in each):
+            end = f"be at least {low:g} and below" if below else f"lie in {low:g} to"
+            raise UserError(f"config.{name} is {value}; it must {end} {high:g}.")
     if given.get("network.colours", 3) not in (1, 3):
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
@@ -115,9 +127,18 @@ def check_config(config) -> None:
     _check_axes(levels, len(space))
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
-    centres = config.features.levels
-    for level in (*levels.fixed, *centres, levels.low, levels.high, *config.validation.levels):
-        space.parse(level)
+    for name, given in {
+        "levels.fixed": levels.fixed,
+        "features.levels": config.features.levels,
+        "levels.low": (levels.low,),
+        "levels.high": (levels.high,),
+        "validation.levels": config.validation.levels,
+    }.items():
+        for level in given:
+            try:
+                space.parse(level)
+            except UserError as error:
+                raise UserError(f"config.{name}: {error}") from None
     _check_normalisation(make_model(model_config(config)).task.space)
     if np.any(np.greater(levels.low, levels.high)):
         raise UserError("config.levels.low must not be above config.levels.high.")

@@ -31,7 +31,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
-from hypernet_jax.storage import ensure_place, storage_path
+from hypernet_jax.storage import storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
@@ -45,6 +45,7 @@ from hypernet_jax.training.profiling import Profile
 from hypernet_jax.training.reports import Meter, metrics_writer
 from hypernet_jax.training.step import TrainState, init_state, make_train_step
 from hypernet_jax.training.validation import Validation
+from hypernet_jax.training.workdir import alone_in, check_workdir
 
 __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
@@ -185,18 +186,6 @@ def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) 
         )
 
 
-def _check_workdir(workdir: Any) -> None:
-    """Makes the workdir and refuses one in which something foreign has our names."""
-    ensure_place(workdir)
-    if not isinstance(workdir, Path):
-        return  # in a store a file and a folder may have the same name
-    for name in ("checkpoints", "tensorboard"):
-        if (workdir / name).exists() and not (workdir / name).is_dir():
-            raise UserError(f"{workdir / name} is not a folder; choose another --workdir.")
-    if (workdir / "metrics.jsonl").is_dir():
-        raise UserError(f"{workdir / 'metrics.jsonl'} is a folder; choose another --workdir.")
-
-
 def _check_profile(profile: tuple[int, int] | None, *, done: int, steps: int) -> None:
     """Raises `UserError` if none of the steps to trace is still to be done."""
     if profile is not None and (profile[0] > steps or profile[1] <= done):
@@ -224,7 +213,7 @@ def _check_finite(what: str, values: Any, step: int) -> None:
         raise UserError(
             f"{what} not finite at step {step}; "
             "lower config.optimizer.learning_rate and start again in another workdir; "
-            "the last checkpoint is kept."
+            "checkpoints that were saved before are kept."
         )
 
 
@@ -271,7 +260,7 @@ def train(
     workdir = storage_path(workdir)
     if isinstance(workdir, Path):
         workdir = workdir.absolute()
-    _check_workdir(workdir)
+    check_workdir(workdir)
     if profile is not None and not isinstance(workdir, Path):
         raise UserError("A trace needs a workdir on this machine; give one, or no --profile.")
     _check_profile(profile, done=0, steps=config.steps)
@@ -287,31 +276,35 @@ def train(
     theta = model.init(jax.random.key(config.seed)) if begun else initial_theta(config, model)
     state, train_step = make_start(config, model, mesh, sampler.form, theta, teachers)
     schedule = make_schedule(config.optimizer, config.steps)
-    validation = None
-    if jax.process_index() == 0 and has_split(dataset, "validation"):
+    validation, first = None, jax.process_index() == 0
+    if first and has_split(dataset, "validation"):
         validation = Validation(model, open_split(dataset, "validation"), config.validation)
+    elif first and progress:
+        print(
+            f"Note: {dataset} has no held-out photographs, so nothing is validated; prepare two or "
+            "more photographs for that.",
+            file=sys.stderr,
+        )
 
     with contextlib.ExitStack() as stack:
+        # Of several processes, the first one writes and validates.
+        if first:
+            stack.enter_context(alone_in(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
         state = checkpoints.restore(
             state, iterator, lambda saved: _check_same_run(json.loads(config_json), saved, workdir)
         )
         start = step = int(state.step)
         _check_profile(profile, done=start, steps=config.steps)
-        # Of several processes, the first one writes and validates.
-        first = jax.process_index() == 0
+        loggers: list[Any] = []
+        if first:
+            fields = flatten(config.to_dict())
+            loggers += make_loggers(config.loggers, str(workdir), fields, resumed=start > 0)
+        for logger in loggers:
+            stack.callback(logger.close)
         writer = metrics_writer(workdir, resume_step=start) if first else None
         if writer is not None:
-            stack.enter_context(writer)
-        loggers: list[Any] = []
-        if writer is not None:
-            fields = flatten(config.to_dict())
-            loggers = [
-                writer,
-                *make_loggers(config.loggers, str(workdir), fields, resumed=start > 0),
-            ]
-            for logger in loggers[1:]:
-                stack.callback(logger.close)
+            loggers.insert(0, stack.enter_context(writer))
         asked = stack.enter_context(_stop_on_signal(checkpoints, stop or threading.Event()))
         bar = stack.enter_context(
             tqdm.tqdm(

@@ -13,10 +13,13 @@ from typing import Any
 from hypernet_jax.errors import UserError
 from hypernet_jax.markdown import table
 from hypernet_jax.storage import ensure_place, names_in, write_whole
+from hypernet_jax.training.config import config_difference, flatten
 from hypernet_jax.training.loop import train
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
+# The config that all runs of a workdir share, in the workdir.
+_SHARED = "sweep.json"
 _FIELDS = {"config", "set", "vary"}
 _METRIC = "validation/psnr"
 
@@ -77,35 +80,41 @@ def load_sweep(path: str | Path) -> Sweep:
     return sweep
 
 
-def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], Any]) -> str:
+def run_sweep(
+    path: str | Path, workdir: str | Path, *, load: Callable[[str], Any]
+) -> tuple[str, int]:
     """Trains every run of a sweep in a folder of its own; the same call resumes.
 
     Args:
       path: of the sweep's file, see `load_sweep`.
-      workdir: holds a workdir for each run, and table.md.
+      workdir: holds a workdir for each run, sweep.json with the config that they share, and
+        table.md.
       load: makes the config from its name.
 
     Returns:
       The table of all runs so far, the best first: varied values, steps, and the best PSNR of
       validation. A run that fails, as where a loss is not finite, is a row with the reason, after
-      the others.
+      the others. Then the number of runs that failed.
+
+    Raises:
+      UserError: before the first run, if a field or the type of a value does not fit the config,
+        or the workdir holds a sweep with another config.
     """
     sweep, folder = load_sweep(path), ensure_place(workdir)
-    stop = threading.Event()
+    configs = {
+        name: _configured(path, load(sweep.config), sweep.fixed | values)
+        for name, values in sweep.runs()
+    }
+    _check_shared(folder, _configured(path, load(sweep.config), sweep.fixed), sweep)
+    stop, failures = threading.Event(), 0
     rows: list[tuple[float, list[str]]] = []
     for name, values in sweep.runs():
-        config = load(sweep.config)
-        try:
-            fields = {field: _field(value) for field, value in (sweep.fixed | values).items()}
-            config.lock().update_from_flattened_dict(fields)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"The sweep {path} does not fit its config ({error}).") from None
         print(f"{name}:", file=sys.stderr)
         failed = ""
         try:
-            train(config, folder / name, stop=stop)
+            train(configs[name], folder / name, stop=stop)
         except UserError as error:
-            failed = str(error)
+            failed, failures = str(error), failures + 1
         step, best = _reached(folder / name)
         result = failed or ("" if best == -math.inf else f"{best:.2f}")
         rank = -math.inf if failed else best
@@ -116,7 +125,44 @@ def run_sweep(path: str | Path, workdir: str | Path, *, load: Callable[[str], An
         write_whole(folder / "table.md", text.encode(), overwrite=True)
         if stop.is_set():
             break
-    return text
+    return text, failures
+
+
+def _configured(path: str | Path, config: Any, values: dict[str, Any]) -> Any:
+    """The config with these values of its fields."""
+    known = flatten(config.to_dict())
+    for field in values:
+        if field not in known:
+            raise UserError(
+                f"The sweep {path} does not fit its config: it has no field {field}; see "
+                "the config file for its fields."
+            )
+    try:
+        config.lock().update_from_flattened_dict({f: _field(v) for f, v in values.items()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The sweep {path} does not fit its config ({error}).") from None
+    return config
+
+
+def _check_shared(folder: Any, config: Any, sweep: Sweep) -> None:
+    """Raises `UserError` if the runs in a folder share another config; else keeps it there."""
+    given, place = json.loads(config.to_json()), folder / _SHARED
+    if place.exists():
+        try:
+            saved = json.loads(place.read_text())
+        except ValueError:
+            raise UserError(f"{place} is damaged; give another --workdir.") from None
+        difference = [
+            each
+            for each in config_difference(saved, given)
+            if each.split()[0].removeprefix("config.") not in sweep.varied
+        ]
+        if difference:
+            raise UserError(
+                f"The workdir {folder} holds a sweep with another config "
+                f"({'; '.join(difference)}); give another --workdir or the same values."
+            )
+    write_whole(place, json.dumps(given, indent=2).encode(), overwrite=True)
 
 
 def _field(value: Any) -> Any:
