@@ -547,6 +547,8 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         ("ema_decay", 1.0, "ema_decay is 1.0; it must be at least 0 and below 1"),
         ("optimizer.b1", 1.0, "b1 is 1.0; it must be at least 0 and below 1"),
         ("levels.low", -1.0, r"config\.levels\.low: The level -1 is out of range"),
+        ("levels.origin", -5.0, r"config\.levels\.origin: The level -5 is out of range"),
+        ("levels.far", 500.0, r"config\.levels\.far: The level 500 is out of range"),
         ("validation.levels", (5.0, 500.0), r"config\.validation\.levels: The level 500"),
         ("stepz", 3, "a field stepz, which means nothing"),
         ("optimizer.learningrate", 1.0, "optimizer.learningrate, which means nothing"),

@@ -1,6 +1,8 @@
 """Validates a training config, so that mistakes are reported before the first step."""
 
+import contextlib
 import numbers
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -106,6 +108,15 @@ def _check_axes(levels, axes: int) -> None:
             )
 
 
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Puts the field's name before what is wrong with its value."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"config.{name}: {error}") from None
+
+
 def _check_normalisation(space: LevelSpace) -> None:
     """Checks that z is finite and moderate; otherwise any normalisation fits any task."""
     for axis in space.axes:
@@ -135,10 +146,14 @@ def check_config(config) -> None:
         "validation.levels": config.validation.levels,
     }.items():
         for level in given:
-            try:
+            with _named(name):
                 space.parse(level)
-            except UserError as error:
-                raise UserError(f"config.{name}: {error}") from None
+    for name in ("origin", "far"):
+        ends = levels[name] if isinstance(levels[name], tuple) else (levels[name],) * len(space)
+        for axis, end in zip(space.axes, ends, strict=True):
+            with _named(f"levels.{name}"):
+                if end is not None:
+                    axis.valid(end)
     _check_normalisation(make_model(model_config(config)).task.space)
     if np.any(np.greater(levels.low, levels.high)):
         raise UserError("config.levels.low must not be above config.levels.high.")
