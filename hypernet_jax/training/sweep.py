@@ -19,7 +19,7 @@ from hypernet_jax.training.loop import train
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
 # The config that all runs of a workdir share, in the workdir.
-_SHARED = "sweep.json"
+_SHARED = "shared_config.json"
 _FIELDS = {"config", "set", "vary"}
 _METRIC = "validation/psnr"
 
@@ -87,7 +87,7 @@ def run_sweep(
 
     Args:
       path: of the sweep's file, see `load_sweep`.
-      workdir: holds a workdir for each run, sweep.json with the config that they share, and
+      workdir: holds a workdir for each run, shared_config.json with what their configs share, and
         table.md.
       load: makes the config from its name.
 
