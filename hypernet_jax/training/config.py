@@ -35,6 +35,7 @@ _FREE_FIELDS = (
 # For larger z, updates of the slopes far outweigh those of the base.
 _LARGEST_Z = 4.0
 
+_BELOW_ONE = 1.0 - 1e-9
 # Inclusive ranges; values must also be finite.
 _RANGES = {
     "seed": (0, 2**31 - 1),
@@ -49,7 +50,7 @@ _RANGES = {
     "data.cache_gib": (0.0, 2.0**20),
     "balance": (0.0, 10.0),
     "distillation.share": (0.0, 1.0),
-    "ema_decay": (0.0, 1.0),
+    "ema_decay": (0.0, _BELOW_ONE),
     "network.channels": (1, 4096),
     "network.blocks": (0, 1024),
     "network.centre": (0.0, 1.0),
@@ -59,11 +60,9 @@ _RANGES = {
     "optimizer.final_fraction": (0.0, 1.0),
     "optimizer.clip_norm": (0.0, 1e30),
     "optimizer.bias_rate": (0.0, 1e3),
-    "optimizer.b1": (0.0, 1.0),
-    "optimizer.b2": (0.0, 1.0),
+    "optimizer.b1": (0.0, _BELOW_ONE),
+    "optimizer.b2": (0.0, _BELOW_ONE),
 }
-# Fields that must lie below the upper end of their range.
-_BELOW = {"ema_decay", "optimizer.b1", "optimizer.b2"}
 # Fields that must be whole; the type of a tuple's items is not fixed by its default.
 _WHOLE = {"network.channels", "network.blocks"}
 
@@ -87,11 +86,11 @@ def _check_fields(config) -> None:
             raise UserError(f"config.{name} is {value}, which is no number; give numbers.")
         if name in _WHOLE and not all(isinstance(one, numbers.Integral) for one in each):
             raise UserError(f"config.{name} is {value}; give whole numbers.")
-        below = name in _BELOW
-        # Written so that NaN is outside.
-        if not all(low <= one <= high and not (below and one == high) for one in each):
-            end = f"be at least {low:g} and below" if below else f"lie in {low:g} to"
-            raise UserError(f"config.{name} is {value}; it must {end} {high:g}.")
+        if not all(low <= one <= high for one in each):  # also catches NaN
+            end = f"lie in {low:g} to {high:g}"
+            if high == _BELOW_ONE:
+                end = f"be at least {low:g} and below 1"
+            raise UserError(f"config.{name} is {value}; it must {end}.")
     if given.get("network.colours", 3) not in (1, 3):
         raise UserError(f"config.network.colours is {given['network.colours']}; choose 3 or 1.")
 
