@@ -1,9 +1,12 @@
 """Sweeps: a config trained several times, resumable, with a table."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+import hypernet_jax
 from hypernet_jax import UserError
 from hypernet_jax.training import sweep
 from hypernet_jax.training.sweep import load_sweep, run_sweep
@@ -91,6 +94,28 @@ def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"another config \(config\.steps was 3 and is now 4\)"):
         run(vary={"network.channels": [4]}, set={"steps": 4})
     assert (tmp_path / "runs/table.md").read_text() == kept and len(trained) == 3
+
+
+def test_what_a_sweep_learns_from_may_move_but_not_change(default_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "train", lambda config, workdir, stop: None)
+    file = written(tmp_path / "s.json", config="x", vary={"seed": [1]})
+    pretrained = Path(hypernet_jax.__file__).parent / "pretrained"
+
+    def run(dataset, teacher="denoise"):
+        config = tiny_training_config(str(dataset))
+        config.distillation.teachers = (str(teacher),)
+        return run_sweep(file, tmp_path / "runs", load=lambda name: config)
+
+    run(default_data)
+    moved = shutil.copytree(default_data, tmp_path / "moved")
+    run(moved, shutil.copy(pretrained / "denoise.safetensors", tmp_path / "teacher.safetensors"))
+    with pytest.raises(UserError, match=r"another config \(config\.distillation\.teachers was"):
+        run(moved, "sr")
+    description = json.loads((moved / "dataset_info.json").read_text())
+    description["splits"][0]["numBytes"] = "1"
+    (moved / "dataset_info.json").write_text(json.dumps(description))
+    with pytest.raises(UserError, match=r"another config \(config\.data\.dataset was"):
+        run(moved)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypernet_jax.data.prepare import fingerprint, local_dataset
 from hypernet_jax.errors import UserError
 from hypernet_jax.markdown import table
 from hypernet_jax.storage import ensure_place, names_in, write_whole
+from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.config import config_difference, flatten
 from hypernet_jax.training.loop import train
+from hypernet_jax.weights import load_weights
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
 
-# The config that all runs of a workdir share, in the workdir.
+# The config that all runs of a workdir share, in the workdir, with hashes of what may be moved.
 _SHARED = "shared_config.json"
 _FIELDS = {"config", "set", "vary"}
 _METRIC = "validation/psnr"
@@ -146,7 +149,7 @@ def _configured(path: str | Path, config: Any, values: dict[str, Any]) -> Any:
 
 def _check_shared(folder: Any, config: Any, sweep: Sweep) -> None:
     """Raises `UserError` if the runs in a folder share another config; else keeps it there."""
-    given, place = json.loads(config.to_json()), folder / _SHARED
+    given, place = _content(config, sweep), folder / _SHARED
     if place.exists():
         try:
             saved = json.loads(place.read_text())
@@ -163,6 +166,20 @@ def _check_shared(folder: Any, config: Any, sweep: Sweep) -> None:
                 f"({'; '.join(difference)}); give another --workdir or the same values."
             )
     write_whole(place, json.dumps(given, indent=2).encode(), overwrite=True)
+
+
+def _content(config: Any, sweep: Sweep) -> dict[str, Any]:
+    """The config with hashes of its dataset and teachers, which may move, instead of their places.
+
+    They stay as they are where the runs differ in them.
+    """
+    content = json.loads(config.to_json())
+    if "data.dataset" not in sweep.varied and config.data.dataset:
+        content["data"]["dataset"] = fingerprint(local_dataset(config.data.dataset))
+    if "distillation.teachers" not in sweep.varied:
+        teachers = [load_weights(name)[1] for name in config.distillation.teachers]
+        content["distillation"]["teachers"] = [fingerprint_of(theta) for theta in teachers]
+    return content
 
 
 def _field(value: Any) -> Any:
