@@ -28,8 +28,8 @@ COMPILED = {
 }
 
 
-def noisy(key, image, level, *, smooth=0.0):
-    return COMPILED[camera_noise](key, image, level, smooth=smooth)
+def noisy(key, image, level, *, smooth=0.0, coarse=0.0):
+    return COMPILED[camera_noise](key, image, level, smooth=smooth, coarse=coarse)
 
 
 def lag(plane, distance):
@@ -132,6 +132,25 @@ def test_some_cameras_smooth_luminance_strongly_on_request():
             luma, smooth_luma = (noise[other] @ np.array(LUMA) for noise in (usual, smooth))
             assert lag(smooth_luma, 1) > lag(luma, 1) + 0.1
         np.testing.assert_allclose(smooth.std(axis=(1, 2, 3)).mean(), level, rtol=0.05)
+
+
+def test_some_cameras_leave_little_and_coarse_noise_of_colours_on_request():
+    usual, coarse = (
+        np.asarray(noisy(jax.random.key(10), FLAT, 8.0, coarse=share)) - 127.5
+        for share in (0.0, 1.0)
+    )
+    # All but the quarter without a matrix.
+    other = np.abs(coarse - usual).max(axis=(1, 2, 3)) > 1e-3
+    assert other.mean() == pytest.approx(0.75, abs=0.2)
+    shares, lags = [], []
+    for noise in (usual[other], coarse[other]):
+        luma = noise @ np.array(LUMA)
+        blue = noise[..., 2] - luma
+        shares.append(np.median(blue.std(axis=(1, 2)) / luma.std(axis=(1, 2))))
+        lags.append(lag(blue, 2))
+    assert shares[1] < 0.7 * shares[0]
+    assert lags[1] > lags[0] + 0.1
+    np.testing.assert_allclose(coarse.std(axis=(1, 2, 3)).mean(), 8.0, rtol=0.05)
 
 
 def test_a_share_of_the_noise_is_white():

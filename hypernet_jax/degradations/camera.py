@@ -58,9 +58,9 @@ class _Camera(NamedTuple):
     similar: jax.Array
 
 
-def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float) -> _Camera:
-    """A random camera for noise of a deviation; `smooth` as for `camera_noise`."""
-    keys = jax.random.split(key, 13)
+def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float, coarse: float) -> _Camera:
+    """A random camera for noise of a deviation; `smooth` and `coarse` as for `camera_noise`."""
+    keys = jax.random.split(key, 16)
     gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
     tone = gamma * jax.random.bernoulli(keys[1], 0.5)
     # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
@@ -69,6 +69,8 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float) -> _Camer
     overlap = jnp.where(raw, 0.0, 0.45)
     # Some of the others smooth luminance strongly; little of its fine noise is left to sharpen.
     strong = jax.random.bernoulli(keys[12], smooth) & ~raw & (deviation < _STRONGLY_SMOOTHED)
+    # Others leave little noise of colours, and only the coarsest.
+    little = jax.random.bernoulli(keys[13], coarse) & ~raw
     mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
     balance = jax.random.uniform(
@@ -83,16 +85,24 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float) -> _Camer
         matrix,
         balance / exposure,
         luma_sigma=jax.random.uniform(keys[5]) + strong,
-        chroma_sigma=jax.random.uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
+        chroma_sigma=jnp.where(
+            little,
+            jax.random.uniform(keys[14], minval=1.5, maxval=4.0),
+            jax.random.uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
+        ),
         # A third of the remaining cameras sharpen, or interpolate so that more fine noise is left.
         sharpening=jnp.where(
             strong,
             0.0,
             jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
         ),
-        # Four in ten cameras reduce it.
+        # Four in ten of the remaining cameras reduce it.
         chroma_share=jnp.where(
-            raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
+            little,
+            jax.random.uniform(keys[15], minval=0.05, maxval=0.5),
+            jnp.where(
+                raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
+            ),
         ),
         # Half of the others average similar pixels, so that noise is left in texture and follows
         # its edges.
@@ -224,10 +234,11 @@ def _of_one(
     image: Float[Array, "h w 3"],
     deviation: Float[Array, ""],
     smooth: float,
+    coarse: float,
 ) -> Float[Array, "h w 3"]:
     """The change that noise makes in one picture (H, W, 3) in [0, 1]; deviation in that unit."""
     camera_key, read_key, patch_key, noise_key = jax.random.split(key, 4)
-    camera = _drawn_camera(camera_key, deviation, smooth)
+    camera = _drawn_camera(camera_key, deviation, smooth, coarse)
     # The variance of read noise grows faster than that of shot noise.
     shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
     read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
@@ -269,6 +280,7 @@ def camera_noise(
     deviation: Real[ArrayLike, ""],
     *,
     smooth: float = 0.0,
+    coarse: float = 0.0,
 ) -> Float32[Array, "*n h w c"]:
     """Adds the noise of a randomly drawn camera.
 
@@ -279,6 +291,8 @@ def camera_noise(
         grey levels; scalar. It differs elsewhere, because noise grows with the light.
       smooth: share, 0 to 1, of the cameras with a colour matrix that smooth the luminance of noise
         below level 20 strongly (sigma 1 to 2).
+      coarse: share, 0 to 1, of them that leave 5 to 50 % of the noise of colours, smoothed with
+        sigma 1.5 to 4.
 
     Returns:
       float32 of the image's shape, 0 to 255, not rounded. Grey images get the luminance of the
@@ -290,7 +304,7 @@ def camera_noise(
 
     def noisy(key, one):
         colour = jnp.broadcast_to(one, (*one.shape[:2], 3)) / 255.0
-        change = 255.0 * _of_one(key, colour, deviation, smooth)
+        change = 255.0 * _of_one(key, colour, deviation, smooth, coarse)
         if one.shape[-1] == 1:
             change = (change @ jnp.array(_LUMA))[..., None]
         return one + _limited(one, change)
@@ -305,6 +319,7 @@ def photo_noise(
     deviation: Real[ArrayLike, ""],
     *,
     smooth: float = 0.0,
+    coarse: float = 0.0,
 ) -> Float32[Array, "*n h w c"]:
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     clean = jnp.asarray(image, jnp.float32)
@@ -312,4 +327,5 @@ def photo_noise(
     noise = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
     kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
     white = clean + _limited(clean, noise)
-    return jnp.where(kinds, white, camera_noise(camera_key, clean, deviation, smooth=smooth))
+    noisy = camera_noise(camera_key, clean, deviation, smooth=smooth, coarse=coarse)
+    return jnp.where(kinds, white, noisy)
