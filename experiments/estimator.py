@@ -8,7 +8,7 @@ DATASET is made by
         --held-out 12
 
 because an estimator that learns from photographs with noise of their own takes such noise for
-texture. Two cores take about twenty minutes. Some of the examples are saved as HEIC, which takes
+texture. Two cores take about half an hour. Some of the examples are saved as HEIC, which takes
 the extra `heif`.
 """
 
@@ -26,21 +26,44 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.photo import get_config
-from hypernet_jax import get_task
+from hypernet_jax import Task, get_task
 from hypernet_jax.degradations import PHOTO_NOISE, SLIGHT_COMPRESSION, Chain, photo_noise
 from hypernet_jax.images.chroma import interpolated_chroma
-from hypernet_jax.training.estimator import estimator_examples, train_estimator
+from hypernet_jax.training.estimator import averaged, estimator_examples, train_estimator
 from hypernet_jax.training.loop import make_sampler
 
-# Cameras that smooth luminance strongly help to find noise, but not to remove it. Compression that
-# the level does not say would blur what a quality is.
-SMOOTH = dataclasses.replace(PHOTO_NOISE, function=functools.partial(photo_noise, smooth=0.35))
 PHOTO = get_task("photo")
+# Compression that the level does not say would blur what a quality is.
 KNOWN = PHOTO.degradation.without(SLIGHT_COMPRESSION)
-TASK = dataclasses.replace(
-    PHOTO,
-    degradation=Chain(*(SMOOTH if each is PHOTO_NOISE else each for each in KNOWN.operators)),
-)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One of the networks that are averaged; it also learns from the examples of those before.
+
+    Attributes:
+      examples: number of new examples, a multiple of 16.
+      coarse: share of the cameras that leave little and coarse noise of colours.
+      steps: number of training steps.
+    """
+
+    examples: int
+    coarse: float
+    steps: int
+
+
+STAGES = (Stage(30_000, 0.25, 7_000), Stage(24_000, 0.1, 9_000))
+
+
+def task_with(coarse: float) -> Task:
+    """The task, with cameras that smooth luminance strongly, or leave little noise of colours.
+
+    They help to find noise, but not to remove it.
+    """
+    function = functools.partial(photo_noise, smooth=0.35, coarse=coarse)
+    reduced = dataclasses.replace(PHOTO_NOISE, function=function)
+    operators = (reduced if each is PHOTO_NOISE else each for each in KNOWN.operators)
+    return dataclasses.replace(PHOTO, degradation=Chain(*operators))
 
 
 def sampler():
@@ -68,25 +91,35 @@ def main() -> None:
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--examples", type=int, default=20_000, help="degraded crops")
-    parser.add_argument("--steps", type=int, default=5_000)
-    parser.add_argument("--seed", type=int, default=91)
+    parser.add_argument("--seed", type=int, default=91, help="of the first stage's examples")
     options = parser.parse_args()
     if options.output.exists():
         parser.error(f"{options.output} exists; choose another name.")
     pillow_heif.register_heif_opener()
-    seen, levels = estimator_examples(
-        TASK,
-        options.dataset,
-        sampler=sampler(),
-        count=options.examples,
-        seed=options.seed,
-        saved=saved,
-    )
-    errors: dict[str, float] = {}
-    made = train_estimator(TASK, seen, levels, steps=options.steps, report=errors.update)
-    made.save(options.output)
-    print("mean error of z:", ", ".join(f"{name} {each:.3f}" for name, each in errors.items()))
+    seen, levels, made = [], [], []
+    for number, stage in enumerate(STAGES):
+        task = task_with(stage.coarse)
+        new = estimator_examples(
+            task,
+            options.dataset,
+            sampler=sampler(),
+            count=stage.examples,
+            seed=options.seed + number,
+            saved=saved,
+        )
+        seen.append(new[0])
+        levels.append(new[1])
+        errors: dict[str, float] = {}
+        network = train_estimator(
+            task,
+            np.concatenate(seen),
+            np.concatenate(levels),
+            steps=stage.steps,
+            report=errors.update,
+        )
+        made.append(network)
+        print("mean error of z:", ", ".join(f"{name} {each:.3f}" for name, each in errors.items()))
+    averaged(made).save(options.output)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The estimator of all parts of a level, and the use of its estimates."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypernet_jax import UserError
-from hypernet_jax.blind.parts import LARGEST, beyond_natural, load_parts_estimator, weighted_mean
+from hypernet_jax.blind.parts import (
+    LARGEST,
+    PartsEstimator,
+    apply_layers,
+    beyond_natural,
+    cell_weights,
+    load_parts_estimator,
+    weighted_mean,
+    weighted_quantile,
+)
 from hypernet_jax.blind.statistics import ORIENTED, statistics
 from hypernet_jax.data.levels import LevelSampler
 from hypernet_jax.levels import PHOTO
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
 from hypernet_jax.tasks import TASKS
-from hypernet_jax.training.estimator import estimator_examples, train_estimator
+from hypernet_jax.training.estimator import averaged, estimator_examples, train_estimator
 
 PHOTO_TASK = TASKS["photo"]
 # Frequency bands of the statistics that come first.
@@ -70,6 +81,29 @@ def test_the_weighted_mean_follows_limited_weights():
     np.testing.assert_allclose(weighted_mean(jnp.asarray(opinions)), expected, atol=1e-5)
 
 
+def test_weights_are_positive_and_limited():
+    logarithms = np.array([[[-1e9, -1.0]], [[0.0, 1e9]]])
+    weights = cell_weights(np.concatenate([np.zeros_like(logarithms), logarithms], axis=-1))
+    expected = [[[2.0**-LARGEST, 2.0 ** (-1 / (1 + 1 / LARGEST))]], [[1.0, 2.0**LARGEST]]]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+VALUES = st.lists(st.tuples(st.floats(-50, 50), st.integers(1, 20)), min_size=1, max_size=16)
+
+
+@given(VALUES, st.floats(0, 1))
+def test_a_weighted_quantile_is_near_that_of_values_repeated_by_their_weights(pairs, quantile):
+    values, counts = np.array([v for v, _ in pairs]), np.array([n for _, n in pairs])
+    found = weighted_quantile(values, counts / 7.0, quantile)
+    # The middles of equal weights are those of Hazen's quantile.
+    equal = weighted_quantile(values, np.ones(len(values)), quantile)
+    assert equal == pytest.approx(np.quantile(values, quantile, method="hazen"), abs=1e-9)
+    # It lies between the neighbours of the quantile of the repeated values.
+    places = np.searchsorted(np.cumsum(counts[np.argsort(values)]), quantile * counts.sum())
+    ordered = np.pad(np.sort(values), 1, mode="edge")
+    assert ordered[places] - 1e-9 <= found <= ordered[min(places + 2, len(ordered) - 1)] + 1e-9
+
+
 @given(st.floats(0, 4), st.floats(0, 4))
 def test_natural_blur_is_left_alone(one, other):
     small, large = (beyond_natural("blur", sigma) for sigma in sorted((one, other)))
@@ -78,6 +112,31 @@ def test_natural_blur_is_left_alone(one, other):
     assert beyond_natural("noise", one) == one
     both = beyond_natural("blur", np.array([one, other]))
     np.testing.assert_array_equal(both, [beyond_natural("blur", each) for each in (one, other)])
+
+
+def random_estimator(seed):
+    rng = np.random.default_rng(seed)
+    shapes = ((7, 5), (3, 3, 5, 5), (5, 5), (5, 6))
+    layers = tuple((rng.normal(size=shape), rng.normal(size=shape[-1])) for shape in shapes)
+    deviation = rng.uniform(0.5, 2, 7)
+    return PartsEstimator(
+        PHOTO.names, np.array([100.0, 3.0, 10.0]), rng.normal(size=7), deviation, layers
+    )
+
+
+def test_an_average_has_the_mean_opinion():
+    estimators = [random_estimator(seed) for seed in range(3)]
+    cells = np.random.default_rng(9).normal(size=(2, 6, 5, 7))
+
+    def opinions(each):
+        return apply_layers(each.layers, (cells - each.mean) / each.deviation)
+
+    expected = np.mean([opinions(each) for each in estimators], axis=0)
+    np.testing.assert_allclose(opinions(averaged(estimators)), expected, atol=1e-9)
+    np.testing.assert_allclose(opinions(averaged(estimators[:1])), opinions(estimators[0]))
+    other = dataclasses.replace(estimators[0], names=("noise", "jpeg", "haze"))
+    with pytest.raises(ValueError, match="different tasks"):
+        averaged([other, estimators[1]])
 
 
 def test_training_saving_and_loading(default_data, tmp_path, photograph):

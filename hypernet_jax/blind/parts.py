@@ -22,9 +22,11 @@ __all__ = [
     "PartsEstimator",
     "apply_layers",
     "beyond_natural",
+    "cell_weights",
     "load_parts_estimator",
     "quantile_of",
     "weighted_mean",
+    "weighted_quantile",
 ]
 
 _FORMAT = "hypernet_jax/parts/2"
@@ -69,6 +71,20 @@ def _leaky(x):
     return x * (0.1 + 0.9 * (x > 0))
 
 
+def cell_weights(opinions):
+    """How much each cell's estimates count.
+
+    Args:
+      opinions: (..., cells, 2 A), as `apply_layers` returns them; NumPy or JAX arrays.
+
+    Returns:
+      (..., cells, A), positive.
+    """
+    logarithms = opinions[..., opinions.shape[-1] // 2 :]
+    # Powers of two, because NumPy and JAX share no function exp.
+    return 2.0 ** (logarithms / (1.0 + abs(logarithms) / LARGEST))
+
+
 def weighted_mean(opinions):
     """The mean of the cells' estimates by their weights.
 
@@ -78,11 +94,22 @@ def weighted_mean(opinions):
     Returns:
       (..., A): log(1 + gain z) of each part.
     """
-    count = opinions.shape[-1] // 2
-    estimates, logarithms = opinions[..., :count], opinions[..., count:]
-    # Powers of two, because NumPy and JAX share no function exp.
-    weights = 2.0 ** (logarithms / (1.0 + abs(logarithms) / LARGEST))
+    weights = cell_weights(opinions)
+    estimates = opinions[..., : opinions.shape[-1] // 2]
     return (weights * estimates).sum(axis=-2) / weights.sum(axis=-2)
+
+
+def weighted_quantile(
+    values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], quantile: float
+) -> float:
+    """A quantile of values that count by their weights.
+
+    Each sorted value lies in the middle of its weight; in between, the quantile is linear.
+    """
+    order = np.argsort(values)
+    ends = np.cumsum(weights[order]) / weights.sum()
+    middles = ends - weights[order] / weights.sum() / 2
+    return float(np.interp(quantile, middles, values[order]))
 
 
 def quantile_of(part: str) -> float:
@@ -130,23 +157,24 @@ class PartsEstimator:
           pixels: (H, W, C) in 0..255, C = 3 or 1.
           space: the level space that the network was trained for.
 
-        Tiles spread over the image estimate it by the weighted mean of their cells. For noise and
-        blur the lower quartile of the tiles counts, because texture can look like noise, and what
-        is out of focus like blur, but noise and blur are everywhere; for JPEG the median. Of blur
-        it is the part that is not natural, see `beyond_natural`.
+        Tiles spread over the image estimate it by the weighted mean of their cells, and count by
+        the square root of the mean of these weights. For noise and blur the lower quartile of the
+        tiles counts, because texture can look like noise, and what is out of focus like blur, but
+        noise and blur are everywhere; for JPEG the median. Of blur it is the part that is not
+        natural, see `beyond_natural`.
         """
         if space.names != self.names:
             raise UserError(
                 f"The estimator is for levels with the parts {', '.join(self.names)}, not "
                 f"{', '.join(space.names)}; choose another."
             )
-        opinions = [
-            apply_layers(self.layers, (statistics(tile) - self.mean) / self.deviation)
-            for tile in _tiles(np.asarray(pixels, np.float32))
-        ]
-        tiles = np.stack([weighted_mean(each.reshape((-1, each.shape[-1]))) for each in opinions])
+        cells = np.stack([statistics(tile) for tile in _tiles(np.asarray(pixels, np.float32))])
+        opinions = apply_layers(self.layers, (cells - self.mean) / self.deviation)
+        opinions = opinions.reshape((len(cells), -1, opinions.shape[-1]))
+        values, weights = weighted_mean(opinions), np.sqrt(cell_weights(opinions).mean(axis=-2))
         found = [
-            np.quantile(own, quantile_of(n)) for n, own in zip(self.names, tiles.T, strict=True)
+            weighted_quantile(own, sureness, quantile_of(name))
+            for name, own, sureness in zip(self.names, values.T, weights.T, strict=True)
         ]
         z = np.expm1(found) / self.gain
         return {

@@ -37,9 +37,9 @@ def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.Model
     build = _Builder()
     tiles = build.op("Mul", _tiles(build, _middle(build)), build.number(255.0))
     opinions = _opinions(build, estimator, _statistics(build, tiles))
-    means = _weighted_means(build, opinions, len(space))
+    means, weights = _weighted_means(build, opinions, len(space))
     quantiles = [quantile_of(name) for name in space.names]
-    raised = build.op("Exp", _over_tiles(build, means, quantiles))
+    raised = build.op("Exp", _weighted_quantiles(build, means, weights, quantiles))
     z = build.op("Sub", raised, build.number(1.0))
     z = build.op("Div", z, build.numbers(estimator.gain[:, None]))
     parts = [_value(build, axis, build.cut(z, 0, n, n + 1)) for n, axis in enumerate(space.axes)]
@@ -251,32 +251,49 @@ def _opinions(build: _Builder, estimator: PartsEstimator, cells: str) -> str:
     return x
 
 
-def _weighted_means(build: _Builder, opinions: str, parts: int) -> str:
-    """Computes `blind.parts.weighted_mean` of each tile; (16, A)."""
+def _weighted_means(build: _Builder, opinions: str, parts: int) -> tuple[str, str]:
+    """Computes `blind.parts.weighted_mean` of each tile, and the tile's weight; (16, A) each."""
     flat = build.op("Reshape", opinions, build.integers(TILES**2, 2 * parts, -1))
     raw = build.cut(flat, 1, parts, 2 * parts)
     spread = build.op("Mul", build.op("Abs", raw), build.number(1 / LARGEST))
     limited = build.op("Div", raw, build.op("Add", spread, build.number(1.0)))
     # Weights are powers of two.
-    weights = build.op("Softmax", build.op("Mul", limited, build.number(np.log(2))), axis=2)
+    weights = build.op("Exp", build.op("Mul", limited, build.number(np.log(2))))
     weighted = build.op("Mul", build.cut(flat, 1, 0, parts), weights)
-    return build.op("ReduceSum", weighted, build.integers(2), keepdims=0)
+    last = build.integers(2)
+    total = build.op("ReduceSum", weights, last, keepdims=0)
+    mean = build.op("Div", build.op("ReduceSum", weighted, last, keepdims=0), total)
+    return mean, build.op("Sqrt", build.op("ReduceMean", weights, axes=[2], keepdims=0))
 
 
-def _over_tiles(build: _Builder, tiles: str, quantiles: Sequence[float]) -> str:
-    """A quantile of each part, interpolated linearly as in NumPy; (16, A) to (A, 1)."""
+def _weighted_quantiles(
+    build: _Builder, values: str, weights: str, quantiles: Sequence[float]
+) -> str:
+    """Computes `blind.parts.weighted_quantile` of each part; (16, A) and (16, A) to (A, 1)."""
     count = TILES**2
-    turned = build.op("Transpose", tiles, perm=(1, 0))
-    ordered, _ = build.op_of_two(
-        "TopK", turned, build.integers(count), axis=-1, largest=0, sorted=1
+    ordered, places = build.op_of_two(
+        "TopK",
+        build.op("Transpose", values, perm=(1, 0)),
+        build.integers(count),
+        axis=-1,
+        largest=0,
+        sorted=1,
     )
-    weights = np.zeros((len(quantiles), count))
-    for row, quantile in enumerate(quantiles):
-        place = quantile * (count - 1)
-        low = min(int(place), count - 2)
-        weights[row, [low, low + 1]] = low + 1 - place, place - low
-    weighted = build.op("Mul", ordered, build.numbers(weights))
-    return build.op("ReduceSum", weighted, build.integers(1), keepdims=1)
+    own = build.op("GatherElements", build.op("Transpose", weights, perm=(1, 0)), places, axis=1)
+    own = build.op("Div", own, build.op("ReduceSum", own, build.integers(1), keepdims=1))
+    ends = build.op("CumSum", own, build.constant(np.int64(1)))
+    middles = build.op("Sub", ends, build.op("Mul", own, build.number(0.5)))
+
+    def steps(x: str) -> str:
+        return build.op("Sub", build.cut(x, 1, 1, count), build.cut(x, 1, 0, count - 1))
+
+    # The share of each step between two values that lies below the quantile.
+    below = build.op("Sub", build.numbers(np.array(quantiles)[:, None]), middles)
+    share = build.op("Div", build.cut(below, 1, 0, count - 1), steps(middles))
+    share = build.op("Clip", share, build.number(0.0), build.number(1.0))
+    risen = build.op("Mul", share, steps(ordered))
+    risen = build.op("ReduceSum", risen, build.integers(1), keepdims=1)
+    return build.op("Add", build.cut(ordered, 1, 0, 1), risen)
 
 
 def _value(build: _Builder, axis: LevelAxis, z: str) -> str:

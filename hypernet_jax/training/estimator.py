@@ -1,7 +1,7 @@
 """Trains the network that estimates all parts of a level, on its task's degradation."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hypernet_jax.data.prepare import open_split
 from hypernet_jax.degradations import degrade_examples
 from hypernet_jax.tasks import Task
 
-__all__ = ["estimator_examples", "train_estimator"]
+__all__ = ["averaged", "estimator_examples", "train_estimator"]
 
 _CROPS = Crops(144, recoloured=0.3, grey=0.08, darkened=0.25)
 _TOGETHER = 16
@@ -159,3 +159,48 @@ def train_estimator(
     report(dict(zip(task.space.names, errors.tolist(), strict=True)))
     factors = np.array([_QUARTILE.get(name, 1.0) for name in task.space.names], np.float32)
     return PartsEstimator(task.space.names, gain / factors, mean, deviation, made)
+
+
+def averaged(estimators: Sequence[PartsEstimator]) -> PartsEstimator:
+    """One network whose opinion of a cell is the mean of several estimators' opinions.
+
+    Args:
+      estimators: all of the same task, and with the same gain.
+    """
+    first, count = estimators[0], len(estimators)
+    for each in estimators[1:]:
+        if each.names != first.names or not np.allclose(each.gain, first.gain):
+            raise ValueError("The estimators are of different tasks.")
+    # Each network has its own normalisation, which its first kernel takes over.
+    entries = []
+    for each in estimators:
+        kernel, bias = each.layers[0]
+        moved = ((first.mean - each.mean) / each.deviation) @ kernel + bias
+        entries.append(((first.deviation / each.deviation)[:, None] * kernel, moved))
+    entry_kernels, entry_biases = zip(*entries, strict=True)
+    inner = [
+        (
+            _side_by_side([each.layers[number][0] for each in estimators]),
+            np.concatenate([each.layers[number][1] for each in estimators]),
+        )
+        for number in range(1, len(first.layers) - 1)
+    ]
+    last_kernels, last_biases = zip(*(each.layers[-1] for each in estimators), strict=True)
+    layers = (
+        (np.concatenate(entry_kernels, axis=1), np.concatenate(entry_biases)),
+        *inner,
+        (np.concatenate(last_kernels) / count, np.sum(last_biases, axis=0) / count),
+    )
+    return dataclasses.replace(first, layers=layers)
+
+
+def _side_by_side(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """Kernels (..., inputs, outputs) on the diagonal of one, which is zero elsewhere."""
+    inputs, outputs = (sum(each.shape[axis] for each in kernels) for axis in (-2, -1))
+    whole = np.zeros((*kernels[0].shape[:-2], inputs, outputs), kernels[0].dtype)
+    row = column = 0
+    for each in kernels:
+        height, width = each.shape[-2:]
+        whole[..., row : row + height, column : column + width] = each
+        row, column = row + height, column + width
+    return whole
