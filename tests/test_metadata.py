@@ -229,6 +229,17 @@ def test_videos_and_gain_maps_of_phones_leave_no_trace_in_xmp(phone, tmp_path):
         assert name not in left
 
 
+@pytest.mark.parametrize("phone", ["", *PHONES])
+def test_videos_that_xmp_does_not_name_are_noted_once(phone, tmp_path):
+    declared = " ".join(f"xmlns:{name}='{address}'" for name, address in NAMESPACES.items())
+    packet = DESCRIPTION.format(f"{declared} {PHONES[phone]}").encode() if phone else b""
+    Image.fromarray(PIXELS).save(tmp_path / "in.jpg", **({"xmp": packet} if phone else {}))
+    with (tmp_path / "in.jpg").open("ab") as file:
+        file.write(b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data\0\0\0\x18ftypmp42")
+    made = restore_file(RESTORER, tmp_path / "in.jpg", tmp_path / "out.jpg", Options(9.0))
+    assert " ".join(made.notes).count("motion photograph") == 1
+
+
 CHROMATICITIES = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
 COLOURS = {
     "linear": [(b"gAMA", struct.pack(">I", 100000))],

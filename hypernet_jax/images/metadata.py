@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import mmap
 import re
 import struct
 import zlib
@@ -122,6 +123,8 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
         notes.append("the part of its XMP data that did not fit into one segment was left out")
     if _has_unread_colours(picture.format, path):
         notes.append("its colour space is stored in an unsupported form and was left out")
+    if picture.format in _WITH_VIDEO and _contains(path, _SAMSUNG_VIDEO):
+        notes.append(_VIDEO_NOTE)
     photoshop = info.get("photoshop")
     found = Metadata(
         profile=info.get("icc_profile") or None,
@@ -137,6 +140,15 @@ def read_metadata(picture: Image.Image, path: Path) -> tuple[Metadata, int, list
 
 
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_VIDEO_NOTE = "it is a motion photograph: its video was left out"
+# Formats that phones append videos to, and what stands before a video where XMP does not name it.
+_WITH_VIDEO = ("JPEG", "MPO", "HEIF")
+_SAMSUNG_VIDEO = b"MotionPhoto_Data"
+
+
+def _contains(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.rfind(text) >= 0
 
 
 def read_tiff_metadata(path: Path, size: tuple[int, int]) -> tuple[Metadata, int, list[str]]:
@@ -212,7 +224,7 @@ def _of_upright(
         packet = packet if upright is None and orientation == 1 else upright
     if packet is not None:
         if any(value.strip() == "1" for value in xmp.values_of(packet, xmp.VIDEO)):
-            notes.append("it is a motion photograph: its video was left out")
+            notes += [] if _VIDEO_NOTE in notes else [_VIDEO_NOTE]
         outdated = xmp.THUMBNAILS | xmp.APPENDED
         outdated |= xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset()
         packet = xmp.without(packet, outdated) or packet
