@@ -243,6 +243,12 @@ def with_stored(study: str, stored: Any, result: Any) -> Any:
     return {**stored, **result}
 
 
+def _means(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without the figures of single images."""
+    rows = [{key: row[key] for key in row if key != "each"} for row in report["rows"]]
+    return report | {"rows": rows}
+
+
 def measure_study(
     study: str, task: str, *, weights: str | None, datasets: Path | None, runs: Path | None
 ) -> Any:
@@ -272,10 +278,10 @@ def measure_study(
     restorer = Restorer.from_pretrained(weights or task, self_ensemble=study == "ensemble")
     if study == "ensemble":
         name, protocol, _ = plan.figures[0]
-        return evaluate(restorer, datasets / name, levels=plan.ensemble, protocol=protocol)
+        return _means(evaluate(restorer, datasets / name, levels=plan.ensemble, protocol=protocol))
     if study == "figures":
         return [
-            evaluate(restorer, datasets / name, levels=levels, protocol=protocol)
+            _means(evaluate(restorer, datasets / name, levels=levels, protocol=protocol))
             | {"parameters": restorer.model.parameter_counts()}
             for name, protocol, levels in plan.figures
         ]
