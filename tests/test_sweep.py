@@ -101,10 +101,13 @@ def test_what_a_sweep_learns_from_may_move_but_not_change(default_data, tmp_path
     file = written(tmp_path / "s.json", config="x", vary={"seed": [1]})
     pretrained = Path(hypernet_jax.__file__).parent / "pretrained"
 
-    def run(dataset, teacher="denoise"):
+    def run(dataset, teacher="denoise", *, share=0.7, runs="runs"):
         config = tiny_training_config(str(dataset))
-        config.distillation.teachers = (str(teacher),)
-        return run_sweep(file, tmp_path / "runs", load=lambda name: config)
+        config.distillation.teachers, config.distillation.share = (str(teacher),), share
+        return run_sweep(file, tmp_path / runs, load=lambda name: config)
+
+    # As in a single run, a teacher without a share is not read.
+    run(default_data, tmp_path / "none.safetensors", share=0.0, runs="alone")
 
     run(default_data)
     moved = shutil.copytree(default_data, tmp_path / "moved")

@@ -69,7 +69,7 @@ def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float, coarse: f
     overlap = jnp.where(raw, 0.0, 0.45)
     # Some of the others smooth luminance strongly; little of its fine noise is left to sharpen.
     strong = jax.random.bernoulli(keys[12], smooth) & ~raw & (deviation < _STRONGLY_SMOOTHED)
-    # Others leave little noise of colours, and only the coarsest.
+    # Some, of these too, leave little noise of colours, and only the coarsest.
     little = jax.random.bernoulli(keys[13], coarse) & ~raw
     mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
     matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed

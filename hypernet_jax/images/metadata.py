@@ -223,8 +223,9 @@ def _of_upright(
         # A packet that cannot be parsed is kept, unless it may contain an orientation.
         packet = packet if upright is None and orientation == 1 else upright
     if packet is not None:
-        if any(value.strip() == "1" for value in xmp.values_of(packet, xmp.VIDEO)):
-            notes += [] if _VIDEO_NOTE in notes else [_VIDEO_NOTE]
+        named = any(value.strip() == "1" for value in xmp.values_of(packet, xmp.VIDEO))
+        if named and _VIDEO_NOTE not in notes:
+            notes.append(_VIDEO_NOTE)
         outdated = xmp.THUMBNAILS | xmp.APPENDED
         outdated |= xmp.SIZES | xmp.RESOLUTIONS if turned else frozenset()
         packet = xmp.without(packet, outdated) or packet

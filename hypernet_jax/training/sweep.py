@@ -176,7 +176,7 @@ def _content(config: Any, sweep: Sweep) -> dict[str, Any]:
     content = json.loads(config.to_json())
     if "data.dataset" not in sweep.varied and config.data.dataset:
         content["data"]["dataset"] = fingerprint(local_dataset(config.data.dataset))
-    if "distillation.teachers" not in sweep.varied:
+    if "distillation.teachers" not in sweep.varied and config.distillation.share:
         teachers = [load_weights(name)[1] for name in config.distillation.teachers]
         content["distillation"]["teachers"] = [fingerprint_of(theta) for theta in teachers]
     return content
