@@ -9,6 +9,7 @@ HyperRes (Aharon and Ben-Artzi, ICASSP 2023): each kernel is A*z + B.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.features import Affine, FeatureMap, Independent
 from hypernet_jax.levels import LevelSpace
 
-__all__ = ["HyperNetwork", "count_parameters", "path_matches"]
+__all__ = ["HyperNetwork", "count_parameters", "mixed", "path_matches"]
 
 Params = Any
 Theta = dict[str, Any]
@@ -50,6 +51,24 @@ def _everything(path: str) -> bool:
 def count_parameters(tree: Params) -> int:
     """Number of scalars in all leaves of a pytree of arrays (or of shapes)."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+@functools.partial(jax.jit, inline=True)
+def mixed(weights: Float[Array, "*d"], banks: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Each bank's leaves, along its first axis, mixed by weights (D,) or (M, D)."""
+    return {
+        path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1)
+        for path, bank in banks.items()
+    }
+
+
+@functools.partial(jax.jit, inline=True)
+def _spread(weights: Float[Array, "d 1"], leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """For each leaf a bank: the leaf times each of the weights (D, 1)."""
+    return {
+        path: weights.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.dtype) * leaf[None]
+        for path, leaf in leaves.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +117,7 @@ class HyperNetwork:
                 f"change the pattern so that it matches one of: {', '.join(flat)}."
             )
         shared = {path: leaf for path, leaf in flat.items() if path not in generated}
-        banks = {
-            path: weights.reshape((-1,) + (1,) * leaf.ndim).astype(leaf.dtype) * leaf[None]
-            for path, leaf in generated.items()
-        }
+        banks = _spread(weights, generated)
         return {"generated": banks, "shared": shared, "features": feature_params}
 
     def levels_of_fit(self) -> Float[Array, "n a"]:
@@ -153,8 +169,5 @@ class HyperNetwork:
         structure. `jax.vmap` over `level` gives the parameters of many networks.
         """
         phi = self.phi(theta["features"], level)
-        generated = {
-            path: jnp.tensordot(phi.astype(bank.dtype), bank, axes=1)
-            for path, bank in theta["generated"].items()
-        }
+        generated = mixed(phi, theta["generated"])
         return traverse_util.unflatten_dict({**theta["shared"], **generated}, sep="/")

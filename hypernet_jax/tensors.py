@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -24,8 +23,8 @@ def fingerprint_of(parameters: Any) -> str:
 
 def read_tensors(
     path: Path, *, form: str, called: str, holds: str
-) -> tuple[dict[str, jax.Array], dict[str, str]]:
-    """Returns (arrays by name, metadata).
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns (NumPy arrays by name, metadata).
 
     Args:
       path: an existing file.
@@ -39,7 +38,7 @@ def read_tensors(
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            flat = {key: jnp.asarray(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"The {called} {path} {'are' if called.endswith('s') else 'is'} damaged, or no "

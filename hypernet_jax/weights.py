@@ -126,9 +126,9 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
         if isinstance(error, UserError):
             raise
         raise UserError(f"The weights {path} do not describe their model ({error}).") from None
-    flat = {name: leaf.astype(jnp.float32) for name, leaf in flat.items()}
+    leaves = {name: jnp.asarray(leaf.astype(np.float32)) for name, leaf in flat.items()}
     expected = jax.eval_shape(model.init, jax.random.key(0))
-    theta = {group: {} for group in expected} | traverse_util.unflatten_dict(flat, sep="|")
+    theta = {group: {} for group in expected} | traverse_util.unflatten_dict(leaves, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):
         raise UserError(f"The weights {path} do not fit the model in their metadata.")
     return model, theta, config

@@ -27,10 +27,9 @@ def make(**changes):
     config = {**config, **changes, "network": network}
     model = make_model(config)
     theta = model.init(jax.random.key(0))
-    leaves, structure = jax.tree.flatten(theta)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return model, jax.tree.unflatten(structure, leaves)
+    rng = np.random.default_rng(1)
+    perturbed = jax.tree.map(lambda x: x + np.float32(0.1 * rng.standard_normal(x.shape)), theta)
+    return model, perturbed
 
 
 def images(levels=3, count=2, height=9, width=6):

@@ -211,9 +211,8 @@ def load_parts_estimator(path: str | Path) -> PartsEstimator:
     if not found.is_file():
         raise UserError(f"There is no level estimator {path}; check the path.")
     with local_copy(found) as file:
-        flat, metadata = read_tensors(file, form=_FORMAT, called="file", holds="level estimator")
+        arrays, metadata = read_tensors(file, form=_FORMAT, called="file", holds="level estimator")
     try:
-        arrays = {name: np.asarray(value) for name, value in flat.items()}
         names = tuple(map(str, json.loads(metadata["names"])))
         count = sum(name.startswith("kernel_") for name in arrays)
         layers = tuple((arrays[f"kernel_{n}"], arrays[f"bias_{n}"]) for n in range(count))

@@ -155,7 +155,8 @@ def load_level_estimator(path: str | Path) -> LevelEstimator:
         task, crop = get_task(model["task"]).name, int(model["crop"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The file {path} does not describe its network ({error}).") from None
-    params = traverse_util.unflatten_dict(flat, sep="/")
+    arrays = {name: jnp.asarray(value) for name, value in flat.items()}
+    params = traverse_util.unflatten_dict(arrays, sep="/")
     image = jax.ShapeDtypeStruct((1, crop, crop, network.colours), jnp.float32)
     expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):

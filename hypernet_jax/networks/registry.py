@@ -73,8 +73,9 @@ def init_network(key: jax.Array, network: nn.Module) -> dict:
     """Initial parameters of a plain network: the template for a hypernetwork."""
     spec = spec_of(network)
     side = 8 * spec.multiple_of
-    image = jnp.zeros((1, side, side, spec.in_channels))
-    return network.init(key, image)["params"]
+    image = jax.ShapeDtypeStruct((1, side, side, spec.in_channels), jnp.float32)
+    # Lazily, because only the parameters are needed, not the restored image.
+    return network.lazy_init(key, image)["params"]
 
 
 def _zero_outside(valid: Int[Array, "n 2"], height: int, width: int) -> Callable:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Affine, Constant, Independent
-from hypernet_jax.hypernet import Theta, path_matches
+from hypernet_jax.hypernet import Theta, mixed, path_matches
 from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
@@ -97,10 +97,7 @@ def _onto_parts(source: Model, theta: Theta, model: Model) -> Theta:
         else:
             kept[0, 1 + column] = neutral[column]
 
-    def moved(bank: jax.Array) -> jax.Array:
-        return jnp.tensordot(jnp.asarray(kept, bank.dtype), bank, axes=1)
-
-    return {**theta, "generated": {path: moved(b) for path, b in theta["generated"].items()}}
+    return {**theta, "generated": mixed(jnp.asarray(kept), theta["generated"])}
 
 
 def with_features_of(
@@ -136,10 +133,7 @@ def with_features_of(
             "The features of the level in the config cannot express those of its initial weights; "
             "choose the same features and normalisation, or polynomials of a higher degree."
         )
-    banks = {
-        path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1)
-        for path, bank in theta["generated"].items()
-    }
+    banks = mixed(weights, theta["generated"])
     return {"generated": banks, "shared": theta["shared"], "features": features}
 
 
@@ -167,8 +161,10 @@ def _grown(old: jax.Array, fresh: jax.Array) -> jax.Array:
     """
     if not old.ndim:
         return old
-    corner = tuple(slice(size) for size in old.shape)
-    return fresh.at[..., : old.shape[-1]].set(0).at[corner].set(old)
+    grown = np.array(fresh)
+    grown[..., : old.shape[-1]] = 0
+    grown[tuple(slice(size) for size in old.shape)] = old
+    return jnp.asarray(grown)
 
 
 def grow(theta: Theta, fresh: Theta, *, exits: str) -> Theta:
