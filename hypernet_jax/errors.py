@@ -2,8 +2,9 @@
 
 import math
 import reprlib
+from typing import Any
 
-__all__ = ["UserError", "is_device_full", "missing_extra", "real_number"]
+__all__ = ["UserError", "is_boolean", "is_device_full", "missing_extra", "real_number"]
 
 # What only an extra installs.
 _TRAINING = {
@@ -37,10 +38,15 @@ def missing_extra(error: ModuleNotFoundError) -> UserError | None:
     )
 
 
+def is_boolean(value: Any) -> bool:
+    """Whether it is a boolean, of Python or an array, which would count as the number 0 or 1."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+
+
 def real_number(value, name: str) -> float:
     """The value as a finite float; the `UserError` otherwise calls it `name`."""
     try:
-        number = float(value)
+        number = float("" if is_boolean(value) else value)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"The {name} {reprlib.repr(value)} is not a number; give one.") from None
     if not math.isfinite(number):

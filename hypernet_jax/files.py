@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import reprlib
 import shutil
 import tempfile
 import uuid
@@ -44,7 +45,7 @@ def is_address(path: str | Path) -> bool:
 def local_path(path: str | Path) -> Path:
     """The path, or `UserError` for an address such as gs://bucket/run, which is no local file."""
     if not isinstance(path, (str, os.PathLike)):
-        raise UserError(f"{path!r} is no path; give the name of a file or folder.")
+        raise UserError(f"{reprlib.repr(path)} is no path; give the name of a file or folder.")
     text = os.fspath(path)
     if text == "":
         raise UserError("The name of a file or folder is empty; give one, or . for this folder.")

@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Real
 
-from hypernet_jax.errors import UserError, real_number
+from hypernet_jax.errors import UserError, is_boolean, real_number
 from hypernet_jax.normalisation import NORMALISATIONS
 
 __all__ = [
@@ -133,7 +133,7 @@ class LevelAxis:
           UserError: if it is not a number, or is outside the range when compared in float32.
         """
         try:
-            number = float(value)
+            number = float("" if is_boolean(value) else value)
         except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f"The level {reprlib.repr(value)} is not a number; give a {self.describe()}."
@@ -289,7 +289,15 @@ class LevelSpace:
         Raises:
           UserError: as `parse`.
         """
-        return [self.parse(level) for level in self.separated(text)]
+        levels = self.separated(text)
+        try:
+            return [self.parse(level) for level in levels]
+        except UserError as error:
+            if len(self) == 1 or len(levels) > 1:
+                raise
+            raise UserError(
+                f"{str(error).rstrip('.')}; several levels are separated by semicolons."
+            ) from None
 
     def format_list(self, levels: Iterable[Any]) -> str:
         """The text from which `parse_list` reads these levels.
@@ -320,7 +328,7 @@ class LevelSpace:
             return LevelRequest(self, (None,) * len(self))
         if isinstance(level, LevelRequest):
             return level if level.space == self else self.request(level.named)
-        parts = level.named if isinstance(level, Level) else self._parts(level)
+        parts = self._parts(level.named if isinstance(level, Level) else level)
         values = []
         for axis in self.axes:
             part = parts.get(axis.name, axis.default)
@@ -330,8 +338,7 @@ class LevelSpace:
     def _parts(self, level: Any) -> Mapping[str, Any]:
         """The value given for each axis; checks only the names."""
         if isinstance(level, str) and "=" in level:
-            pairs = [part.partition("=") for part in level.split(",")]
-            level = [(name.strip(), value.strip()) for name, _, value in pairs]
+            level = [_name_and_value(part) for part in level.split(",")]
             if len({name for name, _ in level}) < len(level):
                 raise UserError(f"A part is given twice; give each part once: {self.describe()}.")
             level = dict(level)
@@ -520,6 +527,16 @@ def axes_of(value: Any) -> int:
 
 def _is_sequence(level: Any) -> bool:
     return isinstance(level, (tuple, list)) or axes_of(level) == 1
+
+
+def _name_and_value(part: str) -> tuple[str, str]:
+    """Splits "noise=15"; both may be surrounded by spaces."""
+    name, _, value = (each.strip() for each in part.partition("="))
+    if not name and not value:
+        raise UserError("There is a comma too many in the level; remove it.")
+    if not value:
+        raise UserError(f"The part {name!r} of the level has no value; write it like {name}=10.")
+    return name, value
 
 
 def _is_auto(part: Any) -> bool:

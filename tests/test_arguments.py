@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hypernet_jax import Restorer, UserError
 from hypernet_jax.images.writing import Encoding
@@ -21,6 +23,11 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
     [
         {"level": None}, {"level": "much"}, {"level": [1, 2]}, {"level": 10**400}, {"level": 1j},
         {"level": np.zeros(3)}, {"level": object()}, {"level": float("nan")}, {"level": b"\xff"},
+        {"level": True}, {"level": np.True_}, {"blend": True},
+        {"level": TASKS["sr"].space.parse(2)},
+        {"level": TASKS["photo"].space.parse({"noise": 25, "jpeg": 10})},
+        {"image": Image.fromarray(IMAGE).convert("P")}, {"image": Path("photo.png")},
+        {"image": Image.fromarray(IMAGE).convert("YCbCr")},
         {"blend": "half"}, {"blend": None}, {"blend": float("nan")}, {"blend": [1]}, {"blend": 2},
         {"window": 3}, {"window": (slice(0, 3),)}, {"window": (0, 3)}, {"window": "all"},
         {"window": (slice(0, 3), slice("a", "b"))}, {"window": (slice(0.5, 3), slice(0, 3))},
@@ -51,8 +58,18 @@ def test_wrong_arguments_of_a_restorer(wrong):
 
 
 def test_wrong_arguments_of_apply_files_and_names(tmp_path):
-    for images in ("x", None, IMAGE, np.zeros((1, 4, 4, 2)), np.zeros((0, 4, 4, 3))):
-        with pytest.raises(UserError):
+    batch = IMAGE[None]
+    for images, message in (
+        ("x", "a text, not an array"),
+        (None, "not object"),
+        (IMAGE / 255, "must be"),
+        (batch, "must be floats in"),
+        (np.uint16(batch), "must be floats in"),
+        (np.full(batch.shape, np.nan), "not finite"),
+        (np.zeros((1, 4, 4, 2)), "1 or 3 channels"),
+        (np.zeros((0, 4, 4, 3)), "must be"),
+    ):
+        with pytest.raises(UserError, match=message):
             RESTORER.apply(images, level=20)
     for name in (3, None, "nothing", tmp_path):
         with pytest.raises(UserError):
@@ -88,6 +105,11 @@ def test_wrong_options_of_files(tmp_path):
         lambda: Options("auto", estimator=3),
         lambda: Options(5.0, limit="much"),
         lambda: Encoding("x"),
+        lambda: Encoding(True),
+        lambda: Options(5.0, level_map=np.ones((200, 300))),
+        lambda: Options(5.0, level_map={"noise": 3}),
+        lambda: restore_file(RESTORER, np.zeros((200, 300)), output, level=5),
+        lambda: Restorer(RESTORER.model, tiny_theta(tiny_config()), memory=True),
         lambda: Restorer.from_pretrained("a" * 300),
         lambda: Restorer(None, None),
         lambda: Restorer(RESTORER.model, None),
@@ -96,6 +118,29 @@ def test_wrong_options_of_files(tmp_path):
         with pytest.raises(UserError) as error:
             wrong()
         assert len(str(error.value)) < 300
+
+
+def test_images_of_a_batch_do_not_change_each_other():
+    """A grey image stored as RGB stays grey among images with colour."""
+    grey = np.repeat(IMAGE[..., :1], 3, axis=-1)
+    batch = np.stack([IMAGE, grey, IMAGE[::-1], grey[::-1]])
+    seen: list[tuple[int, int]] = []
+    together = RESTORER.restore(batch, level=25, progress=lambda *done: seen.append(done))
+    assert together.shape == batch.shape and together.dtype == batch.dtype
+    for one, restored in zip(batch, together, strict=True):
+        np.testing.assert_array_equal(restored, RESTORER.restore(one, level=25))
+    assert (together[1] == together[1][..., :1]).all()
+    pixels = batch[..., 0].size
+    assert seen == sorted(seen) and seen[-1] == (pixels, pixels)
+    larger = tiny_restorer("sr").restore(batch, level=2)
+    assert larger.shape == (4, 18, 24, 3) and (larger[3] == larger[3][..., :1]).all()
+
+
+def test_images_of_pillow():
+    for image in (Image.fromarray(IMAGE), Image.fromarray(IMAGE[..., 0])):
+        np.testing.assert_array_equal(
+            RESTORER.restore(image, level=20), RESTORER.restore(np.asarray(image), level=20)
+        )
 
 
 def test_a_level_just_out_of_range_is_told_with_its_digits():

@@ -112,6 +112,10 @@ def test_levels_with_parts_come_back(tmp_path):
     )
     (request,) = read_levels(tmp_path / "d.csv", space).values()
     assert request == space.request("noise=12.5,jpeg=60,blur=0.5")
+    # With empty lines above and an empty column, as spreadsheets add them.
+    (tmp_path / "e.csv").write_text("\n \nfile,noise,jpeg,\nx.jpg,5,40,\n")
+    (request,) = read_levels(tmp_path / "e.csv", space).values()
+    assert request == space.request({"noise": 5, "jpeg": 40, "blur": "auto"})
     (tmp_path / "c.csv").write_text("file,jpeg\nx.jpg,40\n")
     (request,) = read_levels(tmp_path / "c.csv", space).values()
     assert request == space.request({"noise": "auto", "jpeg": 40, "blur": "auto"})
@@ -122,8 +126,13 @@ def test_levels_with_parts_come_back(tmp_path):
     [
         ("a.txt", "", "must end in .csv or .json"),
         ("a.csv", "", "no rows"),
-        ("a.csv", "name,level\na.png,5\n", "fill its column file"),
+        ("a.csv", "name,level\na.png,5\n", "no column 'file'; its first row has name, level"),
         ("a.csv", "file,level\na.png,5\na.png,6\n", "two rows"),
+        ("a.csv", "file\tlevel\na.png\t5\n", "Name the columns there, separated by commas"),
+        ("a.csv", "file,level\n,5\n", "fill its column file"),
+        ("a.csv", "file,level,\na.png,5,6\n", "no part of the level named ''"),
+        ("a.csv", "\n\nfile,level\na.png,500\n", "In row 4 of .*from 0 to 100"),
+        ("a.json", "[" * 100_000, "is not JSON"),
         ("a.csv", "file,level\na.png,500\n", "In row 2 of .*from 0 to 100"),
         ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),
         ("a.csv", "file,level\na.png,12,5\n", "Row 2 of .* has more cells"),

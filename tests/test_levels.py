@@ -71,7 +71,11 @@ def test_several_parts_in_any_form(given_as):
         ("noise=15,zoom=2", "no part 'zoom'"),
         ("noise=15,noise=20", "given twice"),
         ("noise=fast", "'fast' is not a number"),
-        ("noise=", "'' is not a number"),
+        ("noise=", "'noise' of the level has no value; write it like noise=10"),
+        ("noise=1,jpeg", "'jpeg' of the level has no value"),
+        ("noise=1,", "a comma too many"),
+        ("noise=1,,jpeg=50", "a comma too many"),
+        ({"noise": True}, "True is not a number"),
         ({"noise": 15, "jpeg": 0}, "The level 0 is out of range; give a JPEG quality from 1"),
         ({"noise": None}, "not a number"),
         ("auto", "does not name its parts"),
@@ -99,8 +103,17 @@ def test_a_level_of_another_space_is_checked_again():
     assert narrow.parse(ONE.parse(15)).space == narrow
     with pytest.raises(UserError, match="from 0 to 20"):
         narrow.parse(ONE.parse(25))
-    with pytest.raises(UserError, match="no part 'jpeg'"):
-        narrow.parse(THREE.parse({}))
+    for take in (narrow.parse, narrow.request):
+        with pytest.raises(UserError, match="no part 'jpeg'"):
+            take(THREE.parse({}))
+
+
+def test_several_levels_with_parts_are_separated_by_semicolons():
+    levels = THREE.parse_list("noise=5; noise=10,jpeg=40")
+    assert levels == [THREE.parse("noise=5"), THREE.parse("noise=10,jpeg=40")]
+    for text in ("noise=5,noise=10", "5,10", "auto"):
+        with pytest.raises(UserError, match="several levels are separated by semicolons"):
+            THREE.parse_list(text)
 
 
 def test_parts_to_be_estimated():

@@ -428,7 +428,7 @@ def test_one_odd_file_stops_no_other(weights, photograph, tmp_path, capsys, monk
     assert main([*command, "auto", "-o", str(tmp_path / "auto")]) == 1
     output = capsys.readouterr()
     assert "2 files: 1 restored, 1 failed" in output.out
-    assert "too small to estimate its noise" in output.err
+    assert "too few to estimate the noise" in output.err
     from hypernet_jax.photographs import batch
 
     def odd(restorer, source, output, options):
@@ -506,6 +506,10 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
     for wrong, words in (
         (["x.png", "--sweep", "5,500"], "from 0 to 100"),
         (["x.png", "--sweep", "5", "--level", "3"], "leave --level"),
+        (["x.png", "--sweep", "5", "--level", ""], "leave --level"),
+        (["x.png", "--sweep", "5", "--estimator", "e.safetensors"], "and --estimator out"),
+        (["x.png", "--sweep", "5", "--skip-existing"], "and --skip-existing out"),
+        (["x.png", "--sweep", "5", "--format", "jpeg"], "leave --format out"),
         (["x.jpg", "--sweep", "5"], "PNG file"),
         (["sheet.png", "--sweep", "5"], "already exists"),
         (["in.png", "--sweep", "5", "--overwrite"], "is the input itself"),
@@ -585,6 +589,19 @@ def test_colours_that_nobody_sees_do_not_reach_the_edge(task, tmp_path):
     if task == "denoise":
         hidden = alpha == 0
         np.testing.assert_array_equal(found[hidden], np.dstack([yellow, alpha])[hidden])
+
+
+@pytest.mark.parametrize(
+    ("form", "channels"), [("png", 2), ("png", 4), ("tif", 2), ("tif", 4), ("webp", 4)]
+)
+def test_lossless_formats_keep_the_colours_of_invisible_pixels(form, channels, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint8)
+    pixels[:, 10:, -1] = 0
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    output = tmp_path / f"out.{form}"
+    restore_file(RESTORER, tmp_path / "in.png", output, IDENTITY)
+    found = read_photograph(output)
+    np.testing.assert_array_equal(np.dstack([found.pixels, found.alpha]), pixels)
 
 
 def test_an_opaque_alpha_channel_is_no_transparency(tmp_path):

@@ -56,7 +56,7 @@ def patch_sigma(pixels: np.ndarray) -> float:
     dimensions = pixels.shape[-1] * _SIDE**2
     if places < _FEWEST_PER_DIMENSION * dimensions:
         raise UserError(
-            f"An image of {width}x{height} pixels is too small to estimate its noise; "
+            f"The {width}x{height} pixels that are examined are too few to estimate the noise; "
             "give the level."
         )
     stride = max(1, int((places / _MOST) ** 0.5))

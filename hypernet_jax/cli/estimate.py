@@ -34,7 +34,11 @@ def _estimate(args: argparse.Namespace) -> int:
         raise UserError(f"Give --task, one of {', '.join(shipped_tasks())}.")
     task = get_task(name)
     if task.estimate is None:
-        raise UserError(f"The level of {task.name} cannot be estimated; choose another --task.")
+        others = [name for name in shipped_tasks() if get_task(name).estimate is not None]
+        raise UserError(
+            f"The level of {task.name} cannot be estimated; choose another --task: "
+            f"{', '.join(others)}."
+        )
     check_output(local_path(args.output), overwrite=args.overwrite)
     rows: list[tuple[Path, Level, str]] = []
     failed: list[str] = []

@@ -134,7 +134,9 @@ def _add_restore(restore: argparse.ArgumentParser) -> None:
     enlarging = ", ".join(name for name in shipped_tasks() if TASKS[name].enlarges)
     task.add_argument("--scale", help=f"factor to enlarge by, for {enlarging}; fractions are fine")
     task.add_argument(
-        "--sweep", metavar="LEVELS", help="write a contact sheet of these levels, e.g. 5,15,25"
+        "--sweep",
+        metavar="LEVELS",
+        help="write a contact sheet of these levels, e.g. 5,15,25 or 'noise=5; noise=15,jpeg=40'",
     )
     task.add_argument(
         "--blend", type=float, default=1.0, help="share of the restored image, 0 to 1 (default 1)"

@@ -368,9 +368,12 @@ def _restore(args: argparse.Namespace) -> int:
     )
     if args.verbose:
         print(f"Computing with the backend {restorer.backend.name}.", file=sys.stderr)
-    if args.sweep is not None and (args.level or args.scale):
-        raise UserError("--sweep takes the levels itself; leave --level and --scale out.")
-    if args.levels is not None and (args.sweep or args.level or args.scale or args.estimator):
+    given = [args.level, args.scale, args.estimator]
+    if args.sweep is not None and any(each is not None for each in given):
+        raise UserError(
+            "--sweep takes the levels itself; leave --level, --scale and --estimator out."
+        )
+    if args.levels is not None and any(each is not None for each in [args.sweep, *given]):
         raise UserError(
             "--levels gives each file its level; leave --level, --scale, --sweep and --estimator "
             "out."
@@ -387,8 +390,12 @@ def _restore(args: argparse.Namespace) -> int:
         raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
     if args.sweep is not None and (args.luma, args.chroma) != (1.0, 1.0):
         raise UserError("--sweep shows levels of the whole image; leave --luma and --chroma out.")
-    if args.sweep is not None and (args.compare or args.quality is not None):
-        raise UserError("--sweep writes one PNG sheet; leave --compare and --quality out.")
+    if args.sweep is not None and (args.compare or args.quality is not None or args.skip_existing):
+        raise UserError(
+            "--sweep writes one PNG sheet; leave --compare, --quality and --skip-existing out."
+        )
+    if args.sweep is not None and args.format not in (None, "png"):
+        raise UserError("--sweep writes one PNG sheet; leave --format out.")
     task = restorer.model.task
     own = args.sweep is None and args.levels is None
     level = _level(args, task) if own else task.space.default

@@ -42,6 +42,6 @@ def check_unit_range(samples: np.ndarray, path: Path | None = None) -> None:
         raise UserError(f"{image} has samples that are not finite numbers; replace them.")
     if low < 0 or high > 1:
         raise UserError(
-            f"{image} has floating-point samples from {low:g} to {high:g}; "
-            "scale them to the range from 0 to 1."
+            f"{image} has floating-point samples from {low:.9g} to {high:.9g}; "
+            "scale or clip them to the range from 0 to 1."
         )

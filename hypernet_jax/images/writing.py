@@ -2,13 +2,14 @@
 
 import dataclasses
 import io
+import reprlib
 import struct
 from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, is_boolean
 from hypernet_jax.images import exif
 from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.metadata import Metadata
@@ -121,10 +122,15 @@ class Encoding:
     quality: int | None = None
 
     def __post_init__(self):
-        if self.quality is not None and not isinstance(self.quality, (int, np.integer)):
-            raise UserError(f"The quality {self.quality!r} is not a whole number; give 1 to 100.")
-        if self.quality is not None and not 1 <= self.quality <= 100:
+        if self.quality is None:
+            return
+        if not isinstance(self.quality, (int, np.integer)) or is_boolean(self.quality):
+            raise UserError(
+                f"The quality {reprlib.repr(self.quality)} is not a whole number; give 1 to 100."
+            )
+        if not 1 <= self.quality <= 100:
             raise UserError(f"The quality {self.quality} is out of range; give 1 to 100.")
+        object.__setattr__(self, "quality", int(self.quality))  # Pillow takes no NumPy integer
 
     def check(
         self, form: str, *, transparent: bool = False, size: tuple[int, int] = (1, 1)
@@ -195,6 +201,8 @@ class Encoding:
         quality = self.quality or _QUALITY.get(form)
         if form in ("WEBP", "JXL") and quality is None:
             options["lossless"] = True
+            if form == "WEBP":
+                options["exact"] = True  # the colours of invisible pixels too
         elif quality is not None:
             options["quality"] = quality
         if form in ("JPEG", "AVIF") and samples.ndim == 3:

@@ -4,6 +4,7 @@ import collections
 import functools
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -238,11 +239,18 @@ class Restorer:
         """
         start_jax()
         level = self.space.parse(level)
-        images = _as_array(images).astype(np.float32)
+        images = _as_array(images)
+        if images.dtype.kind != "f":
+            raise UserError(
+                f"Images must be floats in [0, 1], not {images.dtype}; divide by the largest value."
+            )
+        images = images.astype(np.float32)
         if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
             raise UserError(
                 f"Images must be (N, H, W, C) with 1 or 3 channels, not of shape {images.shape}."
             )
+        if not np.isfinite(images).all():
+            raise UserError("The images have samples that are not finite numbers; replace them.")
         output = np.empty(images.shape, np.float32)
         whole = (slice(0, images.shape[1]), slice(0, images.shape[2]))
         for kept, channels, restored, _ in self._restored_tiles(
@@ -295,12 +303,16 @@ class Restorer:
                 f"The progress {progress!r} is not callable; give a function of two arguments."
             )
         images = _batch_of(image)
+        grey = images.shape[-1] == 3 and _without_colour(images)
+        if np.any(grey) and not np.all(grey):
+            options = {"level": level, "blend": blend, "window": window, "margin": margin}
+            return self._each_kind(images, grey, options, progress)
         if axes_of(level) > 1:
             level = self._checked_map(_numpy(level, "level map"), images.shape[1:3])
         else:
             level = self._completed(level, images)
         # A grey image stored as RGB is restored as grey, or it would gain a colour cast.
-        grey = images.shape[-1] == 3 and _without_colour(images)
+        grey = bool(np.all(grey))
         source = self._source(images[..., :1] if grey else images, level)
         shares = _checked_blend(blend, source.size)
         top, left = _within(window, source.size)
@@ -328,6 +340,30 @@ class Restorer:
         if image.ndim == 4:
             return output
         return output[0, ..., 0] if image.ndim == 2 else output[0]
+
+    def _each_kind(
+        self,
+        images: np.ndarray,
+        grey: np.ndarray,
+        options: dict[str, Any],
+        progress: Progress | None,
+    ) -> np.ndarray:
+        """Restores the grey images of a batch, then those with colour."""
+        groups, done = [np.flatnonzero(grey), np.flatnonzero(~grey)], 0
+        results = []
+        for group in groups:
+
+            def report(pixels: int, of: int, before: int = done, share: int = len(group)) -> None:
+                size = of // share  # of one image
+                if progress is not None:
+                    progress(before * size + pixels, len(images) * size)
+
+            results.append(self.restore(images[group], progress=report, **options))
+            done += len(group)
+        output = np.empty((len(images), *results[0].shape[1:]), images.dtype)
+        for group, result in zip(groups, results, strict=True):
+            output[group] = result
+        return output
 
     def _completed(self, level: Any, images: np.ndarray) -> Level:
         """The level, with the parts that are "auto" estimated."""
@@ -487,10 +523,14 @@ def _kept(
         yield (tile.image, rows, columns), channels, result, given[here]
 
 
-def _without_colour(images: np.ndarray) -> bool:
-    # A few rows identify nearly every colour image, which keeps a slider responsive.
-    few, all_rows = images[:, ::64], images
-    return all(bool((rows == rows[..., :1]).all()) for rows in (few, all_rows))
+def _without_colour(images: np.ndarray) -> np.ndarray:
+    """Which of the images (N, H, W, 3) have three equal channels; bool (N,)."""
+
+    def is_grey(image: np.ndarray) -> bool:
+        # A few rows identify nearly every colour image, which keeps a slider responsive.
+        return all(bool((rows == rows[..., :1]).all()) for rows in (image[::64], image))
+
+    return np.array([is_grey(image) for image in images])
 
 
 def _shifted(part: slice, window: slice) -> slice:
@@ -517,6 +557,17 @@ def _numpy(value: Any, called: str) -> np.ndarray:
 
 def _as_array(image: Any) -> np.ndarray:
     """The image as an array in native byte order."""
+    if isinstance(image, (str, bytes, os.PathLike)):
+        raise UserError(
+            f"{reprlib.repr(image)} is a text, not an array of pixels; give read_image of the "
+            "file, or use restore_file."
+        )
+    mode = getattr(image, "mode", "RGB") if hasattr(image, "getbands") else "RGB"
+    if mode not in ("RGB", "L", "I;16"):
+        raise UserError(
+            f"An image of Pillow in mode {mode} has no RGB or grey pixels; "
+            'give image.convert("RGB").'
+        )
     image = _numpy(image, "image")
     if image.dtype.kind not in "uif":
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")

@@ -127,13 +127,23 @@ def _table(path: str | Path) -> Path:
 
 def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     # In some locales spreadsheets separate cells by semicolons and use decimal commas.
-    semicolons = ";" in text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if semicolons else ",")
+    stream = io.StringIO(text)
+    above = 0  # empty lines above the names of the columns
+    while (line := stream.readline()) and not line.strip():
+        above += 1
+    stream.seek(stream.tell() - len(line))
+    semicolons = ";" in line
+    reader = csv.DictReader(stream, delimiter=";" if semicolons else ",")
     columns = [column.strip() for column in reader.fieldnames or ()]
-    twice = [column for column in columns if columns.count(column) > 1]
+    twice = [column for column in columns if column and columns.count(column) > 1]
     if twice:
         raise UserError(f"The table {path} has two columns {twice[0]!r}; remove one.")
-    rows = [(reader.line_num, row) for row in reader]
+    if columns and _FILE not in columns:
+        raise UserError(
+            f"The table {path} has no column {_FILE!r}; its first row has {', '.join(columns)}. "
+            "Name the columns there, separated by commas."
+        )
+    rows = [(above + reader.line_num, row) for row in reader]
     named = []
     for number, row in rows:
         if any((cell or "").strip() for cell in row.pop(None, ())):
@@ -142,6 +152,8 @@ def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
                 "comma in quotes, and write numbers with a decimal point."
             )
         cells = {key.strip(): value for key, value in row.items()}
+        if not (cells.get("") or "").strip():
+            cells.pop("", None)  # an empty column, as spreadsheets add them
         if semicolons:
             cells = {
                 key: value.replace(",", ".") if value and key not in (_FILE, _HOW) else value
@@ -154,7 +166,7 @@ def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The table {path} is not JSON ({error}).") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"The table {path} is not a list of objects.")

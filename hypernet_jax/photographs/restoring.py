@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ class Options:
             raise UserError(f"{self.encoding!r} is not an Encoding; give Encoding(quality).")
         if self.estimator is not None and not callable(self.estimator):
             raise UserError(f"The estimator {self.estimator!r} is not callable; give a function.")
+        for mask in mask_files(self.level_map):
+            if not isinstance(mask, (str, os.PathLike)):
+                raise UserError(
+                    f"The level map {reprlib.repr(mask)} names no file; give a mask file, or "
+                    "an array of levels to Restorer.restore."
+                )
         checked_blend(self.blend)
         real_number(self.limit, "limit")
         for name in ("luma", "chroma"):
