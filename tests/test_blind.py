@@ -54,7 +54,7 @@ def test_noise_of_a_grey_image_saved_in_colour():
 
 
 def test_noise_of_a_small_image_is_refused_with_a_sentence(photograph):
-    with pytest.raises(UserError, match="20x9 pixels is too small"):
+    with pytest.raises(UserError, match="20x9 pixels that are examined are too few"):
         DENOISE.estimate_level(photograph[:9, :20])
 
 
