@@ -132,6 +132,8 @@ def test_images_of_a_batch_do_not_change_each_other():
     assert (together[1] == together[1][..., :1]).all()
     pixels = batch[..., 0].size
     assert seen == sorted(seen) and seen[-1] == (pixels, pixels)
+    with pytest.raises(UserError, match="for one image only"):
+        RESTORER.restore(batch[:2], level="auto")
     larger = tiny_restorer("sr").restore(batch, level=2)
     assert larger.shape == (4, 18, 24, 3) and (larger[3] == larger[3][..., :1]).all()
 

@@ -303,15 +303,15 @@ class Restorer:
                 f"The progress {progress!r} is not callable; give a function of two arguments."
             )
         images = _batch_of(image)
-        grey = images.shape[-1] == 3 and _without_colour(images)
-        if np.any(grey) and not np.all(grey):
-            options = {"level": level, "blend": blend, "window": window, "margin": margin}
-            return self._each_kind(images, grey, options, progress)
         if axes_of(level) > 1:
             level = self._checked_map(_numpy(level, "level map"), images.shape[1:3])
         else:
             level = self._completed(level, images)
         # A grey image stored as RGB is restored as grey, or it would gain a colour cast.
+        grey = images.shape[-1] == 3 and _without_colour(images)
+        if np.any(grey) and not np.all(grey):
+            options = {"level": level, "blend": blend, "window": window, "margin": margin}
+            return self._each_kind(images, grey, options, progress)
         grey = bool(np.all(grey))
         source = self._source(images[..., :1] if grey else images, level)
         shares = _checked_blend(blend, source.size)

@@ -126,14 +126,11 @@ def _table(path: str | Path) -> Path:
 
 
 def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    table = text.lstrip()
+    above = text[: len(text) - len(table)].count("\n")  # empty lines
     # In some locales spreadsheets separate cells by semicolons and use decimal commas.
-    stream = io.StringIO(text)
-    above = 0  # empty lines above the names of the columns
-    while (line := stream.readline()) and not line.strip():
-        above += 1
-    stream.seek(stream.tell() - len(line))
-    semicolons = ";" in line
-    reader = csv.DictReader(stream, delimiter=";" if semicolons else ",")
+    semicolons = ";" in table.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(table), delimiter=";" if semicolons else ",")
     columns = [column.strip() for column in reader.fieldnames or ()]
     twice = [column for column in columns if column and columns.count(column) > 1]
     if twice:
