@@ -34,6 +34,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# TensorBoard's writer imports torch for seconds where it is installed: processes that tests start
+# do not find it, as on the machines of most users.
+_without_torch = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
+(Path(_without_torch.name) / "torch.py").write_text('raise ImportError("hidden by the tests")')
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (_without_torch.name, os.environ.get("PYTHONPATH")))
+)
+
 
 @pytest.fixture(scope="session")
 def test_sets() -> Path:

@@ -16,17 +16,18 @@ from preemption import train_command
 from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
+from .models import tiny_config
 
 # One worker makes the fixtures of this file.
 pytestmark = pytest.mark.xdist_group("mesh")
 
 # Runs in separate processes, because the number of devices is fixed at the first use of JAX.
 PROGRAM = """
-import re, sys
+import json, re, sys
 import jax
 import numpy as np
 
-devices, level_devices, split, own_crops = (int(x) for x in sys.argv[1:])
+devices, level_devices, split, own_crops, steps = (int(x) for x in sys.argv[1:6])
 jax.config.update("jax_num_cpu_devices", devices)
 
 from hypernet_jax.model import make_model
@@ -36,14 +37,11 @@ from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.optimizer import make_optimizer
 from hypernet_jax.training.recipes import recipe
 from hypernet_jax.training.step import init_state, make_train_step
-from tests.models import tiny_config
 
 config = recipe("compact").optimizer
-tiny = tiny_config()
-tiny = {**tiny, "network": {**tiny["network"], "channels": 8}}
-model = make_model(tiny, remat=devices == 8)
+model = make_model(json.loads(sys.argv[6]), remat=devices == 8)
 mesh = make_mesh(level_devices=level_devices, levels=4, crops=8)
-optimizer = make_optimizer(config, 50)
+optimizer = make_optimizer(config, steps)
 state = init_state(model.init(jax.random.key(0)), optimizer)
 shardings = state_shardings(mesh, state, split=bool(split))
 state = jax.device_put(state, shardings)
@@ -63,7 +61,7 @@ step = make_train_step(
     teachers=teachers,
 )
 rng = np.random.default_rng(0)
-for index in range(50):
+for index in range(steps):
     batch = {
         "clean": rng.integers(0, 256, (8, 12, 12, 3), dtype=np.uint8),
         "ids": np.arange(8 * index, 8 * index + 8, dtype=np.int32),
@@ -91,9 +89,15 @@ print("share", biggest.addressable_data(0).size / biggest.size)
 """
 
 
+STEPS = 20
+
+
 def run(devices, level_devices, *, split=0, own_crops=0):
+    config = tiny_config()
+    config["network"]["channels"] = 8
+    options = map(str, (devices, level_devices, split, own_crops, STEPS))
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, (devices, level_devices, split, own_crops))],
+        [sys.executable, "-c", PROGRAM, *options, json.dumps(config)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -105,7 +109,7 @@ def run(devices, level_devices, *, split=0, own_crops=0):
     lines = [line.split(maxsplit=1) for line in process.stdout.splitlines()]
     facts = {name: rest for name, rest in lines if name != "loss"}
     values = [[float(x) for x in rest.split()] for name, rest in lines if name == "loss"]
-    assert len(values) == 50
+    assert len(values) == STEPS
     return facts, values
 
 
@@ -189,7 +193,7 @@ def losses(workdir):
 
 
 def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
-    options = {"steps": 50, "dataset": str(default_data), "log_every": 1}
+    options = {"steps": STEPS, "dataset": str(default_data), "log_every": 1}
     two, one = tmp_path / "two", tmp_path / "one"
     job = start_two(two, options, tmp_path)
     deadline = time.monotonic() + 120
@@ -200,12 +204,12 @@ def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
     wait(job)
     assert (tmp_path / "requeued").read_text().startswith("requeue ")
     stopped = len(losses(two))
-    assert 0 < stopped < 50
+    assert 0 < stopped < STEPS
     wait(start_two(two, options, tmp_path))
     assert len((tmp_path / "requeued").read_text().splitlines()) == 1
     command = train_command(one, **options)
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
-    assert len(losses(two)) == 50
+    assert len(losses(two)) == STEPS
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
 
 

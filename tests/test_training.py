@@ -274,7 +274,7 @@ def test_validation_of_what_is_restored_to_the_bit(default_data):
 def test_a_killed_command_resumes(default_data, tmp_path):
     """Kills the real command at random moments; benchmarks/preemption.py is the long version."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    options = {"steps": 60, "dataset": str(default_data)}
+    options = {"steps": 40, "dataset": str(default_data)}
     subprocess.run(train_command(whole, **options), check=True, capture_output=True, timeout=200)
     hits = run_with_kills(
         train_command(killed, **options),
