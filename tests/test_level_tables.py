@@ -161,7 +161,7 @@ def test_refusals(folder, weights, tmp_path, capsys):
     assert "names none of the images" in refusal("--levels", table)
     assert not (tmp_path / "o").exists()
     assert "leave --level" in refusal("--levels", table, "--level", 5)
-    assert "leave --sweep and --levels" in refusal("--levels", table, "--sequence")
+    assert "leave --levels out" in refusal("--levels", table, "--sequence")
     one = (folder / "0.png", "--weights", weights, "-o", tmp_path / "o.png", "--level", "auto")
     assert "several frames" in refuse(capsys, "restore", *one, "--sequence")
     assert "already exists" in refusal("--level", 5, "--report", table)

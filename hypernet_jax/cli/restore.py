@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from hypernet_jax import files
 from hypernet_jax.cli.archives import check_archive, is_archive, run_archive
+from hypernet_jax.cli.combinations import check_combinations
 from hypernet_jax.cli.interrupts import run_interruptibly
 from hypernet_jax.cli.words import counted
 from hypernet_jax.compilation_cache import keep_compiled_programs
@@ -354,6 +355,7 @@ def _restore(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     if args.jobs < 1:
         raise UserError(f"The number of --jobs {args.jobs} must be 1 or more.")
+    check_combinations(args)
     archive = is_archive(args)
     if archive:
         check_archive(args)
@@ -368,34 +370,10 @@ def _restore(args: argparse.Namespace) -> int:
     )
     if args.verbose:
         print(f"Computing with the backend {restorer.backend.name}.", file=sys.stderr)
-    given = [args.level, args.scale, args.estimator]
-    if args.sweep is not None and any(each is not None for each in given):
-        raise UserError(
-            "--sweep takes the levels itself; leave --level, --scale and --estimator out."
-        )
-    if args.levels is not None and any(each is not None for each in [args.sweep, *given]):
-        raise UserError(
-            "--levels gives each file its level; leave --level, --scale, --sweep and --estimator "
-            "out."
-        )
-    if args.sweep is not None and args.report is not None:
-        raise UserError("--report covers restored files; leave it out with --sweep.")
-    if args.sequence and (args.sweep is not None or args.levels is not None):
-        raise UserError("--sequence finds one level for all; leave --sweep and --levels out.")
     if args.report is not None:
         files.check_output(local_path(args.report), overwrite=args.overwrite)
         if Path(args.report).suffix.lower() != ".json":
             raise UserError(f"The report {args.report} is JSON; give a name that ends in .json.")
-    if args.sweep is not None and args.level_map is not None:
-        raise UserError("--sweep shows levels of the whole image; leave --level-map out.")
-    if args.sweep is not None and (args.luma, args.chroma) != (1.0, 1.0):
-        raise UserError("--sweep shows levels of the whole image; leave --luma and --chroma out.")
-    if args.sweep is not None and (args.compare or args.quality is not None or args.skip_existing):
-        raise UserError(
-            "--sweep writes one PNG sheet; leave --compare, --quality and --skip-existing out."
-        )
-    if args.sweep is not None and args.format not in (None, "png"):
-        raise UserError("--sweep writes one PNG sheet; leave --format out.")
     task = restorer.model.task
     own = args.sweep is None and args.levels is None
     level = _level(args, task) if own else task.space.default
