@@ -14,10 +14,10 @@ _EXCLUDED = {
         "writes one PNG sheet of the whole image at levels of its own",
         (*_LEVEL, "levels", "sequence", "level_map", "luma", "chroma", "format", "quality",
          "compare", "skip_existing", "report"),
-    ),  # fmt: skip
+    ),
     "levels": ("gives each file its level", _LEVEL),
     "sequence": ("finds one level for all", ("levels",)),
-}
+}  # fmt: skip
 # Values that are as good as none.
 _NEUTRAL = {"luma": 1.0, "chroma": 1.0, "format": "png"}
 
