@@ -465,7 +465,10 @@ class Level:
     def describe(self, *, digits: int = 6) -> str:
         """For captions: "noise sigma 25", or "noise sigma 15, JPEG quality 40"."""
         parts = zip(self.space.axes, self.values, strict=True)
-        return ", ".join(f"{axis.quantity} {value:.{digits}g}" for axis, value in parts)
+        # Rounded first, because 100 with two digits would be 1e+02.
+        return ", ".join(
+            f"{axis.quantity} {float(f'{value:.{digits}g}'):g}" for axis, value in parts
+        )
 
     def plain(self) -> Any:
         """For JSON: a number if there is one axis, otherwise the values by name."""

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,32 @@ def test_parts_of_a_level_are_given_by_hand(noisy):
     _, after = photo.compare(noisy, "photo", 1.0, part, Given(mask + 1, given.parts))
     _, expected = photo.compare(noisy, "photo", 1.0, part, given)
     assert np.abs(after.astype(int) - expected).max() <= 1
+
+
+def test_sliders_give_what_they_show(studio, noisy):
+    found = studio.found(noisy, "denoise")
+    shown, sentence = studio.starting_value(noisy, "denoise")
+    assert shown == round(float(found), 2) != float(found)
+    assert sentence.startswith("Estimated noise sigma: 1")
+    # Where it was found, and while its box is empty, the level is exactly the estimated one.
+    assert studio.level(noisy, "denoise", shown) == studio.level(noisy, "denoise", None) == found
+    assert float(studio.level(noisy, "denoise", 20)) == 20
+    # A browser sends what was typed before it corrects it.
+    assert float(studio.level(noisy, "denoise", 500)) == 100
+    assert float(studio.level(noisy, "denoise", -1)) == 0
+    for wrong in ("a", float("nan"), [1]):
+        with pytest.raises(UserError, match="number"):
+            studio.level(noisy, "denoise", wrong)
+
+
+def test_parts_without_a_value_are_those_that_were_found(noisy):
+    photo = Studio(limit=1.0)
+    found = photo.found(noisy, "photo")
+    empty = Given(parts=(None, 40.0, 99.0))
+    level = photo.level(noisy, "photo", None, empty)
+    assert level["noise"] == pytest.approx(found["noise"]) and level["jpeg"] == 40
+    assert level["blur"] == found.space.axes[2].high
+    assert photo.level(noisy, "photo", 9.0) == found.space.scaled(found, 2.0)
 
 
 def test_the_studio_keeps_to_its_limits(studio, noisy, tmp_path):
@@ -191,6 +218,29 @@ def test_a_closed_studio_leaves_no_files(progress, endless, noisy, tmp_path):
         with pytest.raises(UserError, match="The server is ending"):
             refused()
     assert not results.exists()
+
+
+def test_a_visitor_stops_only_their_own_restoration(endless, noisy, tmp_path):
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.handlers import Handlers
+
+    studio, begun = endless
+    handlers = Handlers(studio, tmp_path / "results", 3)
+    one, other = (SimpleNamespace(session_hash=name) for name in ("one", "other"))
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(
+            handlers.whole, str(noisy), "denoise", 25.0, Given(), one, lambda *at, unit: None
+        )
+        assert begun.wait(60)
+        handlers.stop(other)
+        time.sleep(0.1)
+        assert not job.done()
+        # What a closed or reloaded page asks for, too.
+        handlers.stop(one)
+        download, message = job.result(5)
+    assert message == "**Stopped; nothing is kept.**" and not download.interactive
+    assert not (tmp_path / "results").exists()
+    handlers.stop(one)
 
 
 def test_a_job_ends_before_the_folder_of_the_server_is_deleted(
@@ -329,8 +379,13 @@ def upload(driver, path):
 
 
 def message(driver):
-    found = css(driver, "#message")
-    return found[0].text if found else ""
+    shown = css(driver, "#message")
+    return shown[0].text if shown else ""
+
+
+def estimate(driver):
+    shown = css(driver, "#found")
+    return shown[0].text if shown else ""
 
 
 def fetched(address) -> Image.Image:
@@ -366,7 +421,7 @@ def test_upload_slide_download(browser, noisy, tmp_path, server):
     # The slider starts at the estimated level.
     slider = css(browser, "#level input[type=range]")[0]
     assert float(slider.get_attribute("value")) == pytest.approx(14, abs=2)
-    wait(lambda: "Estimated noise sigma" in message(browser))
+    wait(lambda: "Estimated noise sigma" in estimate(browser))
     set_level(browser, 60)
     second = wait(lambda: (pictures(browser) or [0, first])[1] != first and pictures(browser))[1]
     shown = [np.asarray(fetched(address).convert("RGB"), float) for address in (first, second)]
@@ -440,6 +495,8 @@ def test_the_example_and_its_region(browser):
 
 
 def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
     driver = start_chromium(tmp_path / "profile", tmp_path)
     try:
         driver.get(server)
@@ -447,16 +504,31 @@ def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path
         first = wait(lambda: pictures(driver))
         slider = css(driver, "#level input[type=range]")[0]
         assert slider.get_attribute("max") == "2" and slider.get_attribute("value") == "1"
-        assert "Found noise" in message(driver)
+        assert "Found noise" in estimate(driver)
         wait(lambda: css(driver, "#details button"))[0].click()
         part = wait(lambda: css(driver, "#part-0 input[type=range]"))[0]
         assert 5 < float(part.get_attribute("value")) < 30
-        driver.execute_script(
-            "const e = arguments[0]; e.value = 60;"
-            "e.dispatchEvent(new Event('input', {bubbles: true}));",
-            part,
-        )
+        # A number is typed after the one there is deleted; one outside the range is limited.
+        number = css(driver, "#part-0 input[type=number]")[0]
+        number.send_keys(Keys.CONTROL, "a")
+        number.send_keys(Keys.BACKSPACE)
+        time.sleep(1.0)
+        assert pictures(driver) == first
+        number.send_keys("400", Keys.TAB)
         wait(lambda: pictures(driver) != first and pictures(driver))
+        wait(lambda: part.get_attribute("value") == "75")
+        css(driver, "#restore")[0].click()
+        wait(lambda: "noisy-restored.png" in css(driver, "#download")[0].text)
+        assert "Restored at noise 75, JPEG quality" in message(driver)
+        # The file is for the settings that are shown, and goes when they change.
+        set_level(driver, 0.5)
+        wait(lambda: "Nothing restored" in css(driver, "#download")[0].text)
+        assert "Found noise" in estimate(driver)
+        assert not css(driver, ".toast-body") and not css(driver, "button[aria-label*=Reset]")
+        # The whole image has one scale factor.
+        assert css(driver, "#region")[0].is_displayed()
+        choose(driver, "sr", largest="8")
+        wait(lambda: not any(each.is_displayed() for each in css(driver, "#region")))
     finally:
         driver.quit()
 
@@ -543,7 +615,7 @@ def test_the_task_that_was_chosen_last_is_shown(browser, tmp_path):
     wait(lambda: pictures(browser))
     time.sleep(4.0)
     assert largest() == "4"
-    assert "Estimated noise" not in message(browser)
+    assert "Estimated noise" not in estimate(browser)
 
 
 def test_names_that_the_page_answers_to():
@@ -558,13 +630,12 @@ def test_parallel_requests_are_all_answered(server, noisy):
 
     def ask(level):
         one = client.Client(server, verbose=False, httpx_kwargs={"timeout": 120})
-        return one.predict(
-            client.handle_file(str(noisy)), "denoise", level, "x2", (0.5, 0.5), api_name="/view"
-        )
+        photograph, parts = client.handle_file(str(noisy)), 3 * [None]
+        return one.predict(photograph, "denoise", level, "x2", (0.5, 0.5), *parts, api_name="/view")
 
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(ask, levels))
-    results = [Path(pair[1]).read_bytes() for pair, _ in answers]
+    results = [Path(pair[1]).read_bytes() for pair, *_ in answers]
     assert len(set(results)) == len(levels)
 
 

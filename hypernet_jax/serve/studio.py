@@ -14,19 +14,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hypernet_jax.degradations import bicubic_reduce
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
-from hypernet_jax.levels import AUTO, Level, checked_strength
+from hypernet_jax.levels import AUTO, STRONGEST, Level
 from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, mask_of_size
 from hypernet_jax.photographs.restoring import restore_photograph
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
-__all__ = ["NOTHING", "OVERVIEW_SIDE", "STRENGTH", "Given", "Studio", "starting_value"]
+__all__ = ["NOTHING", "OVERVIEW_SIDE", "Given", "Studio", "Whole", "as_shown", "starting_value"]
 
 # Initial strength; if a level has several parts, the slider scales the estimated level.
 STRENGTH = 1.0
@@ -50,16 +50,31 @@ class Given:
     Attributes:
       mask: for the whole photograph, in any size, (H, W) in [0, 1]: the share of the level at
         each pixel. Not used if the task enlarges.
-      parts: parts of the level in native units, instead of the estimated ones.
-      path: the photograph that they belong to.
+      parts: the values of the sliders of the parts, in native units; None for what was found.
+      path: the photograph that the mask belongs to.
     """
 
     mask: np.ndarray | None = None
-    parts: tuple[float, ...] | None = None
+    parts: tuple[float | None, ...] | None = None
     path: str | None = None
 
 
 NOTHING = Given()
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A whole photograph that was restored.
+
+    Attributes:
+      file: the result.
+      level: the level that it was restored at.
+      notes: as in `Restored`.
+    """
+
+    file: Path
+    level: Level
+    notes: tuple[str, ...]
 
 
 class Studio:
@@ -136,32 +151,38 @@ class Studio:
         except UserError:
             return starting_value(entry), ""
         if len(entry.space) == 1:
-            return float(level), f"Estimated {entry.space.single.quantity}: {level} ({how})."
-        return STRENGTH, f"Found {level.describe(digits=2)} ({how})."
+            what = f"{entry.space.single.quantity}: {float(level):.3g}"
+            return as_shown(float(level)), f"Estimated {what} ({how})."
+        return STRENGTH, f"Found {level.describe(digits=3)} ({how})."
 
-    def parts(self, path: str | Path, task: str) -> Level:
+    def found(self, path: str | Path, task: str) -> Level:
         """The estimated level, or the task's default if there is no estimate."""
         try:
             return self._estimated(str(path), task)[0]
         except UserError:
             return get_task(task).space.parse(TASKS[task].starting_level)
 
-    def level(self, path: str | Path, task: str, value: float, given: Given = NOTHING) -> Level:
+    def level(
+        self, path: str | Path, task: str, value: float | None, given: Given = NOTHING
+    ) -> Level:
         """The level for a position of the slider.
 
         Args:
           path: the photograph.
           task: name of the task.
           value: value of the slider: the level itself, or, if it has several parts, the strength
-            relative to the estimated level.
+            relative to the parts. None is its initial value; others are limited to its range.
           given: may hold parts that replace the estimated ones.
+
+        Raises:
+          UserError: for values that are not numbers.
         """
-        space = get_task(task).space
+        space, found = get_task(task).space, self.found(path, task)
         if len(space) == 1:
-            return space.parse(value)
-        strength = checked_strength(value, "strength")
-        level = self.parts(path, task) if given.parts is None else space.parse(given.parts)
-        return space.scaled(level, strength)
+            return _chosen((value,), found)
+        level = found if given.parts is None else _chosen(given.parts, found)
+        strength = STRENGTH if value is None else real_number(value, "strength")
+        return space.scaled(level, min(max(strength, 0.0), STRONGEST))
 
     def part(
         self, path: str | Path, task: str, value: float, centre: tuple[float, float], side: int
@@ -265,8 +286,8 @@ class Studio:
         *,
         given: Given = NOTHING,
         progress: Progress | None = None,
-    ) -> Path:
-        """Restores the whole photograph; returns a PNG file in a new subfolder of `folder`.
+    ) -> Whole:
+        """Restores the whole photograph to a PNG file in a new subfolder of `folder`.
 
         Args:
           path, task, value, given: as in `compare`.
@@ -287,7 +308,7 @@ class Studio:
         folder: Path,
         given: Given,
         progress: Progress | None,
-    ) -> Path:
+    ) -> Whole:
         def report(done: int, of: int) -> None:
             if progress is not None:
                 progress(done, of)
@@ -302,11 +323,11 @@ class Studio:
         restored = restore_photograph(
             self.restorer(task), photograph, level=level, mask=mask, progress=report
         )
-        content, _ = Encoding().encode(restored, "PNG")
+        content, notes = Encoding().encode(restored, "PNG")
         target = folder / uuid.uuid4().hex / f"{Path(path).stem}-restored.png"
         target.parent.mkdir(parents=True)
         write_atomically(target, content)
-        return target
+        return Whole(target, level, (*restored.notes, *notes))
 
     def _result_size(self, path: str | Path, task: str, level: Level) -> tuple[int, int]:
         size = self.photograph(path).pixels.shape[:2]
@@ -348,6 +369,25 @@ class Studio:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(path, stream.getvalue(), overwrite=True)
         return path
+
+
+def as_shown(value: float) -> float:
+    """A value as the sliders show it, with two decimals."""
+    return round(value, 2)
+
+
+def _chosen(values: tuple[float | None, ...], found: Level) -> Level:
+    """The level of the sliders' values, each limited to its range.
+
+    One without a value, or where it was found, is exactly at the found level.
+    """
+    taken = []
+    for axis, value, own in zip(found.space.axes, values, found.values, strict=True):
+        if value is None or value == as_shown(own):
+            taken.append(own)
+        else:
+            taken.append(min(max(real_number(value, axis.quantity), axis.low), axis.high))
+    return found.space.parse(dict(zip(found.space.names, taken, strict=True)))
 
 
 def starting_value(task: Task) -> float:
