@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import write_atomically
-from hypernet_jax.serve.sliders import Slider, axis_slider, level_slider
+from hypernet_jax.serve.sliders import axis_slider, level_slider
 from hypernet_jax.serve.studio import (
     NOTHING,
     OVERVIEW_SIDE,
@@ -120,7 +120,7 @@ class Handlers:
     def _parts(self, path, task) -> list[Any]:
         """The group of sliders for parts and the sliders, hidden if the level is one number."""
         space = TASKS[task].space
-        sliders: list[Any] = [Slider(visible=False)] * self.most_parts
+        sliders: list[Any] = [gr.Slider(visible=False)] * self.most_parts
         if len(space) > 1:
             level = space.parse(TASKS[task].starting_level)
             level = level if path is None else self.studio.found(path, task)
@@ -196,7 +196,7 @@ def _visitor(request: gr.Request | None) -> str | None:
     return None if request is None else request.session_hash
 
 
-def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
+def _mask_of(drawing: Any, kind: str, softness: float | None) -> np.ndarray | None:
     """The painted mask, (H, W) in [0, 1], the share of the level; None before the first stroke."""
     layers = [] if drawing is None else [layer for layer in drawing["layers"] if layer is not None]
     opacity = [np.asarray(layer)[..., 3].astype(np.float32) / 255 for layer in layers]
@@ -204,6 +204,7 @@ def _mask_of(drawing: Any, kind: str, softness: float) -> np.ndarray | None:
         return None
     # Paint is half transparent, to show the photograph below, and has 8 bits.
     mask = np.clip(np.max(opacity, axis=0) / (PAINT[1] - 1 / 255), 0.0, 1.0)
+    softness = min(max(softness or 0.0, 0.0), 1.0)
     if softness:
         mask = gaussian_filter(mask, softness * _SOFTEST * max(mask.shape) / 2, truncate=2.0)
     return mask if kind == ONLY else 1.0 - mask

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from hypernet_jax.serve.handlers import ONLY, PAINT, SPARED, ZOOMS, Handlers
-from hypernet_jax.serve.sliders import Slider, level_slider
+from hypernet_jax.serve.sliders import level_slider, unchecked_slider
 from hypernet_jax.serve.studio import Given, Studio, starting_value
 from hypernet_jax.tasks import DEFAULT_TASK, TASKS
 from hypernet_jax.weights import shipped_tasks
@@ -51,6 +51,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
+                example = gr.Button("Example photograph", elem_id="example", size="sm")
             with gr.Column(scale=3, min_width=320):
                 task = gr.Radio(
                     [(TASKS[name].title, name) for name in names],
@@ -61,12 +62,12 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 found = gr.Markdown(elem_id="found")
-                level = Slider(elem_id="level", buttons=[])
+                level = unchecked_slider(elem_id="level")
                 details: list = []
                 if most_parts:
                     with gr.Accordion("Details", open=False, elem_id="details") as group:
                         parts = [
-                            Slider(visible=False, elem_id=f"part-{n}", buttons=[])
+                            unchecked_slider(visible=False, elem_id=f"part-{n}")
                             for n in range(most_parts)
                         ]
                     details = [group, *parts]
@@ -88,38 +89,35 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     max_height=700,
                 )
                 message = gr.Markdown("Drop a photograph, or take the example.", elem_id="message")
-                with gr.Row():
-                    example = gr.Button("Example photograph", elem_id="example")
-                    restore = gr.Button(
-                        "Restore the whole photograph", variant="primary", elem_id="restore"
-                    )
-                    stop = gr.Button("Stop", elem_id="stop")
-                    download = gr.DownloadButton(
-                        "Nothing restored yet", interactive=False, elem_id="download"
-                    )
-                with gr.Accordion("Strength by region", open=False, elem_id="region") as region:
-                    drawing = gr.ImageEditor(
-                        label="Paint with the brush",
-                        elem_id="mask",
-                        sources=(),
-                        transforms=(),
-                        layers=False,
-                        buttons=[],
-                        brush=gr.Brush(
-                            default_size=40, colors=[PAINT], default_color=PAINT,
-                            color_mode="fixed",
-                        ),
-                        eraser=gr.Eraser(default_size=40),
-                        format="png",
-                    )  # fmt: skip
-                    kind = gr.Radio([ONLY, SPARED], value=ONLY, label="Brush", elem_id="kind")
-                    softness = Slider(
-                        0.0, 1.0, value=0.2, step=0.05, label="Softness of the edge",
-                        elem_id="softness", buttons=[],
-                    )  # fmt: skip
-                    saved = gr.DownloadButton(
-                        "Download mask", interactive=False, elem_id="save-mask"
-                    )
+        with gr.Row():
+            restore = gr.Button(
+                "Restore the whole photograph", variant="primary", elem_id="restore"
+            )
+            stop = gr.Button("Stop", elem_id="stop")
+            download = gr.DownloadButton(
+                "Nothing restored yet", interactive=False, elem_id="download"
+            )
+        with gr.Accordion("Strength by region", open=False, elem_id="region") as region:
+            drawing = gr.ImageEditor(
+                label="Paint with the brush",
+                elem_id="mask",
+                sources=(),
+                transforms=(),
+                layers=False,
+                buttons=[],
+                brush=gr.Brush(
+                    default_size=40, colors=[PAINT], default_color=PAINT,
+                    color_mode="fixed",
+                ),
+                eraser=gr.Eraser(default_size=40),
+                format="png",
+            )  # fmt: skip
+            kind = gr.Radio([ONLY, SPARED], value=ONLY, label="Brush", elem_id="kind")
+            softness = unchecked_slider(
+                0.0, 1.0, value=0.2, step=0.05, label="Softness of the edge",
+                elem_id="softness",
+            )  # fmt: skip
+            saved = gr.DownloadButton("Download mask", interactive=False, elem_id="save-mask")
         first = names[0]
         page.load(
             lambda: level_slider(first, starting_value(TASKS[first])),
