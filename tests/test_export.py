@@ -292,6 +292,8 @@ def test_one_level_baked_in(photograph, tmp_path):
         np.testing.assert_allclose(run(image), expected, atol=1e-4, rtol=0)
     with pytest.raises(UserError, match="only one"):
         restorer.apply(image, level=26)
+    with pytest.raises(UserError, match="serves only the level 25; give that instead of auto"):
+        restorer.restore(photograph, level="auto")
     # Weights with a baked-in level are exported unchanged, and at no other level.
     again = tmp_path / "again.onnx"
     main(["export", "--weights", str(plain), "--format", "onnx", "-o", str(again)])

@@ -168,6 +168,9 @@ def test_refusals(folder, weights, tmp_path, capsys):
     assert "ends in .json" in refusal("--level", 5, "--report", table, "--overwrite")
     output = ("-o", tmp_path / "t.csv")
     assert "cannot be estimated" in refuse(capsys, "estimate", folder, "--task", "sr", *output)
+    assert "is not read" in refuse(capsys, "estimate", "-", "--task", "denoise", *output)
+    missing = refuse(capsys, "estimate", folder / "none.png", "--task", "denoise", *output)
+    assert "There is no file" in missing and not (tmp_path / "t.csv").exists()
     (folder / "broken.png").write_text("no image")
     assert main(list(map(str, ["estimate", folder, "--task", "denoise", *output]))) == 1
     assert "broken.png is not an image" in capsys.readouterr().err

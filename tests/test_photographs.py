@@ -14,12 +14,14 @@ from damaged_files import damaged, intact_files, try_file
 from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import IFD, Base
 
-from hypernet_jax import Restorer, UserError, save_weights
+from hypernet_jax import Restorer, UserError, get_task, save_weights
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.main import main
+from hypernet_jax.cli.restore import _described
 from hypernet_jax.images.reading import read_photograph
 from hypernet_jax.images.writing import Encoding
-from hypernet_jax.photographs.restoring import Options, restore_file
+from hypernet_jax.photographs.batch import Job
+from hypernet_jax.photographs.restoring import Options, Restored, restore_file
 
 from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
@@ -524,6 +526,17 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
             main([*base[:-1], "-o", str(tmp_path / wrong[0]), *wrong[1:]])
         message = capsys.readouterr().err
         assert stop.value.code == 2 and words in message and message.count("\n") == 1, wrong
+
+
+def test_a_level_of_several_parts_is_stated_in_full(tmp_path):
+    space = get_task("photo").space
+    given = Restored((80, 60), space.parse("noise=15"))
+    job = Job(tmp_path / "in.png", tmp_path / "out.png")
+    assert _described(job, given).endswith("; level noise 15, JPEG quality 100, blur sigma 0")
+    found = dataclasses.replace(given, estimate="estimated from the pixels")
+    assert _described(job, found).endswith("blur sigma 0, estimated from the pixels")
+    single = Restored((80, 60), get_task("denoise").space.parse(15))
+    assert _described(job, single) == f"wrote {tmp_path / 'out.png'} (80x60)"
 
 
 def test_transparency_of_any_depth_is_enlarged(photograph, tmp_path):

@@ -40,6 +40,8 @@ def _estimate(args: argparse.Namespace) -> int:
             f"{', '.join(others)}."
         )
     check_output(local_path(args.output), overwrite=args.overwrite)
+    if "-" in args.images:
+        raise UserError("A table names files, so - for standard input is not read; give a file.")
     rows: list[tuple[Path, Level, str]] = []
     failed: list[str] = []
     for source in tqdm(_photographs(args.images), unit="file", disable=None, leave=False):
@@ -50,6 +52,8 @@ def _estimate(args: argparse.Namespace) -> int:
             rows.append((source, level, how or ""))
         except UserError as error:
             failed.append(naming(source, str(error)))
+    if failed and len(args.images) == 1 and not local_path(args.images[0]).is_dir():
+        raise UserError(failed[0])
     if rows:
         write_levels(args.output, rows, task.space, overwrite=args.overwrite)
         print(f"wrote {args.output} ({counted(len(rows), 'photograph')})")

@@ -220,10 +220,11 @@ def _described(job: batch.Job, restored: Restored) -> str:
     parts = [f"wrote {job.output} ({width}x{height})"]
     if job.mask is not None:
         parts.append(f"mask {job.mask.name}")
-    if restored.estimate is not None:
-        level = restored.level
-        shown = str(level) if len(level.values) == 1 else level.describe(digits=3)
-        parts.append(f"level {shown}, {restored.estimate}")
+    level, several = restored.level, len(restored.level.values) > 1
+    # A part that was not given is absent, which is said too.
+    if several or restored.estimate is not None:
+        shown = level.describe(digits=3) if several else str(level)
+        parts.append(", ".join([f"level {shown}", *filter(None, [restored.estimate])]))
     return "; ".join((*parts, *restored.notes))
 
 

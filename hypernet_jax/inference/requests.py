@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hypernet_jax.blind.parts import ESTIMATE_SIDE
+from hypernet_jax.errors import UserError
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
 from hypernet_jax.tasks import Task
@@ -37,6 +38,10 @@ def resolve_level(
     request = task.space.request(level)
     if not request.estimated:
         return request.level(), None
+    if task.space.only is not None:
+        raise UserError(
+            f"This network serves only the level {task.space.low}; give that instead of auto."
+        )
     # The middle is enough: a very large image in float32 would take too much memory. Its corner
     # is at a multiple of 16 pixels, to stay aligned with JPEG's blocks of halved chrominance.
     middle = tuple(

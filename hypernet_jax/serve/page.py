@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from hypernet_jax.serve.handlers import ONLY, PAINT, SPARED, ZOOMS, Handlers
-from hypernet_jax.serve.sliders import level_slider, unchecked_slider
+from hypernet_jax.serve.sliders import UncheckedSlider, level_slider
 from hypernet_jax.serve.studio import Given, Studio, starting_value
 from hypernet_jax.tasks import DEFAULT_TASK, TASKS
 from hypernet_jax.weights import shipped_tasks
@@ -62,12 +62,12 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 found = gr.Markdown(elem_id="found")
-                level = unchecked_slider(elem_id="level")
+                level = UncheckedSlider(elem_id="level", buttons=[])
                 details: list = []
                 if most_parts:
                     with gr.Accordion("Details", open=False, elem_id="details") as group:
                         parts = [
-                            unchecked_slider(visible=False, elem_id=f"part-{n}")
+                            UncheckedSlider(visible=False, elem_id=f"part-{n}", buttons=[])
                             for n in range(most_parts)
                         ]
                     details = [group, *parts]
@@ -113,9 +113,9 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                 format="png",
             )  # fmt: skip
             kind = gr.Radio([ONLY, SPARED], value=ONLY, label="Brush", elem_id="kind")
-            softness = unchecked_slider(
+            softness = UncheckedSlider(
                 0.0, 1.0, value=0.2, step=0.05, label="Softness of the edge",
-                elem_id="softness",
+                elem_id="softness", buttons=[],
             )  # fmt: skip
             saved = gr.DownloadButton("Download mask", interactive=False, elem_id="save-mask")
         first = names[0]

@@ -1,5 +1,6 @@
 """The sliders of the page."""
 
+from abc import ABCMeta
 from typing import Any
 
 import gradio as gr
@@ -7,20 +8,20 @@ import gradio as gr
 from hypernet_jax.levels import STRONGEST, LevelAxis
 from hypernet_jax.tasks import TASKS
 
-__all__ = ["axis_slider", "level_slider", "unchecked_slider"]
+__all__ = ["UncheckedSlider", "axis_slider", "level_slider"]
 
 
-def unchecked_slider(*args: Any, **options: Any) -> gr.Slider:
-    """Gradio's slider, whose value the handlers check and limit.
+def _as_it_is(slider: gr.Slider, value: Any) -> Any:
+    del slider
+    return value
 
-    Gradio itself refuses values outside the initial range, and an empty box of the number, with
-    its own words. The value is None while the box is empty, and before it is set.
-    """
-    slider = gr.Slider(*args, buttons=[], **options)
-    # Not in a subclass: for those, gradio writes a file beside the module.
-    for step in ("preprocess", "postprocess"):
-        setattr(slider, step, lambda value: value)
-    return slider
+
+# Gradio's slider, whose value the handlers check and limit. Gradio itself refuses values outside
+# the initial range, and an empty box of the number, with its own words. The value is None while
+# the box is empty, and before it is set. Gradio's metaclass would write a file beside this module.
+UncheckedSlider: Any = ABCMeta.__new__(
+    type(gr.Slider), "Slider", (gr.Slider,), {"preprocess": _as_it_is, "postprocess": _as_it_is}
+)
 
 
 def level_slider(task: str, value: float, **options: Any) -> gr.Slider:
