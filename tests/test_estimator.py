@@ -142,18 +142,18 @@ def test_an_average_has_the_mean_opinion():
 def test_training_saving_and_loading(default_data, tmp_path, photograph):
     sampler = LevelSampler((0.0, 15.0, 0.0), (40.0, 100.0, 2.0), 1, absent=0.3,
                            neutral=PHOTO.neutral.values)  # fmt: skip
-    seen, levels = estimator_examples(PHOTO_TASK, default_data, sampler=sampler, count=64)
-    assert len(seen) == len(levels) == 64 and levels.shape[1] == 3
+    seen, levels = estimator_examples(PHOTO_TASK, default_data, sampler=sampler, count=48)
+    assert len(seen) == len(levels) == 48 and levels.shape[1] == 3
     errors = {}
     made = train_estimator(
         PHOTO_TASK, seen, levels, steps=80, batch=16, held_out=16, report=errors.update
     )
     assert set(errors) == {"noise", "jpeg", "blur"}
     z = np.asarray(PHOTO.normalise(levels))[:, 1]
-    assert errors["jpeg"] < 0.7 * np.abs(z[48:] - np.median(z[:48])).mean()
+    assert errors["jpeg"] < 0.7 * np.abs(z[32:] - np.median(z[:32])).mean()
     made.save(tmp_path / "parts.safetensors")
     again = load_parts_estimator(tmp_path / "parts.safetensors")
-    image = damaged(photograph, noise=20)
+    image = damaged(photograph[:192, :192], noise=20)
     assert again.estimate(image, PHOTO) == made.estimate(image, PHOTO)
     found = again.estimate(image, PHOTO)
     assert list(found) == ["noise", "jpeg", "blur"] and 5 < found["noise"] < 60
