@@ -4,7 +4,6 @@ import collections
 import functools
 import math
 import operator
-import os
 import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,17 @@ from jaxtyping import Float32
 
 from hypernet_jax.errors import UserError, missing_extra, real_number
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.images.limits import check_unit_range
+from hypernet_jax.inference.arguments import (
+    Window,
+    are_grey,
+    as_image,
+    as_numpy,
+    batch_of,
+    blend_of_size,
+    check_model,
+    checked_margin,
+    checked_window,
+)
 from hypernet_jax.inference.backends import make_backend
 from hypernet_jax.inference.ensemble import ApplyTiles, mean_of_views
 from hypernet_jax.inference.level_maps import MapNetworks
@@ -42,7 +51,7 @@ from hypernet_jax.networks import spec_of
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 
-__all__ = ["DEFAULT_MEMORY", "Restorer", "checked_blend"]
+__all__ = ["DEFAULT_MEMORY", "Progress", "Restorer"]
 
 # Generated networks to cache; a compact one takes 0.6 MB, the published size 6 MB.
 _CACHED_LEVELS = 32
@@ -56,7 +65,6 @@ _CPU_BATCH_PIXELS = SMALLEST_ALONE**2
 # Pixels; a bound above the side of any image.
 _LONGEST_SIDE = 2**31
 
-Window = tuple[slice, slice]
 Progress = Callable[[int, int], None]
 _Kept = tuple[int, slice, slice]
 
@@ -103,7 +111,7 @@ class Restorer:
             backend.
         """
         start_jax()
-        _check_model(model, theta)
+        check_model(model, theta)
         if not isinstance(self_ensemble, (bool, np.bool_)):
             raise UserError(
                 f"The self_ensemble {self_ensemble!r} is not valid; give True or False."
@@ -239,7 +247,7 @@ class Restorer:
         """
         start_jax()
         level = self.space.parse(level)
-        images = _as_array(images)
+        images = as_image(images)
         if images.dtype.kind != "f":
             raise UserError(
                 f"Images must be floats in [0, 1], not {images.dtype}; divide by the largest value."
@@ -297,30 +305,30 @@ class Restorer:
           UserError: (a ValueError) if the level is out of range, or an argument is unsuitable.
         """
         start_jax()
-        image = _as_array(image)
+        image = as_image(image)
         if progress is not None and not callable(progress):
             raise UserError(
                 f"The progress {progress!r} is not callable; give a function of two arguments."
             )
-        images = _batch_of(image)
+        images = batch_of(image)
         if axes_of(level) > 1:
-            level = self._checked_map(_numpy(level, "level map"), images.shape[1:3])
+            level = self._checked_map(as_numpy(level, "level map"), images.shape[1:3])
         else:
             level = self._completed(level, images)
         # A grey image stored as RGB is restored as grey, or it would gain a colour cast.
-        grey = images.shape[-1] == 3 and _without_colour(images)
+        grey = images.shape[-1] == 3 and are_grey(images)
         if np.any(grey) and not np.all(grey):
             options = {"level": level, "blend": blend, "window": window, "margin": margin}
             return self._each_kind(images, grey, options, progress)
         grey = bool(np.all(grey))
         source = self._source(images[..., :1] if grey else images, level)
-        shares = _checked_blend(blend, source.size)
-        top, left = _within(window, source.size)
+        shares = blend_of_size(blend, source.size)
+        top, left = checked_window(window, source.size)
         unit = unit_of(image.dtype)
         shape = (len(source.images), top.stop - top.start, left.stop - left.start)
         output = np.empty((*shape, source.images.shape[-1]), image.dtype)
         channels, done = output.shape[-1], 0
-        halo = self._halo if margin is None else _checked_margin(margin, self._halo)
+        halo = self._halo if margin is None else checked_margin(margin, self._halo)
         for (n, rows, columns), part, restored, given in self._restored_tiles(
             source, level, (top, left), halo
         ):
@@ -523,130 +531,9 @@ def _kept(
         yield (tile.image, rows, columns), channels, result, given[here]
 
 
-def _without_colour(images: np.ndarray) -> np.ndarray:
-    """Which of the images (N, H, W, 3) have three equal channels; bool (N,)."""
-
-    def is_grey(image: np.ndarray) -> bool:
-        # A few rows identify nearly every colour image, which keeps a slider responsive.
-        return all(bool((rows == rows[..., :1]).all()) for rows in (image[::64], image))
-
-    return np.array([is_grey(image) for image in images])
-
-
 def _shifted(part: slice, window: slice) -> slice:
     return slice(part.start - window.start, part.stop - window.start)
 
 
 def _rebuilt(model: Model, theta: Theta, memory: float, backend: str, ensemble: bool):
     return Restorer(model, theta, memory=memory, backend=backend, self_ensemble=ensemble)
-
-
-def _check_model(model: Model, theta: Theta) -> None:
-    if not isinstance(model, Model):
-        raise UserError(f"{reprlib.repr(model)} is not a Model; use Restorer.from_pretrained.")
-    if not isinstance(theta, dict) or {"generated", "shared", "features"} - theta.keys():
-        raise UserError("Theta is not valid; give what HyperNetwork.init or load_weights returns.")
-
-
-def _numpy(value: Any, called: str) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"The {called} is no array of numbers ({error}).") from None
-
-
-def _as_array(image: Any) -> np.ndarray:
-    """The image as an array in native byte order."""
-    if isinstance(image, (str, bytes, os.PathLike)):
-        raise UserError(
-            f"{reprlib.repr(image)} is a text, not an array of pixels; give read_image of the "
-            "file, or use restore_file."
-        )
-    mode = getattr(image, "mode", "RGB") if hasattr(image, "getbands") else "RGB"
-    if mode not in ("RGB", "L", "I;16"):
-        raise UserError(
-            f"An image of Pillow in mode {mode} has no RGB or grey pixels; "
-            'give image.convert("RGB").'
-        )
-    image = _numpy(image, "image")
-    if image.dtype.kind not in "uif":
-        raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
-    return image.astype(image.dtype.newbyteorder("="), copy=False)
-
-
-def checked_blend(blend: Any) -> float:
-    """The weight of the restored image as a number; `UserError` outside 0 to 1."""
-    blend = real_number(blend, "blend")
-    if not 0.0 <= blend <= 1.0:
-        raise UserError(f"The blend {blend:g} is out of range; give a number from 0 to 1.")
-    return blend
-
-
-def _checked_blend(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
-    """The weight of the restored image at each pixel, float32 (H, W); None: 1 everywhere."""
-    if not axes_of(blend):
-        blend = checked_blend(blend)
-        return None if blend == 1.0 else np.broadcast_to(np.float32(blend), size)
-    blend = _numpy(blend, "blend")
-    if blend.shape != size or blend.dtype.kind not in "uif":
-        raise UserError(
-            f"The blend is a {blend.dtype} array of shape {blend.shape}; give a number, or an "
-            f"array of numbers of the result's shape {size}."
-        )
-    # Written so that it is also true for NaN.
-    if not (blend.min() >= 0 and blend.max() <= 1):
-        raise UserError("The blend is out of range; give numbers from 0 to 1.")
-    return blend.astype(np.float32)
-
-
-def _checked_margin(margin, halo: int) -> int:
-    if isinstance(margin, (bool, np.bool_)) or not isinstance(margin, (int, np.integer)):
-        raise UserError(f"The margin {margin!r} is not a whole number; give one, or None.")
-    if margin < 0:
-        raise UserError(f"The margin {margin} is negative; give 0 or more, or None.")
-    return min(int(margin), halo)
-
-
-def _is_place(value) -> bool:
-    return value is None or isinstance(value, (int, np.integer))
-
-
-def _within(window: Window | None, size: tuple[int, int]) -> Window:
-    if window is None:
-        return slice(0, size[0]), slice(0, size[1])
-    if not (
-        isinstance(window, (tuple, list))
-        and len(window) == 2
-        and all(isinstance(part, slice) for part in window)
-        and all(_is_place(end) for part in window for end in (part.start, part.stop, part.step))
-    ):
-        raise UserError(
-            f"The window {window!r} is not valid; give two slices of whole numbers, rows and "
-            "columns."
-        )
-    if any(part.step not in (None, 1) for part in window):
-        raise UserError("The window has a step; give slices without one.")
-    rows, columns = (slice(*part.indices(n)[:2]) for part, n in zip(window, size, strict=True))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        raise UserError(
-            f"The window lies outside the image of {size[1]}x{size[0]} pixels; give one inside it."
-        )
-    return rows, columns
-
-
-def _batch_of(image: np.ndarray) -> np.ndarray:
-    """The image as (N, H, W, C); `UserError` if it is unsuitable."""
-    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
-    if image.ndim not in (2, 3, 4) or (image.ndim > 2 and image.shape[-1] not in (1, 3)):
-        raise UserError(
-            "An image must be (H, W), (H, W, C) or (N, H, W, C) with 1 or 3 channels, "
-            f"not of shape {image.shape}."
-        )
-    if not image.size:
-        raise UserError(f"The image of shape {image.shape} has no pixels.")
-    if np.issubdtype(image.dtype, np.floating):
-        check_unit_range(image)
-    if image.ndim == 2:
-        image = image[..., None]
-    return image if image.ndim == 4 else image[None]

@@ -14,8 +14,9 @@ from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import local_path
 from hypernet_jax.images.reading import DEFAULT_LIMIT, Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding, can_be_transparent, format_of
+from hypernet_jax.inference.arguments import checked_blend
 from hypernet_jax.inference.requests import Estimator, resolve_level
-from hypernet_jax.inference.restorer import Progress, Restorer, checked_blend
+from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, checked_strength
 from hypernet_jax.photographs.level_maps import (
