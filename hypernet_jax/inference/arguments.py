@@ -117,7 +117,7 @@ def blend_of_size(blend: Any, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def checked_margin(margin: Any, halo: int) -> int:
-    """The context around a window in pixels, at most `halo`; `UserError` if it is no such number."""
+    """The context around a window in pixels, at most `halo`; `UserError` for others."""
     if isinstance(margin, (bool, np.bool_)) or not isinstance(margin, (int, np.integer)):
         raise UserError(f"The margin {margin!r} is not a whole number; give one, or None.")
     if margin < 0:
@@ -130,7 +130,7 @@ def _is_place(value) -> bool:
 
 
 def checked_window(window: Window | None, size: tuple[int, int]) -> Window:
-    """The window inside an image of `size` (H, W), all of it if None; `UserError` if it has none."""
+    """The window inside an image of `size` (H, W), all if None; `UserError` if none is."""
     if window is None:
         return slice(0, size[0]), slice(0, size[1])
     if not (
