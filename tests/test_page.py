@@ -517,8 +517,11 @@ def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path
         number.send_keys("400", Keys.TAB)
         wait(lambda: pictures(driver) != first and pictures(driver))
         wait(lambda: part.get_attribute("value") == "75")
+        assert not css(driver, "#stop")[0].is_enabled()
         css(driver, "#restore")[0].click()
+        wait(lambda: css(driver, "#stop")[0].is_enabled())
         wait(lambda: "noisy-restored.png" in css(driver, "#download")[0].text)
+        wait(lambda: not css(driver, "#stop")[0].is_enabled())
         assert "Restored at noise 75, JPEG quality" in message(driver)
         # The file is for the settings that are shown, and goes when they change.
         set_level(driver, 0.5)

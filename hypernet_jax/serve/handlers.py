@@ -114,8 +114,16 @@ class Handlers:
         except UserError as error:
             message = _sentence(error, path)
         region = gr.Accordion(visible=not TASKS[task].enlarges)
-        shown = (0.5, 0.5), pair, overview, found, message, _no_file(), given, region
-        return level_slider(task, level), *shown, *self._parts(parts_of, task)
+        answers = (
+            (0.5, 0.5),
+            pair,
+            overview,
+            found,
+            message,
+            _no_file(),
+            gr.Button(interactive=False),
+        )
+        return level_slider(task, level), *answers, given, region, *self._parts(parts_of, task)
 
     def _parts(self, path, task) -> list[Any]:
         """The group of sliders for parts and the sliders, hidden if the level is one number."""

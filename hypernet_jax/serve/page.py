@@ -93,7 +93,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             restore = gr.Button(
                 "Restore the whole photograph", variant="primary", elem_id="restore"
             )
-            stop = gr.Button("Stop", elem_id="stop")
+            stop = gr.Button("Stop", interactive=False, elem_id="stop")
             download = gr.DownloadButton(
                 "Nothing restored yet", interactive=False, elem_id="download"
             )
@@ -126,20 +126,24 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             api_visibility="private",
         )
         page.load(None, js=_ANNOUNCED)
-        everything = [level, centre, divider, overview, found, message, download, given, region]
-        everything += details
+        everything = [level, centre, divider, overview, found, message, download, stop]
+        everything += [given, region, *details]
         parts = details[1:]
         seen = [photograph, task, level, zoom, centre, given]
-        for part in parts:
-            part.input(
+        # Only the newest position of a slider is computed, not each one on the way.
+        turned = [
+            slider.input(
                 handlers.changed,
                 [*seen, *parts],
                 [divider, message, download],
                 trigger_mode="always_last",
                 show_progress="hidden",
-                api_visibility="private",
+                api_visibility="public" if slider is level else "private",
+                api_name="view" if slider is level else None,
             )
-        gr.on(
+            for slider in (level, *parts)
+        ]
+        painted = gr.on(
             [drawing.input, kind.input, softness.input],
             handlers.painted,
             [*seen, drawing, kind, softness, *parts],
@@ -155,15 +159,6 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             show_progress="hidden",
             api_visibility="private",
         )
-        # Only the newest position of the slider is computed, not each one on the way.
-        turned = level.input(
-            handlers.changed,
-            [*seen, *parts],
-            [divider, message, download],
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_name="view",
-        )
         zoomed = zoom.input(
             handlers.view,
             [*seen, *parts],
@@ -176,13 +171,18 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             [centre, divider, overview, message],
             api_visibility="private",
         )
-        restored = restore.click(
+        # One after the other, so that the button to stop is not left enabled.
+        begun = restore.click(
+            lambda: gr.Button(interactive=True), None, stop, api_visibility="private"
+        )
+        restored = begun.then(
             handlers.whole,
             [photograph, task, level, given, *parts],
             [download, message],
             concurrency_limit=1,
             api_name="restore",
         )
+        restored.then(lambda: gr.Button(interactive=False), None, stop, api_visibility="private")
         # A single event, so that the newest answer comes last; and results for the old photograph
         # or task are cancelled, so that they do not appear with the new one.
         gr.on(
@@ -191,7 +191,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             [photograph, task, zoom, given],
             everything,
             trigger_mode="always_last",
-            cancels=[turned, zoomed, moved, restored],
+            cancels=[*turned, painted, zoomed, moved, restored],
             api_name="open",
         )
         stop.click(handlers.stop, api_visibility="private")
