@@ -297,7 +297,7 @@ def test_what_would_be_lost_or_guessed_is_refused(photograph, tmp_path):
         restore_file(
             RESTORER, tmp_path / "same.png", tmp_path / "same.png", level=20, overwrite=True
         )
-    with pytest.raises(UserError, match="takes no --quality"):
+    with pytest.raises(UserError, match="takes no quality"):
         Encoding(50).check("PNG")
     with pytest.raises(UserError, match="1 to 100"):
         Encoding(0)
@@ -519,7 +519,7 @@ def test_sweep_compare_blend_and_format(weights, photograph, tmp_path, capsys):
         (["x.png", "--level", "3", "--blend", "2"], "from 0 to 1"),
         (["x.png", "--level", "3", "--format", "jpeg"], "leave --format out"),
         (["x", "--level", "3", "--format", "xyz"], "Unknown format"),
-        (["x.png", "--level", "3", "--quality", "3"], "no --quality"),
+        (["x.png", "--level", "3", "--quality", "3"], "no quality"),
         (["x.png", "--level", "3", "--jobs", "0"], "1 or more"),
     ):
         with pytest.raises(SystemExit) as stop:

@@ -143,7 +143,7 @@ class Encoding:
         if form == "JXL":
             require_jxl_writer()
         if self.quality is not None and form not in _QUALITY:
-            raise UserError(f"{form} is always lossless and takes no --quality; leave it out.")
+            raise UserError(f"{form} is always lossless and takes no quality; leave it out.")
         if transparent and form in _OPAQUE:
             raise UserError(
                 f"The input is transparent, but {form} cannot store transparency; write PNG, "

@@ -138,7 +138,7 @@ def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     if columns and _FILE not in columns:
         raise UserError(
             f"The table {path} has no column {_FILE!r}; its first row has {', '.join(columns)}. "
-            "Name the columns there, separated by commas."
+            "Name the columns there, separated by commas or semicolons."
         )
     rows = [(above + reader.line_num, row) for row in reader]
     named = []

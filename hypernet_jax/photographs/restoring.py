@@ -150,10 +150,10 @@ def _restored(
     luma, chroma = strengths
     if restorer.model.task.enlarges and strengths != (1.0, 1.0):
         raise UserError(
-            "Luminance and colour cannot be enlarged differently; leave --luma and --chroma out."
+            "Luminance and colour cannot be enlarged differently; leave luma and chroma out."
         )
     if restorer.space.only is not None and strengths != (1.0, 1.0):
-        raise UserError("This network serves only one level; leave --luma and --chroma out.")
+        raise UserError("This network serves only one level; leave luma and chroma out.")
     if restorer.space.only is not None and mask is not None:
         raise UserError("This network serves only one level; leave the mask out.")
     if luma == 0 and (chroma == 0 or pixels.shape[-1] == 1):
