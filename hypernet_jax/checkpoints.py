@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
@@ -253,22 +254,28 @@ class Checkpoints:
             )
 
     def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
-        """What `read` makes of the newest step that it can read, and the steps passed over."""
+        """What `read` makes of the newest step that all processes can read, and the steps passed
+        over."""
         damaged: list[int] = []
         kept = self._workdir / "checkpoints"
         for step in self._steps():
+            reason = None
             try:
-                return read(step), damaged
+                found = read(step)
             except UserError:
                 raise
             # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
             except Exception as error:
-                warnings.warn(
-                    f"The checkpoint {kept / str(step)} is damaged and passed over "
-                    f"({_reason(error)}).",
-                    stacklevel=3,
-                )
-                damaged.append(step)
+                reason = _reason(error)
+            # Each process reads files of its own, and all must go on from the same step.
+            if _true_for_all(reason is None):
+                return found, damaged
+            warnings.warn(
+                f"The checkpoint {kept / str(step)} is damaged and passed over "
+                f"({reason or 'another process cannot read it'}).",
+                stacklevel=3,
+            )
+            damaged.append(step)
         raise UserError(
             f"No checkpoint in {kept} can be read (steps {damaged}); look at the disk, "
             "restore the folder from a copy, or start again in another workdir."
@@ -293,6 +300,13 @@ class Checkpoints:
         again = (aside / f"{step}-{n}" for n in itertools.count(2))
         target = first_free(itertools.chain([aside / str(step)], again))
         (self._folder / str(step)).rename(target)
+
+
+def _true_for_all(here: bool) -> bool:
+    """Whether it is true in all processes of the run; all must ask together."""
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.asarray(here)).all())
 
 
 def _reason(error: Exception) -> str:

@@ -161,13 +161,31 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     try:
         with beside.open("xb") as file:
             file.write(content)
-        if path.is_file():
-            shutil.copymode(path, beside)
-        os.replace(beside, path)
+            file.flush()
+            os.fsync(file.fileno())  # a name without its content must not outlast a power cut
+        if overwrite:
+            if path.is_file():
+                shutil.copymode(path, beside)
+            os.replace(beside, path)
+        else:
+            _publish(beside, path)
+    except FileExistsError:
+        raise already_exists(path) from None
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
     finally:
         _remove(beside)
+
+
+def _publish(beside: Path, path: Path) -> None:
+    """Gives a file its name; raises `FileExistsError` if that has been taken meanwhile."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        check_output(path, overwrite=False)
+        os.replace(beside, path)
 
 
 @contextlib.contextmanager

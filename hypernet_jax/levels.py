@@ -158,7 +158,8 @@ class LevelAxis:
         """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
         unit = f" ({self.unit})" if self.unit else ""
         if self.only is not None:
-            return f"{self.quantity} of {self.only:g}{unit}, the only one that this network serves"
+            level = f"{self.quantity} of {_in_full(self.only)}{unit}"
+            return f"{level}, the only one that this network serves"
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 
@@ -457,10 +458,11 @@ class Level:
         return self[self.space.single.name]
 
     def __str__(self) -> str:
-        """ "25", or "noise=15,jpeg=40"; `LevelSpace.parse` accepts it."""
+        """ "25", or "noise=15,jpeg=40"; `LevelSpace.parse` makes a level of it that gives the
+        same network."""
         if len(self.values) == 1:
-            return f"{self.values[0]:g}"
-        return ",".join(f"{name}={value:g}" for name, value in self.named.items())
+            return _in_full(self.values[0])
+        return ",".join(f"{name}={_in_full(value)}" for name, value in self.named.items())
 
     def describe(self, *, digits: int = 6) -> str:
         """For captions: "noise sigma 25", or "noise sigma 15, JPEG quality 40"."""
@@ -505,14 +507,25 @@ class LevelRequest:
         if len(self.estimated) == len(self.values):
             return AUTO
         parts = self.named.items()
-        return ",".join(f"{name}={v if v == AUTO else f'{v:g}'}" for name, v in parts)
+        return ",".join(f"{name}={v if isinstance(v, str) else _in_full(v)}" for name, v in parts)
 
     def level(self, estimates: Mapping[str, float] | None = None) -> Level:
-        """The level, with estimates (by name) filled in for the parts to estimate."""
+        """The level, with estimates (by name) filled in for the parts to estimate.
+
+        Estimates are limited to the range of their part.
+        """
         found = estimates or {}
         pairs = zip(self.space.axes, self.values, strict=True)
-        values = (axis.valid(found[axis.name]) if v is None else v for axis, v in pairs)
+        values = (
+            axis.valid(np.clip(found[axis.name], axis.low, axis.high)) if v is None else v
+            for axis, v in pairs
+        )
         return Level(self.space, tuple(values))
+
+
+def _in_full(value: float) -> str:
+    """The shortest text of a value in float32, in which networks compute."""
+    return np.format_float_positional(np.float32(value), trim="-")
 
 
 def checked_strength(value: Any, called: str) -> float:

@@ -27,6 +27,7 @@ from hypernet_jax.networks import (
 )
 from hypernet_jax.runtime import start_jax
 from hypernet_jax.tasks import Task, get_task
+from hypernet_jax.tensors import fingerprint_of
 
 __all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
 
@@ -58,6 +59,12 @@ class Model:
         template_key, hypernet_key = jax.random.split(key)
         template = init_network(template_key, self.network)
         return self.hypernet.init(hypernet_key, template)
+
+    def fingerprint(self, theta: Theta) -> str:
+        """A SHA-256 hash, in hexadecimal, that differs for networks that restore differently."""
+        # Equal parameters make different networks where these differ.
+        parts = self.network, self.hypernet.features, self.hypernet.space, self.task.name
+        return fingerprint_of(theta, called="; ".join(map(repr, parts)))
 
     def generate(self, theta: Theta, level: ArrayLike) -> dict:
         """Parameters of the restoration network for one level, (A,) in native units."""

@@ -13,11 +13,13 @@ from hypernet_jax.errors import UserError
 __all__ = ["fingerprint_of", "read_tensors"]
 
 
-def fingerprint_of(parameters: Any) -> str:
-    """A SHA-256 hash of a pytree's arrays, in hexadecimal."""
-    total = hashlib.sha256()
-    for leaf in jax.tree.leaves(parameters):
-        total.update(np.ascontiguousarray(leaf).tobytes())
+def fingerprint_of(parameters: Any, *, called: str = "") -> str:
+    """A SHA-256 hash of a pytree's arrays and of what they are called, in hexadecimal."""
+    total = hashlib.sha256(called.encode())
+    for path, leaf in jax.tree.leaves_with_path(parameters):
+        array = np.ascontiguousarray(leaf)
+        place = f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}"
+        total.update(place.encode() + array.tobytes())
     return total.hexdigest()
 
 

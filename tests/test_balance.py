@@ -54,6 +54,18 @@ class KeepBalancedTest(chex.TestCase):
         chex.assert_trees_all_close(together, jnp.concatenate(apart), rtol=1e-5)
 
 
+def test_a_network_that_names_no_activation_is_left_alone():
+    """Also where a convolution is applied by itself, and so has an empty path."""
+    conv, image = nn.Conv(2, (3, 3)), jnp.ones((1, 4, 4, 3))
+    params = conv.init(jax.random.key(0), image)
+
+    def gradient(strength):
+        with balanced(conv, strength):
+            return jax.grad(lambda p: conv.apply(p, image).sum())(params)
+
+    chex.assert_trees_all_equal(gradient(1.0), gradient(0.0))
+
+
 @pytest.mark.parametrize(
     "options",
     [

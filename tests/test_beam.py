@@ -344,6 +344,17 @@ def files_of(folder):
     }
 
 
+def test_a_file_named_like_shipped_weights_is_not_taken_for_them(
+    photograph, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("denoise").write_bytes(b"not weights")
+    crop(photograph, tmp_path / "in/a.png", 0)
+    command = ["restore", "in", "-o", "out", "--task", "denoise", "--level", "20", "--backend"]
+    assert main([*command, "jax", "--beam-options="]) == 0
+    assert "1 restored" in capsys.readouterr().out
+
+
 def test_an_archive_is_restored_as_a_folder(archive, weights, tmp_path, capsys):
     here, there = tmp_path / "here", tmp_path / "there"
     assert restore(weights, archive, here, "--report", tmp_path / "here.json") == 1

@@ -169,6 +169,13 @@ def test_only_what_was_estimated_is_said_to_be(photograph, tmp_path):
     assert resolve_level(photo, "auto", photograph, None)[1] == "estimated from the pixels"
 
 
+def test_estimates_are_limited_to_the_range():
+    found = {"noise": 83.0, "jpeg": 0.5, "blur": -1.0}
+    assert TASKS["photo"].space.request("auto").level(found).values == (75, 1, 0)
+    with pytest.raises(UserError, match="out of range"):
+        TASKS["photo"].space.request("auto").level(found | {"noise": float("nan")})
+
+
 def test_a_given_part_is_kept_beside_an_estimator():
     pixels = np.zeros((32, 32, 3), np.uint8)
     task = TASKS["photo"]

@@ -261,6 +261,12 @@ def test_a_network_without_a_translation_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="uses sort, which cannot be translated to ONNX"):
         translate(Graph(), sorts, inputs, (Value((), lambda: "level"), scalar))
 
+    def rounds(image, level):
+        return image.astype(jnp.bfloat16).astype(jnp.float32) + level
+
+    with pytest.raises(UserError, match="a conversion from float32 to bfloat16"):
+        translate(Graph(), rounds, inputs, (Value((), lambda: "level"), scalar))
+
 
 def test_one_level_baked_in(photograph, tmp_path):
     live = Restorer.from_pretrained("denoise")

@@ -126,8 +126,7 @@ def test_parts_to_be_estimated():
     assert THREE.request({"blur": "auto"}).estimated == ("blur",)
     assert THREE.request("auto").estimated == THREE.names
     assert THREE.request(request) == request and hash(request)
-    with pytest.raises(UserError, match="out of range"):
-        request.level({"noise": 300.0})
+    assert request.level({"noise": 300.0}) == THREE.parse("noise=100,jpeg=40")
 
 
 def test_one_axis_where_one_is_meant():
@@ -248,6 +247,15 @@ def test_lists_of_levels_as_text(task):
     levels = [task.space.parse(level) for level in (*task.levels, task.starting_level)]
     text = task.space.format_list([*levels, task.space.neutral])
     assert task.space.parse_list(text) == [*levels, task.space.neutral]
+
+
+@given(st.floats(0, 75, width=32), st.floats(1, 100), st.floats(0, 4))
+def test_the_text_of_a_level_gives_the_same_network(noise, jpeg, blur):
+    level = THREE.parse((noise, jpeg, blur))
+    again = THREE.parse(str(level))
+    np.testing.assert_array_equal(again.array, level.array)
+    assert THREE.at(level).parse(str(level)).array.tolist() == level.array.tolist()
+    assert str(THREE.parse((25.0, 40, 0.1))) == "noise=25,jpeg=40,blur=0.1"
 
 
 @pytest.mark.parametrize("name", ["photo", "mixed", "dejpeg"])

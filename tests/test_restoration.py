@@ -1,7 +1,9 @@
 """Restoring arrays and files, and weights."""
 
+import errno
 import io
 import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
+from hypernet_jax import Restorer, UserError, files, load_weights, make_model, save_weights
 from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.writing import Encoding
@@ -352,6 +354,33 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         write_atomically(tmp_path, b"x", overwrite=True)
     with pytest.raises(UserError, match="cannot be written"):
         write_atomically(tmp_path / "nowhere" / "file.bin", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_appears_meanwhile_is_not_replaced(links, tmp_path, monkeypatch):
+    target, check = tmp_path / "file.bin", files.check_output
+
+    def appears(path, *, overwrite):
+        check(path, overwrite=overwrite)
+        Path(path).write_bytes(b"of another")
+
+    def refused(*paths):
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr(files.os, "link", refused)
+        write_atomically(target, b"first")
+        assert target.read_bytes() == b"first"
+        target.unlink()
+    with monkeypatch.context() as patch:
+        if links:
+            patch.setattr(files, "check_output", appears)
+        else:
+            target.write_bytes(b"of another")
+        with pytest.raises(UserError, match="already exists"):
+            write_atomically(target, b"mine")
+    assert target.read_bytes() == b"of another"
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import Restorer, UserError, runtime
+from hypernet_jax import Restorer, UserError, make_model, runtime
 from hypernet_jax.cli.main import main
 from hypernet_jax.files import local_path, temporary_folder, write_atomically
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.photographs.restoring import restore_file
 
-from .models import RESTORER, tiny_config, tiny_theta
+from .models import RESTORER, photo_config, random_theta, tiny_config, tiny_theta
 
 
 def run(*command, **environment):
@@ -64,7 +64,17 @@ def test_too_few_addresses_are_reported(monkeypatch):
 
 def test_strict_flags_of_other_code_are_set_aside(photograph):
     image = photograph[:9, :9]
-    expected = RESTORER.restore(image, level=20)
+    # Levels on a line, and others, have different programs.
+    rows, columns = np.mgrid[:9, :9].astype(np.float32)
+    maps = [rows[..., None], np.stack([rows, 100 - columns, columns % 2], axis=-1)]
+    photo = make_model(photo_config())
+    theta_of_photo = random_theta(photo)
+    parts = Restorer(photo, theta_of_photo, backend="jax")
+    expected = [
+        RESTORER.restore(image, level=20),
+        RESTORER.restore(image, level=maps[0]),
+        parts.restore(image, level=maps[1]),
+    ]
     model, theta = RESTORER.model, tiny_theta(tiny_config())
     strict = {
         "jax_numpy_rank_promotion": "raise",
@@ -75,11 +85,18 @@ def test_strict_flags_of_other_code_are_set_aside(photograph):
     try:
         for name, value in strict.items():
             jax.config.update(name, value)
-        restored = Restorer(model, theta).restore(image, level=20)
+        plain = Restorer(model, theta)
+        parts = Restorer(photo, theta_of_photo, backend="jax")
+        restored = [
+            plain.restore(image, level=20),
+            plain.restore(image, level=maps[0]),
+            parts.restore(image, level=maps[1]),
+        ]
     finally:
         for name, value in before.items():
             jax.config.update(name, value or "allow")
-    np.testing.assert_array_equal(restored, expected)
+    for got, wanted in zip(restored, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

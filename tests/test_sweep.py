@@ -62,6 +62,9 @@ def test_a_failed_run_comes_last_with_the_step_it_reached(tmp_path, monkeypatch)
         lines = [{"step": 400, "validation/psnr": 31 - config.seed}, {"step": 600, "loss": 1}]
         workdir.mkdir(parents=True)
         (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        if config.seed == 2:  # a kill cut a line short
+            with (workdir / "metrics.jsonl").open("a") as file:
+                file.write('\n{"step": 700, "lo')
         if config.seed == 1:
             raise UserError("The loss is not finite.")
 

@@ -314,6 +314,24 @@ def test_a_damaged_checkpoint_is_passed_over(part, default_data, tmp_path):
     chex.assert_trees_all_equal(load_ema(tmp_path / "run")[1], whole.ema)
 
 
+def test_all_processes_go_on_from_a_checkpoint_that_all_can_read(
+    default_data, tmp_path, monkeypatch
+):
+    config = tiny_training_config(default_data)
+    whole = train(config, tmp_path, progress=False)
+    asked = []
+
+    def not_the_newest(here):
+        asked.append(here)
+        return here and len(asked) > 1
+
+    monkeypatch.setattr("hypernet_jax.checkpoints._true_for_all", not_the_newest)
+    with pytest.warns(UserWarning, match=r"checkpoints/6 .*another process cannot read it"):
+        resumed = train(config, tmp_path, progress=False)
+    assert asked == [True, True]
+    chex.assert_trees_all_equal(resumed, whole)
+
+
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
     """A file-size limit simulates a full disk: writing fails in the same place."""
     config = tiny_training_config(default_data)

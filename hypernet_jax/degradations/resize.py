@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float32, Real
 
-__all__ = ["bicubic_down_up", "bicubic_resize"]
+__all__ = ["bicubic_down_up", "bicubic_reduce", "bicubic_resize"]
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ from hypernet_jax.levels import Level
 from hypernet_jax.metrics import psnr, psnr_b, rgb_to_y, ssim
 from hypernet_jax.runtime import ordinary_arithmetic
 from hypernet_jax.tasks import Protocol, Task
-from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.version import __version__
 
 __all__ = [
@@ -153,7 +152,7 @@ def about(restorer: Restorer) -> dict[str, Any]:
     """What results.json says about the restorer and the machine."""
     return {
         "self_ensemble": restorer.self_ensemble,
-        "weights": fingerprint_of(restorer.theta),
+        "weights": restorer.model.fingerprint(restorer.theta),
         "backend": restorer.backend.name,
         "hardware": f"{jax.devices()[0].device_kind} ({platform.machine()})",
         "versions": versions(),

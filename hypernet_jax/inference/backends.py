@@ -18,7 +18,6 @@ from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import apply_network
 from hypernet_jax.networks.bank import apply_bank
-from hypernet_jax.runtime import ordinary_arithmetic
 
 __all__ = [
     "PROVIDERS",
@@ -120,7 +119,6 @@ class XlaBackend:
 
 
 def _computed(apply: Callable[..., jax.Array]) -> ApplyTiles:
-    @ordinary_arithmetic()  # it is set per thread
     def network(*arrays: np.ndarray) -> np.ndarray:
         try:
             return np.asarray(apply(*arrays))

@@ -478,12 +478,20 @@ class Restorer:
                     given = np.repeat(inputs, self.model.colours, axis=-1)
                 # Does not wait: the next tiles are cut while these are computed.
                 network, more = networks(batch)
-                restored = self._workers.submit(network, given, valid, *more)
+                restored = self._workers.submit(
+                    _in_ordinary_arithmetic, network, given, valid, *more
+                )
                 waiting.append((batch, part, inputs, restored))
                 if len(waiting) > self._at_once:
                     yield from _kept(*waiting.popleft())
         while waiting:
             yield from _kept(*waiting.popleft())
+
+
+# Set per thread, so the workers set it too.
+@ordinary_arithmetic()
+def _in_ordinary_arithmetic(network: ApplyTiles, *arrays: np.ndarray) -> np.ndarray:
+    return network(*arrays)
 
 
 def _stacked(source: Source, batch: list[Tile]) -> tuple[np.ndarray, np.ndarray]:

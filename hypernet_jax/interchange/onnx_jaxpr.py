@@ -94,7 +94,12 @@ class _Translation:
             return self._convolution(inputs, shape, params)
         if kind in _ELEMENTWISE or kind in ("select_n", "integer_pow"):
             return self._elementwise(kind, params, inputs, shape)
-        if kind in ("copy", "convert_element_type", "stop_gradient", "copy_p"):
+        if kind == "convert_element_type":
+            old, new = equation.invars[0].aval.dtype, params["new_dtype"]
+            if not np.can_cast(old, new, "safe") and old.kind not in "iu":
+                raise _untranslated(f"a conversion from {old} to {new}")
+            return inputs[0]
+        if kind in ("copy", "stop_gradient", "copy_p"):
             return inputs[0]
         if kind == "concatenate":
             return self._concatenate(inputs, shape, params["dimension"])

@@ -27,7 +27,7 @@ class NetworkSpec:
         are zero-padded `nn.Conv`, which can be masked beyond the image's edge.
       growable: attributes that may be larger than in the weights that training starts from.
       branch_exits: regular expression on the paths of layers that make an added block the
-        identity when they are zero.
+        identity when they are zero. The default matches none.
       activated: regular expression on the paths of convolutions whose outputs go into an
         activation; training keeps these outputs on both sides of zero.
     """
@@ -37,8 +37,8 @@ class NetworkSpec:
     reach: int | None = None
     exact_tiles: bool = False
     growable: tuple[str, ...] = ()
-    branch_exits: str = "$^"
-    activated: str = "$^"
+    branch_exits: str = "(?!)"
+    activated: str = "(?!)"
 
     def __post_init__(self):
         if self.exact_tiles and self.reach is None:

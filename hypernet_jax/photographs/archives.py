@@ -27,6 +27,7 @@ from hypernet_jax.photographs.batch import Job, Outcome
 from hypernet_jax.photographs.level_maps import mask_beside, without_masks
 from hypernet_jax.photographs.restoring import Options, Restored
 from hypernet_jax.storage import at_once, files_below, local_copy, storage_path, write_whole
+from hypernet_jax.weights import pretrained_names
 
 __all__ = ["Loading", "plan_archive", "restore_archive"]
 
@@ -140,7 +141,8 @@ def _run(
     try:
         content = [[_plain(job) for job in group] for group in groups]
         write_whole(working / _JOBS, json.dumps(content).encode())
-        if Path(loading.weights).is_file():
+        # By their names, shipped weights are everywhere.
+        if loading.weights not in pretrained_names() and Path(loading.weights).is_file():
             write_whole(working / _WEIGHTS, Path(loading.weights).read_bytes())
             loading = dataclasses.replace(loading, weights=str(working / _WEIGHTS))
         beam.run(

@@ -157,10 +157,11 @@ class Studio:
 
     def found(self, path: str | Path, task: str) -> Level:
         """The estimated level, or the task's default if there is no estimate."""
+        space = self.restorer(task).space
         try:
-            return self._estimated(str(path), task)[0]
+            return space.parse(self._estimated(str(path), task)[0])
         except UserError:
-            return get_task(task).space.parse(TASKS[task].starting_level)
+            return space.parse(TASKS[task].starting_level)
 
     def level(
         self, path: str | Path, task: str, value: float | None, given: Given = NOTHING
@@ -177,12 +178,12 @@ class Studio:
         Raises:
           UserError: for values that are not numbers.
         """
-        space, found = get_task(task).space, self.found(path, task)
-        if len(space) == 1:
+        found = self.found(path, task)
+        if len(found.space) == 1:
             return _chosen((value,), found)
         level = found if given.parts is None else _chosen(given.parts, found)
         strength = STRENGTH if value is None else real_number(value, "strength")
-        return space.scaled(level, min(max(strength, 0.0), STRONGEST))
+        return found.space.scaled(level, min(max(strength, 0.0), STRONGEST))
 
     def part(
         self, path: str | Path, task: str, value: float, centre: tuple[float, float], side: int

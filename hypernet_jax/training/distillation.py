@@ -19,7 +19,6 @@ from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.model import Model
 from hypernet_jax.symmetries import VIEWS, View, seen_from, turned_back
-from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.batches import restore_batch
 from hypernet_jax.weights import load_weights
 
@@ -53,8 +52,8 @@ class Teachers:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the parameters."""
-        return fingerprint_of([teacher.theta for teacher in self.networks])
+        """A hash of the networks."""
+        return ",".join(each.model.fingerprint(each.theta) for each in self.networks)
 
     def target(
         self,

@@ -20,7 +20,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import first_free, temporary_folder
 from hypernet_jax.storage import names_in
 
-__all__ = ["Meter", "MetricsWriter", "SegmentWriter", "metrics_writer"]
+__all__ = ["Meter", "MetricsWriter", "SegmentWriter", "metrics_of", "metrics_writer"]
 
 
 class Meter:
@@ -185,6 +185,15 @@ def metrics_writer(workdir: Any, *, resume_step: int) -> MetricsWriter | Segment
     return SegmentWriter(workdir, resume_step=resume_step)
 
 
+def metrics_of(line: str) -> dict[str, Any]:
+    """The values of a line of metrics.jsonl by name; none of one that a kill cut short."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def _file_step(name: str) -> float:
     """The step in the name of a file of metrics; before all others for a foreign name."""
     stem = name.removesuffix(".jsonl")
@@ -193,7 +202,4 @@ def _file_step(name: str) -> float:
 
 def _step(line: str) -> float:
     """The step of a line; a line that a kill cut short counts as later than all."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+    return float(metrics_of(line).get("step", "inf"))

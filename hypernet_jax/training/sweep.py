@@ -14,9 +14,9 @@ from hypernet_jax.data.prepare import fingerprint, local_dataset
 from hypernet_jax.errors import UserError
 from hypernet_jax.markdown import table
 from hypernet_jax.storage import ensure_place, names_in, write_whole
-from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.training.config import config_difference, flatten
 from hypernet_jax.training.loop import train
+from hypernet_jax.training.reports import metrics_of
 from hypernet_jax.weights import load_weights
 
 __all__ = ["Sweep", "load_sweep", "run_sweep"]
@@ -177,8 +177,10 @@ def _content(config: Any, sweep: Sweep) -> dict[str, Any]:
     if "data.dataset" not in sweep.varied and config.data.dataset:
         content["data"]["dataset"] = fingerprint(local_dataset(config.data.dataset))
     if "distillation.teachers" not in sweep.varied and config.distillation.share:
-        teachers = [load_weights(name)[1] for name in config.distillation.teachers]
-        content["distillation"]["teachers"] = [fingerprint_of(theta) for theta in teachers]
+        teachers = [load_weights(name) for name in config.distillation.teachers]
+        content["distillation"]["teachers"] = [
+            model.fingerprint(theta) for model, theta in teachers
+        ]
     return content
 
 
@@ -193,6 +195,6 @@ def _reached(workdir: Any) -> tuple[int, float]:
     if not isinstance(workdir, Path):  # a store has one for each checkpoint
         files = [workdir / "metrics" / name for name in names_in(workdir / "metrics")]
     text = [file.read_text() for file in files if file.exists()]
-    lines = [json.loads(line) for each in text for line in each.splitlines()]
+    lines = [metrics_of(line) for each in text for line in each.splitlines()]
     step = max((line.get("step", 0) for line in lines), default=0)
     return step, max((line.get(_METRIC, -math.inf) for line in lines), default=-math.inf)

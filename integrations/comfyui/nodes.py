@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from hypernet_jax import Restorer, UserError, get_task
+from hypernet_jax import Restorer, UserError
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.photographs.level_maps import (
     blend_of_mask,
@@ -70,13 +70,13 @@ class HypernetRestore:
         """
         if not len(image):
             return image[..., :3].detach().float(), ""
-        restorer, entry = _restorer(task), get_task(task)
+        restorer = _restorer(task)
         restored, levels = [], []
         masks = None if mask is None else _masks(mask, tuple(image.shape[1:3]))
         # NumPy has no bfloat16.
         for index, one in enumerate(image.detach().float().cpu().numpy()):
             pixels = np.clip(np.asarray(one[..., :3], np.float32), 0.0, 1.0)
-            found, _ = resolve_level(entry, level, pixels, None)
+            found, _ = resolve_level(restorer.model.task, level, pixels, None)
             levels.append(str(found))
             asked: Any = found
             shares: Any = blend
