@@ -148,15 +148,20 @@ class Normalised(nn.Module):
             x = jax.lax.conv_general_dilated(
                 x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
+        elif self.layer == "place":
+            x = x + jnp.linspace(-1, 1, x.shape[1])[:, None, None]
+        elif self.layer == "counted place":
+            x = x + jax.lax.broadcasted_iota(jnp.float32, x.shape, 2)
         elif self.layer == "gate":
             x = nn.LayerNorm()(x)[..., :4] * nn.gelu(x[..., 4:])
         return nn.Conv(3, (3, 3), padding=1)(x)
 
 
 LAYERS = ("group_norm", "attention", "average", "transposed", "shifted", "mirrored", "bare")
+PLACES = ("place", "counted place")
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", LAYERS + PLACES)
 def test_a_false_claim_of_exact_tiles_is_refused(layer):
     with pytest.raises(UserError, match="declares exact tiles, but has"):
         check_exact_tiles(Normalised(layer))

@@ -63,17 +63,25 @@ _PIXELWISE = frozenset(
 )  # fmt: skip
 
 
+# Rows and columns of the image that networks are checked with, per `multiple_of`.
+_SIDES = (37, 41)
+
+
 def check_exact_tiles(network: nn.Module) -> None:
     """Raises `UserError` if a network declares exact tiles but has a layer that breaks them.
 
     In its jaxpr, every operation that mixes neighbours must be an `nn.Conv` without input
-    dilation; all others must be pixelwise, or `pixel_shuffle`.
+    dilation; all others must be pixelwise, or `pixel_shuffle`, and none may depend on the row or
+    column. The declared reach is not checked.
     """
     spec = spec_of(network)
     if not spec.exact_tiles:
         return
-    side = 8 * spec.multiple_of
-    image = jax.ShapeDtypeStruct((1, side, side, spec.in_channels), jnp.float32)
+    # Sizes that nothing else has, so that a count of rows or columns shows.
+    height, width = (side * spec.multiple_of for side in _SIDES)
+    sizes = {side * times for side in _SIDES for times in range(1, spec.multiple_of + 1)}
+    places = {size + more for size in sizes for more in (-1, 0, 1)}  # `linspace` counts one less
+    image = jax.ShapeDtypeStruct((1, height, width, spec.in_channels), jnp.float32)
     params = jax.eval_shape(network.init, jax.random.key(0), image)
     convolutions = 0
 
@@ -93,6 +101,8 @@ def check_exact_tiles(network: nn.Module) -> None:
             found += 1
             if set(equation.params["lhs_dilation"]) != {1}:
                 raise _refused(name, "a transposed convolution")
+        elif kind == "iota" and places & set(equation.outvars[0].aval.shape):
+            raise _refused(name, "a count of rows or columns")
         elif not _is_pixelwise(equation):
             raise _refused(name, kind)
     if found > convolutions:
