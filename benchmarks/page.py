@@ -52,9 +52,9 @@ def _wait(condition, seconds: float = 60.0):
 
 
 def _save(driver, path: Path) -> None:
-    # A palette is enough for the docs, and a quarter of the size.
+    # In full colour, because a palette would look like noise.
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    picture.quantize(128).save(path, optimize=True)
+    picture.save(path, optimize=True)
 
 
 def main() -> None:
