@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from hypernet_jax import Restorer, UserError, load_weights
+from hypernet_jax import Restorer, UserError, get_task, load_weights
 from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.level_estimator import load_level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
@@ -166,7 +166,8 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     restore = ("restore", picture, "--task", "denoise", "-o", restored, "--estimator", output)
     main([*map(str, restore), "--level", "auto"])
     level = estimator.estimate(photograph[:90, :120])
-    assert f"level {level:g}, estimated by the given network" in capsys.readouterr().out
+    shown = get_task("denoise").space.parse(level)
+    assert f"level {shown}, estimated by the given network" in capsys.readouterr().out
     np.testing.assert_array_equal(
         np.asarray(Image.open(restored)),
         Restorer.from_pretrained("denoise").restore(photograph[:90, :120], level=level),
