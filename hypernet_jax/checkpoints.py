@@ -213,7 +213,7 @@ class Checkpoints:
         def read(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
             config = self._config(step)
             model = make_model(model_config(config))
-            theta = jax.eval_shape(model.init, jax.random.key(0))
+            theta = model.shapes()
             abstract = {
                 "ema": jax.tree.map(
                     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),

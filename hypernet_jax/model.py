@@ -25,6 +25,7 @@ from hypernet_jax.networks import (
     make_network,
     spec_of,
 )
+from hypernet_jax.programs import compiled
 from hypernet_jax.runtime import start_jax
 from hypernet_jax.tasks import Task, get_task
 from hypernet_jax.tensors import fingerprint_of
@@ -56,9 +57,11 @@ class Model:
 
     def init(self, key: jax.Array) -> Theta:
         """Initialises theta."""
-        template_key, hypernet_key = jax.random.split(key)
-        template = init_network(template_key, self.network)
-        return self.hypernet.init(hypernet_key, template)
+        return _initial(self.network, self.hypernet, key)
+
+    def shapes(self) -> dict[str, Any]:
+        """Theta's shapes and types, a tree of `jax.ShapeDtypeStruct`."""
+        return compiled(_initial, self.network, self.hypernet).eval_shape(jax.random.key(0))
 
     def fingerprint(self, theta: Theta) -> str:
         """A SHA-256 hash, in hexadecimal, that differs for networks that restore differently."""
@@ -177,6 +180,11 @@ class Model:
             "level_dependent_parameters": dependent,
             "trainable_parameters": count_parameters(theta),
         }
+
+
+def _initial(network: nn.Module, hypernet: HyperNetwork, key: jax.Array) -> Theta:
+    template_key, hypernet_key = jax.random.split(key)
+    return hypernet.init(hypernet_key, init_network(template_key, network))
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:

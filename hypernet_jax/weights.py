@@ -127,7 +127,7 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
             raise
         raise UserError(f"The weights {path} do not describe their model ({error}).") from None
     leaves = {name: jnp.asarray(leaf.astype(np.float32)) for name, leaf in flat.items()}
-    expected = jax.eval_shape(model.init, jax.random.key(0))
+    expected = model.shapes()
     theta = {group: {} for group in expected} | traverse_util.unflatten_dict(leaves, sep="|")
     if jax.tree.map(jnp.shape, theta) != jax.tree.map(lambda leaf: leaf.shape, expected):
         raise UserError(f"The weights {path} do not fit the model in their metadata.")

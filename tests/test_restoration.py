@@ -7,6 +7,7 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,9 @@ from hypernet_jax.degradations import bicubic_resize
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.writing import Encoding
 from hypernet_jax.inference import backends
+from hypernet_jax.networks import apply_network
 from hypernet_jax.photographs.restoring import restore_file
+from hypernet_jax.programs import compiled
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.weights import shipped_tasks
 
@@ -53,10 +56,26 @@ def test_restoring_is_generating_then_applying(photograph):
 
 def test_one_compilation_serves_all_levels(photograph):
     restorer = tiny_restorer()
+
+    def apply(*args, **kwargs):
+        return apply_network(restorer.model.network, *args, **kwargs)
+
+    restorer.backend.apply = jax.jit(chex.assert_max_traces(apply, n=1))
     for level in (5, 5.0, np.float64(5), 25, "50"):
         restorer.restore(photograph[:16, :16], level=level)
-    assert restorer.backend.apply._cache_size() == 1
     assert restorer._generate.cache_info().currsize == 3
+
+
+def test_restorers_of_one_network_share_their_programs():
+    one, other = tiny_restorer(), tiny_restorer()
+    assert one.backend.apply is other.backend.apply
+    assert one.backend.apply is not tiny_restorer(colours=1).backend.apply
+
+    def scaled(array, x):
+        return array * x
+
+    unhashable = np.ones(2)
+    chex.assert_trees_all_equal(compiled(scaled, unhashable)(2.0), jnp.full(2, 2.0))
 
 
 def test_grey_goes_through_colour_and_colour_through_grey(photograph):

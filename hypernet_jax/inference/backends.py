@@ -18,6 +18,7 @@ from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import apply_network
 from hypernet_jax.networks.bank import apply_bank
+from hypernet_jax.programs import compiled
 
 __all__ = [
     "PROVIDERS",
@@ -96,8 +97,8 @@ class XlaBackend:
     any_size = False
 
     def __init__(self, model: Model, theta: Theta, params: Params):
-        self.apply = jax.jit(functools.partial(apply_network, model.network))
-        self._apply_bank = jax.jit(functools.partial(apply_bank, model.network))
+        self.apply = compiled(apply_network, model.network)
+        self._apply_bank = compiled(apply_bank, model.network)
         self._shared = theta["shared"]
         self._params = params
         # On CPUs XLA uses a single core for convolutions with few channels, such as those of the

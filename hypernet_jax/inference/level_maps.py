@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from hypernet_jax.features import Affine
-from hypernet_jax.hypernet import Theta
+from hypernet_jax.hypernet import HyperNetwork, Theta
 from hypernet_jax.inference.backends import Backend
 from hypernet_jax.inference.ensemble import ApplyTiles
+from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model
+from hypernet_jax.programs import compiled
 
 __all__ = ["MapNetworks"]
 
@@ -41,8 +43,9 @@ class MapNetworks:
 
     def __init__(self, model: Model, theta: Theta, backend: Backend):
         self._model, self._theta, self._backend = model, theta, backend
-        self._phi = jax.jit(functools.partial(model.hypernet.phi, theta["features"]))
-        self._along = jax.jit(functools.partial(_along, model))
+        phi = compiled(HyperNetwork.phi, model.hypernet)
+        self._phi = functools.partial(phi, theta["features"])
+        self._along = compiled(_along, model.hypernet.space)
         at = np.asarray(self._phi(model.hypernet.levels_of_fit()))
         self.features = at.shape[-1]
         self._has_constant = bool((at[:, 0] == 1).all())
@@ -115,9 +118,9 @@ class MapNetworks:
         return start, end
 
 
-def _along(model: Model, levels: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
+def _along(space: LevelSpace, levels: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
     """The position of levels along the line from `start` to `end` in z, 0 to 1; (..., 1)."""
-    z, first, last = (model.hypernet.space.normalise(each) for each in (levels, start, end))
+    z, first, last = (space.normalise(each) for each in (levels, start, end))
     way = last - first
     length = jnp.maximum(jnp.sum(way * way), 1e-12)
     return jnp.sum((z - first) * way, axis=-1, keepdims=True) / length

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from hypernet_jax.errors import UserError, missing_extra, real_number
-from hypernet_jax.hypernet import Theta
+from hypernet_jax.hypernet import HyperNetwork, Theta
 from hypernet_jax.inference.arguments import (
     Window,
     are_grey,
@@ -48,6 +48,7 @@ from hypernet_jax.inference.tiles import (
 from hypernet_jax.levels import Level, LevelSpace, axes_of
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import spec_of
+from hypernet_jax.programs import compiled
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.weights import load_weights
 
@@ -121,7 +122,7 @@ class Restorer:
         self._arguments = (model, theta, memory, backend, self_ensemble)
         self.model = model
         self.self_ensemble = self_ensemble
-        generate = jax.jit(model.generate)
+        generate = compiled(HyperNetwork.generate, model.hypernet)
         self._generate = functools.lru_cache(_CACHED_LEVELS)(
             lambda level: generate(theta, level.array)
         )
