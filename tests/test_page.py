@@ -222,15 +222,14 @@ def test_a_closed_studio_leaves_no_files(progress, endless, noisy, tmp_path):
 
 def test_a_visitor_stops_only_their_own_restoration(endless, noisy, tmp_path):
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
-    from hypernet_jax.serve.handlers import Handlers
+    from hypernet_jax.serve.handlers import ONLY, Handlers
 
     studio, begun = endless
     handlers = Handlers(studio, tmp_path / "results", 3)
     one, other = (SimpleNamespace(session_hash=name) for name in ("one", "other"))
     with ThreadPoolExecutor() as pool:
-        job = pool.submit(
-            handlers.whole, str(noisy), "denoise", 25.0, Given(), one, lambda *at, unit: None
-        )
+        chosen = str(noisy), "denoise", 25.0, None, ONLY, 0.2
+        job = pool.submit(handlers.whole, *chosen, one, lambda *at, unit: None)
         assert begun.wait(60)
         handlers.stop(other)
         time.sleep(0.1)
@@ -675,5 +674,12 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
     assert inside.sum() > 100 and far.sum() > 10_000
     assert np.abs(partly - all_over)[inside].mean() < 1.0 < np.abs(partly - before)[inside].mean()
     assert np.abs(partly - before)[far].mean() < 1.0 < np.abs(partly - all_over)[far].mean()
+    # The whole photograph is restored by the brush, too.
+    css(browser, "#restore")[0].click()
+    wait(lambda: "noisy-restored.png" in css(browser, "#download")[0].text)
+    css(browser, "#download")[0].click()
+    result = tmp_path / "noisy-restored.png"
+    wait(lambda: result.exists() and not list(tmp_path.glob("*.crdownload")))
+    np.testing.assert_allclose(np.asarray(Image.open(result), int)[:, 16:316], partly, atol=1)
     css(browser, "#mask button[aria-label=Undo]")[0].click()
     wait(lambda: pictures(browser)[1] == everything[1])

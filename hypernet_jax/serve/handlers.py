@@ -151,7 +151,9 @@ class Handlers:
         path,
         task,
         level,
-        given,
+        drawing,
+        kind,
+        softness,
         request: gr.Request,
         progress=gr.Progress(),  # noqa: B008
         *parts,
@@ -167,7 +169,8 @@ class Handlers:
             progress((done, of), unit="pixels")
 
         try:
-            given = _with_parts(given, task, parts)
+            # Of the brush as it is now: the last stroke may not have been answered yet.
+            given = _with_parts(Given(mask=_mask_of(drawing, kind, softness)), task, parts)
             restored = self.studio.whole(
                 path, task, level, self.folder, given=given, progress=report
             )

@@ -177,7 +177,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         )
         restored = begun.then(
             handlers.whole,
-            [photograph, task, level, given, *parts],
+            [photograph, task, level, drawing, kind, softness, *parts],
             [download, message],
             concurrency_limit=1,
             api_name="restore",
