@@ -107,6 +107,8 @@ def degraded_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(degraded, reference) of one image of a folder under a protocol; HWC, 8-bit range.
 
+    An image with three channels is degraded and measured in colour, even if they are equal.
+
     Raises:
       UserError: as `reference_of`.
     """
