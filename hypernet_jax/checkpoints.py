@@ -184,6 +184,9 @@ class Checkpoints:
         def read(step: int) -> S:
             check(self._config(step))
             self._check_processes(step)
+            # Before the state is read, for which all processes wait for each other.
+            if not _true_for_all(self._has_position(step)):
+                raise ValueError("a process cannot read its position in the data")
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -253,29 +256,32 @@ class Checkpoints:
                 f"--processes={max(written)}, or start again in another workdir."
             )
 
+    def _has_position(self, step: int) -> bool:
+        """Whether this process' position in the data can be read."""
+        name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+        try:
+            json.loads((self._folder / str(step) / "data" / name).read_text())
+        except (OSError, ValueError):
+            return False
+        return True
+
     def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
-        """What `read` makes of the newest step that all processes can read, and the steps passed
-        over."""
+        """What `read` makes of the newest step that it can read, and the steps passed over."""
         damaged: list[int] = []
         kept = self._workdir / "checkpoints"
         for step in self._steps():
-            reason = None
             try:
-                found = read(step)
+                return read(step), damaged
             except UserError:
                 raise
             # What a damaged file makes Orbax, TensorStore or Grain raise is not documented.
             except Exception as error:
-                reason = _reason(error)
-            # Each process reads files of its own, and all must go on from the same step.
-            if _true_for_all(reason is None):
-                return found, damaged
-            warnings.warn(
-                f"The checkpoint {kept / str(step)} is damaged and passed over "
-                f"({reason or 'another process cannot read it'}).",
-                stacklevel=3,
-            )
-            damaged.append(step)
+                warnings.warn(
+                    f"The checkpoint {kept / str(step)} is damaged and passed over "
+                    f"({_reason(error)}).",
+                    stacklevel=3,
+                )
+                damaged.append(step)
         raise UserError(
             f"No checkpoint in {kept} can be read (steps {damaged}); look at the disk, "
             "restore the folder from a copy, or start again in another workdir."

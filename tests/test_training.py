@@ -326,7 +326,7 @@ def test_all_processes_go_on_from_a_checkpoint_that_all_can_read(
         return here and len(asked) > 1
 
     monkeypatch.setattr("hypernet_jax.checkpoints._true_for_all", not_the_newest)
-    with pytest.warns(UserWarning, match=r"checkpoints/6 .*another process cannot read it"):
+    with pytest.warns(UserWarning, match=r"checkpoints/6 .*a process cannot read its position"):
         resumed = train(config, tmp_path, progress=False)
     assert asked == [True, True]
     chex.assert_trees_all_equal(resumed, whole)
