@@ -147,8 +147,13 @@ def first_free(paths: Iterable[Path]) -> Path:
     return next(path for path in paths if not path.exists())
 
 
-def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = False) -> None:
+def write_atomically(
+    path: str | Path, content: bytes, *, overwrite: bool = False, lasting: bool = True
+) -> None:
     """Writes a file that appears only when it is complete.
+
+    Args:
+      lasting: wait until the content is on the disk; false for files that are soon deleted.
 
     Raises:
       UserError: if it exists and `overwrite` is false, or it cannot be written.
@@ -161,8 +166,9 @@ def write_atomically(path: str | Path, content: bytes, *, overwrite: bool = Fals
     try:
         with beside.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a name without its content must not outlast a power cut
+            if lasting:  # a name without its content must not outlast a power cut
+                file.flush()
+                os.fsync(file.fileno())
         if overwrite:
             if path.is_file():
                 shutil.copymode(path, beside)

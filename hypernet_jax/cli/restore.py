@@ -224,7 +224,8 @@ def _described(job: batch.Job, restored: Restored) -> str:
     # A part that was not given is absent, which is said too.
     if several or restored.estimate is not None:
         shown = level.describe(digits=3) if several else str(level)
-        parts.append(", ".join([f"level {shown}", *filter(None, [restored.estimate])]))
+        how = f", {restored.estimate}" if restored.estimate is not None else ""
+        parts.append(f"level {shown}{how}")
     return "; ".join((*parts, *restored.notes))
 
 

@@ -235,7 +235,7 @@ def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
         Image.fromarray(pixels).save(content, "PNG", compress_level=1)
         # Made last, because old empty folders are swept away.
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue(), overwrite=True)
+        write_atomically(path, content.getvalue(), overwrite=True, lasting=False)
     return str(path)
 
 

@@ -202,4 +202,7 @@ def _file_step(name: str) -> float:
 
 def _step(line: str) -> float:
     """The step of a line; a line that a kill cut short counts as later than all."""
-    return float(metrics_of(line).get("step", "inf"))
+    try:
+        return float(metrics_of(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
