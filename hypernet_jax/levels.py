@@ -144,6 +144,10 @@ class LevelAxis:
             raise UserError(f"The level {number:.9g} is out of range; give a {self.describe()}.")
         return number
 
+    def limited(self, value: float) -> float:
+        """The nearest value of the range."""
+        return min(max(float(value), self.low), self.high)
+
     @property
     def only(self) -> float | None:
         """The single value that a plain network serves; None if there is a range."""
@@ -517,8 +521,7 @@ class LevelRequest:
         found = estimates or {}
         pairs = zip(self.space.axes, self.values, strict=True)
         values = (
-            axis.valid(np.clip(found[axis.name], axis.low, axis.high)) if v is None else v
-            for axis, v in pairs
+            axis.valid(axis.limited(found[axis.name])) if v is None else v for axis, v in pairs
         )
         return Level(self.space, tuple(values))
 

@@ -10,8 +10,9 @@ from jax.flatten_util import ravel_pytree
 from hypernet_jax.evaluation.measure import degraded_pair, measured_area, restore_degraded
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.images.folders import find_images, spread
+from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Restorer
-from hypernet_jax.levels import Level
+from hypernet_jax.levels import AUTO, Level
 from hypernet_jax.metrics import psnr
 from hypernet_jax.model import Model
 
@@ -108,19 +109,18 @@ def blind_study(
     """
     degraded = _Degraded(restorer, dataset, protocol, seed, images)
     task, space = restorer.model.task, restorer.space
-    axis = space.single
     rows = []
     for level in map(space.parse, levels):
         figures = []
         for path in degraded.paths:
             pair = degraded.pair(path, level)
-            found = task.estimate_level(pair[0]).parts[axis.name]
-            estimate = float(np.clip(found, axis.low, axis.high))
+            pixels = np.asarray(pair[0], np.float32) / np.float32(255.0)
+            found, _ = resolve_level(task, AUTO, pixels, None)
             known, blind = (
                 degraded.psnr(*pair, level=level, requested=requested)
-                for requested in (level, space.parse(estimate))
+                for requested in (level, found)
             )
-            figures.append((estimate, abs(estimate - float(level)), known, blind))
+            figures.append((float(found), abs(float(found) - float(level)), known, blind))
         names = ("estimate", "mean_error", "psnr_known", "psnr_blind")
         means = np.mean(figures, axis=0).tolist()
         rows.append({"level": float(level), **dict(zip(names, means, strict=True))})

@@ -130,8 +130,7 @@ class Handlers:
         space = TASKS[task].space
         sliders: list[Any] = [gr.Slider(visible=False)] * self.most_parts
         if len(space) > 1:
-            level = space.parse(TASKS[task].starting_level)
-            level = level if path is None else self.studio.found(path, task)
+            level = self.studio.found(path, task)
             for index, (axis, value) in enumerate(zip(space.axes, level.values, strict=True)):
                 sliders[index] = axis_slider(axis, as_shown(value), visible=True)
         return [gr.Accordion(visible=len(space) > 1), *sliders] if sliders else []
@@ -161,7 +160,7 @@ class Handlers:
         """Restores the whole photograph to a PNG file; returns (download, message)."""
         if path is None:
             return _no_file(), "Drop a photograph first."
-        stopped = self._stopped[_visitor(request)] = threading.Event()
+        stopped = self._stopped[request.session_hash] = threading.Event()
 
         def report(done: int, of: int) -> None:
             if stopped.is_set():
@@ -177,7 +176,7 @@ class Handlers:
         except UserError as error:
             return _no_file(), _sentence(error, path)
         finally:
-            self._stopped.pop(_visitor(request), None)
+            self._stopped.pop(request.session_hash, None)
         file = restored.file
         button = gr.DownloadButton(f"Download {file.name}", value=file, interactive=True)
         sentences = [f"Restored at {restored.level.describe(digits=3)}.", *restored.notes]
@@ -185,7 +184,7 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> None:
         """Ends the restoration of a visitor's whole photograph, if one runs."""
-        running = self._stopped.get(_visitor(request))
+        running = self._stopped.get(request.session_hash)
         if running is not None:
             running.set()
 
@@ -201,10 +200,6 @@ def _with_parts(given: Given, task: str, parts: tuple[Any, ...]) -> Given:
     """With the values of the sliders that the task has."""
     used = parts[: len(TASKS[task].space)] if len(TASKS[task].space) > 1 else ()
     return dataclasses.replace(given, parts=used or None)
-
-
-def _visitor(request: gr.Request | None) -> str | None:
-    return None if request is None else request.session_hash
 
 
 def _mask_of(drawing: Any, kind: str, softness: float | None) -> np.ndarray | None:

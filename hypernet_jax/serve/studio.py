@@ -155,13 +155,13 @@ class Studio:
             return as_shown(float(level)), f"Estimated {what} ({how})."
         return STRENGTH, f"Found {level.describe(digits=3)} ({how})."
 
-    def found(self, path: str | Path, task: str) -> Level:
-        """The estimated level, or the task's default if there is no estimate."""
+    def found(self, path: str | Path | None, task: str) -> Level:
+        """The estimated level, or the task's default without a photograph or an estimate."""
         space = self.restorer(task).space
-        try:
-            return space.parse(self._estimated(str(path), task)[0])
-        except UserError:
-            return space.parse(TASKS[task].starting_level)
+        with contextlib.suppress(UserError):
+            if path is not None:
+                return space.parse(self._estimated(str(path), task)[0])
+        return space.parse(TASKS[task].starting_level)
 
     def level(
         self, path: str | Path, task: str, value: float | None, given: Given = NOTHING
@@ -387,7 +387,7 @@ def _chosen(values: tuple[float | None, ...], found: Level) -> Level:
         if value is None or value == as_shown(own):
             taken.append(own)
         else:
-            taken.append(min(max(real_number(value, axis.quantity), axis.low), axis.high))
+            taken.append(axis.limited(real_number(value, axis.quantity)))
     return found.space.parse(dict(zip(found.space.names, taken, strict=True)))
 
 
