@@ -1,5 +1,6 @@
 """Datasets and archives on Apache Beam: as without it, restartable, failures end in a sentence."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from hypernet_jax.cli.main import main
 from hypernet_jax.data import assembly, shards
 from hypernet_jax.data.prepare import folders_of, local_dataset, open_split, prepare_dataset
 from hypernet_jax.data.shards import CutShard
+from hypernet_jax.images.folders import find_images
 from hypernet_jax.storage import names_in, storage_path
 from hypernet_jax.training.loop import train
 
@@ -122,6 +124,32 @@ def test_the_dataset_equals_that_of_the_local_route(folder, local, tmp_path, cut
     # Nothing is left of the work.
     kinds = {"-of-", "sub_images.json", "features.json", "dataset_info.json"}
     assert all(any(kind in path.name for kind in kinds) for path in (tmp_path / "ds").iterdir())
+
+
+def test_copies_of_held_out_photographs_are_left_out(folder, tmp_path):
+    """On both routes, whatever the copy's size, quality and colours."""
+    source = tmp_path / "in"
+    shutil.copytree(folder, source)
+    for path in find_images(folder)[:14]:
+        with contextlib.suppress(OSError), Image.open(path) as picture:
+            copy = picture.convert("L").resize((90, 75))
+            copy.save(source / f"copy of {path.stem}.jpg", quality=80)
+    said: dict[bool, list[str]] = {True: [], False: []}
+    prepared = [
+        prepare_dataset(
+            source, tmp_path / f"ds{beam}", report=said[beam].append, progress=False,
+            beam_options="" if beam else None, **OPTIONS,
+        ) for beam in (True, False)
+    ]  # fmt: skip
+    assert prepared[0] == prepared[1] and sorted(said[True]) == sorted(said[False])
+    alike = [sentence for sentence in said[True] if "looks like" in sentence]
+    assert len(alike) == 3 and all("held out" in sentence for sentence in alike)
+    assert records(tmp_path / "dsTrue") == records(tmp_path / "dsFalse")
+    stems = {
+        split: {Path(name.decode()).stem.removeprefix("copy of ") for name, _, _ in found}
+        for split, found in records(tmp_path / "dsTrue").items()
+    }
+    assert not stems["train"] & stems["validation"]
 
 
 def test_training_takes_it(folder, tmp_path):

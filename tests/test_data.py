@@ -16,6 +16,7 @@ from hypernet_jax.data.augmentation import change_colours, darken, soften
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
+from hypernet_jax.data.lookalikes import held_out_copies, thumbnail
 from hypernet_jax.data.pipeline import Crops, balanced, make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
@@ -98,6 +99,25 @@ def test_photographs_are_reduced(folder, tmp_path):
     assert len(refusals) == 3 and all("once reduced" in refusal for refusal in refusals)
     with pytest.raises(UserError, match="--reduce"):
         prepare_dataset(folder, tmp_path / "none", **options | {"reduce": 0})
+
+
+def test_copies_look_alike_and_other_photographs_do_not(photographs):
+    names = ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png")
+    thumbnails = {name: thumbnail(read_image(photographs / name)) for name in names}
+    flat = np.full((50, 60, 3), 128, np.uint8)
+    others = thumbnails | {"flat": thumbnail(flat), "black": thumbnail(0 * flat)}
+    for name in (*names, "flat"):
+        assert held_out_copies(others, {name}) == {}
+    with Image.open(photographs / "coffee.png") as picture:
+        copies = {
+            "half": picture.resize((300, 190)),
+            "grey": picture.convert("L"),
+            "bright": picture.point(lambda value: min(255, int(1.3 * value))),
+            "few colours": picture.quantize(32).convert("RGB"),
+        }
+    copied = {name: thumbnail(np.atleast_3d(np.asarray(each))) for name, each in copies.items()}
+    found = held_out_copies(thumbnails | copied, {"coffee.png", "chelsea.png"})
+    assert found == dict.fromkeys(copies, "coffee.png")
 
 
 @settings(deadline=None)

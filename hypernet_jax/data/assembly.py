@@ -5,6 +5,7 @@ Every step can be done again after a kill: a file is whole or absent, and what w
 by the number of records that are left.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 from hypernet_jax import beam
 from hypernet_jax.buckets import remove_file
 from hypernet_jax.data.builders import held_out_of, record_name
+from hypernet_jax.data.lookalikes import held_out_copies
 from hypernet_jax.data.preparation import (
     ABOUT,
     INFO,
@@ -22,6 +24,7 @@ from hypernet_jax.data.preparation import (
     Preparation,
     Prepared,
     already_exists,
+    copy_of_held_out,
     folders_of_records,
     is_leftover,
     part_of,
@@ -97,6 +100,8 @@ def prepare_on_beam(
     if missing:
         beam.run(CutShard(str(source), str(place), preparation), missing, options=beam_options)
     parts = _read_parts(place, plan)
+    if preparation.layout == "folder":
+        parts = _without_copies(parts, preparation, source)
     for sentence in _refusals_of(parts):
         if preparation.strict:
             raise refused(sentence)
@@ -120,6 +125,28 @@ def _refusals_of(parts: Parts) -> list[str]:
     return [sentence for _, sentence in sorted(named, key=lambda one: PurePosixPath(one[0]))]
 
 
+def _held_out(parts: Parts, preparation: Preparation) -> set[str]:
+    """The names of the photographs that are held out."""
+    usable = sorted(PurePosixPath(name) for part in parts["train"] for name in part.thumbnails)
+    return {str(usable[index]) for index in held_out_of(len(usable), preparation.held_out)}
+
+
+def _without_copies(parts: Parts, preparation: Preparation, source: Any) -> Parts:
+    """With refusals of what looks like a held-out photograph; its records are left out later."""
+    train = parts["train"]
+    thumbnails = {name: each for part in train for name, each in part.thumbnails.items()}
+    copies = held_out_copies(thumbnails, _held_out(parts, preparation))
+
+    def without(part: Part) -> Part:
+        own = [(name, copies[name]) for name in part.thumbnails if name in copies]
+        refusals = [
+            (name, copy_of_held_out(source / name, source / original)) for name, original in own
+        ]
+        return dataclasses.replace(part, refusals=[*part.refusals, *refusals])
+
+    return {**parts, "train": [without(part) for part in train]}
+
+
 def _assemble(
     place: Any, plan: Plan, parts: Parts, preparation: Preparation, source: Any
 ) -> Prepared:
@@ -138,7 +165,7 @@ def _assemble(
         if not any(part.photographs for part in of_split):
             raise without_usable(source, sum(map(len, plan.shards[split])))
     if preparation.layout == "folder":
-        parts = _hold_out(place, parts, preparation)
+        parts = _hold_out(place, parts, preparation, source)
     _describe(place, parts, preparation)
     leftovers = [name for name in names_in(place) if is_leftover(name)]
     parts_of_work = [part_of(*item) for item in plan.items()]
@@ -152,19 +179,24 @@ def _lengths(parts: list[Part]) -> list[int]:
     return [sum(count for _, count, _ in part.photographs) for part in parts]
 
 
-def _hold_out(place: Any, parts: Parts, preparation: Preparation) -> Parts:
-    """Moves the records of some photographs of "train" to "validation", which is written first."""
+def _hold_out(place: Any, parts: Parts, preparation: Preparation, source: Any) -> Parts:
+    """Moves the records of some photographs of "train" to "validation", which is written first.
+
+    Those of copies of these are left out.
+    """
     train = parts["train"]
-    usable = sorted(PurePosixPath(name) for part in train for name, _, _ in part.photographs)
-    chosen = held_out_of(len(usable), preparation.held_out)
-    held_out = {str(usable[index]) for index in chosen}
+    held_out = _held_out(parts, preparation)
     if not held_out:
         return parts
+    copies = {name for part in train for name, _ in part.refusals if name in part.thumbnails}
+    leaving = held_out | copies
+    if all(name in leaving for part in train for name in part.thumbnails):
+        raise without_usable(source, sum(len(part.thumbnails) for part in train))
     target = place / shard_name(preparation.layout, "validation", 0, 1)
     affected = [
         index
         for index, part in enumerate(train)
-        if any(name in held_out for name, _, _ in part.photographs)
+        if any(name in leaving for name, _, _ in part.photographs)
     ]
     paths = {
         index: place / shard_name(preparation.layout, "train", index, len(train))
@@ -185,15 +217,13 @@ def _hold_out(place: Any, parts: Parts, preparation: Preparation) -> Parts:
         part = train[index]
         serialised = read_records(paths[index])
         if len(serialised) == sum(_lengths([part])):
-            kept = [own for name, own in _by_photograph(part, serialised) if name not in held_out]
+            kept = [own for name, own in _by_photograph(part, serialised) if name not in leaving]
             write_records(paths[index], [one for own in kept for one in own])
         validation += [one for one in part.photographs if one[0] in held_out]
-        left[index] = Part(
-            [one for one in part.photographs if one[0] not in held_out],
-            part.refusals,
-            part.smallest_side,
+        left[index] = dataclasses.replace(
+            part, photographs=[one for one in part.photographs if one[0] not in leaving]
         )
-    return {"train": left, "validation": [Part(validation, [], preparation.size)]}
+    return {"train": left, "validation": [Part(validation, {}, [], preparation.size)]}
 
 
 def _by_photograph(part: Part, serialised: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:

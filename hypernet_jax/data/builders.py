@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from hypernet_jax.data.preparation import without_usable
+from hypernet_jax.data.lookalikes import held_out_copies, thumbnail
+from hypernet_jax.data.preparation import copy_of_held_out, without_usable
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import to_colours
 from hypernet_jax.images.folders import find_images
@@ -156,32 +157,35 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _usable(self, folder: Path) -> list[Path]:
-        """The images below a folder that can be read and are large enough; reports the others.
+    def _usable(self, folder: Path) -> dict[Path, np.ndarray]:
+        """Thumbnails of the images below a folder that can be read and are large enough.
 
+        Reports the others.
         They are decoded here and again when they are cut, so that photographs are
         held out from among the usable ones.
         """
         found = find_images(folder)
-        paths = []
+        usable = {}
         for path in self._progress(found):
             try:
-                read_usable(path, self._minimum, reduce=self._reduce)
+                usable[path] = thumbnail(read_usable(path, self._minimum, reduce=self._reduce))
             except UserError as error:
                 self._skip(str(error))
-                continue
-            paths.append(path)
-        if not paths:
+        if not usable:
             raise without_usable(folder, len(found))
-        return paths
+        return usable
 
     def _split_paths(self) -> dict[str, list[Path]]:
-        paths = self._usable(self._source)
-        held_out = held_out_of(len(paths), self._held_out)
-        return {
-            "train": [p for i, p in enumerate(paths) if i not in held_out],
-            "validation": [p for i, p in enumerate(paths) if i in held_out],
-        }
+        thumbnails = {str(path): each for path, each in self._usable(self._source).items()}
+        names = list(thumbnails)
+        held_out = {names[index] for index in held_out_of(len(names), self._held_out)}
+        copies = held_out_copies(thumbnails, held_out)
+        for name, original in copies.items():
+            self._skip(copy_of_held_out(name, original))
+        train = [Path(name) for name in names if name not in held_out and name not in copies]
+        if not train:
+            raise without_usable(self._source, len(names))
+        return {"train": train, "validation": [Path(n) for n in names if n in held_out]}
 
     def _split_generators(self, dl_manager) -> dict:
         del dl_manager
@@ -213,7 +217,8 @@ class Div2kHr(Photographs):
 
     def _split_paths(self) -> dict[str, list[Path]]:
         return {
-            split: self._usable(self._source / folder) for split, folder in DIV2K_FOLDERS.items()
+            split: list(self._usable(self._source / folder))
+            for split, folder in DIV2K_FOLDERS.items()
         }
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Preparation",
     "Prepared",
     "already_exists",
+    "copy_of_held_out",
     "folders_of_records",
     "is_leftover",
     "part_of",
@@ -94,6 +95,11 @@ class Prepared:
 def refused(sentence: str) -> UserError:
     """The error for an image that would be skipped without `strict`."""
     return UserError(f"{sentence.rstrip('.')}; refused because of --strict.")
+
+
+def copy_of_held_out(name: Any, original: Any) -> str:
+    """The sentence for a photograph that is not trained on because it looks like another."""
+    return f"The image {name} looks like {original}, which is held out for validation."
 
 
 def without_usable(folder: Any, found: int) -> UserError:

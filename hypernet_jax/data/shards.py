@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
@@ -22,6 +23,7 @@ from hypernet_jax.data.builders import (
     read_usable,
     records,
 )
+from hypernet_jax.data.lookalikes import as_text, from_text, thumbnail
 from hypernet_jax.data.preparation import PLAN, Preparation, part_of, refused
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import temporary_folder
@@ -83,17 +85,20 @@ class Part:
 
     Attributes:
       photographs: name, number of records and bytes of each, in the order of the records.
+      thumbnails: of each, by name.
       refusals: name and sentence of each photograph that is skipped.
       smallest_side: shortest side of a sub-image in pixels.
     """
 
     photographs: list[tuple[str, int, int]]
+    thumbnails: dict[str, np.ndarray]
     refusals: list[tuple[str, str]]
     smallest_side: int
 
     def to_json(self) -> bytes:
         """The content of its file."""
-        return json.dumps(dataclasses.asdict(self)).encode()
+        texts = {name: as_text(each) for name, each in self.thumbnails.items()}
+        return json.dumps(vars(self) | {"thumbnails": texts}).encode()
 
     @classmethod
     def read(cls, path: Any) -> "Part":
@@ -103,10 +108,11 @@ class Part:
                 content = json.loads(copy.read_bytes())
                 return cls(
                     [(name, count, size) for name, count, size in content["photographs"]],
+                    {name: from_text(text) for name, text in content["thumbnails"].items()},
                     [(name, sentence) for name, sentence in content["refusals"]],
                     content["smallest_side"],
                 )
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
                     f"{path} is damaged; remove it, and give the same command again."
                 ) from None
@@ -213,7 +219,7 @@ class CutShard:
         split, index = item
         shards = self._plan.shards[split]
         place = storage_path(self._output)
-        part = Part([], [], self._preparation.size)
+        part = Part([], {}, [], self._preparation.size)
         serialised: list[bytes] = []
         for name in shards[index]:
             cut, part = self._with_photograph(name, part)
@@ -238,6 +244,7 @@ class CutShard:
         serialised = [self._features.serialize_example(record) for _, record in cut]
         return serialised, Part(
             [*part.photographs, (name, len(cut), sum(map(len, serialised)))],
+            {**part.thumbnails, name: thumbnail(image)},
             part.refusals,
             min(part.smallest_side, *(side for side, _ in cut)),
         )
