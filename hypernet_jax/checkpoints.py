@@ -317,7 +317,8 @@ def _true_for_all(here: bool) -> bool:
 
 def _reason(error: Exception) -> str:
     """The kind of an error and the first line of what it says."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:300]
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first[:160]}"
 
 
 def load_ema(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -60,6 +60,8 @@ def local_path(path: str | Path) -> Path:
         raise UserError(f"File name too long: {longest[:40]}...; choose a shorter one.")
     if is_address(text):
         scheme = text.partition(":")[0]
+        if scheme == "file":
+            raise UserError(f"The path {path} is an address; leave out file://.")
         raise UserError(
             f"The path {path} is an address ({scheme}:), and only local files and folders are "
             "read and written; copy it to this machine, or mount it."

@@ -72,6 +72,11 @@ def storage_path(path: str | Path) -> Any:
     if scheme in SCHEMES:
         prepare_scheme(scheme)
     elif scheme not in _schemes:
+        if scheme and scheme != "file":
+            raise UserError(
+                f"The address {path} is of no known kind; give a path of this machine, or an "
+                f"address of {' or '.join(f'{each}://' for each in (*SCHEMES, *sorted(_schemes)))}."
+            )
         return local_path(path)
     from etils import epath
 

@@ -132,7 +132,9 @@ def test_info_of_a_config_and_of_weights(weights, capsys):
     assert counts["trainable_parameters"] == 2586177
     assert "training_step" not in counts
     main(["info", "--weights", weights])
-    assert json.loads(capsys.readouterr().out)["trainable_parameters"] > 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["trainable_parameters"] > 0
+    assert described["network"]["name"] == "residual" and described["network"]["channels"] > 0
     assert "give --config" in refuse(capsys, "info", "--weights", weights, "--step")
 
 
@@ -147,6 +149,11 @@ def test_info_refuses_with_a_sentence(tmp_path, capsys):
         (tmp_path / "bad.py").write_text(text)
         refuse(capsys, "info", "--config", tmp_path / "bad.py")
     assert "no weights" in refuse(capsys, "info", "--weights", "nothing")
+
+
+def test_weights_have_the_ending_of_their_format(tmp_path, capsys):
+    assert "like that" in refuse(capsys, "weights", tmp_path, "-o", tmp_path / "weights.bin")
+    assert not list(tmp_path.iterdir())
 
 
 VARIANTS = {

@@ -61,8 +61,10 @@ def test_weights_at_an_address(shelf):
 
 
 def test_where_an_address_is_not_served_it_is_no_folder(shelf):
-    with pytest.raises(UserError, match="is an address"):
+    with pytest.raises(UserError, match=r"unknown://a/b is of no known kind.* gs://.* shelf://"):
         storage_path("unknown://a/b")
+    with pytest.raises(UserError, match="leave out file://"):
+        storage_path("file:///a/b")
     with pytest.raises(UserError, match="is an address"):
         local_path("shelf://tiny.safetensors")
     assert storage_path("a/b") == pathlib.Path("a/b")

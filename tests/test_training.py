@@ -70,7 +70,12 @@ def test_a_run_leaves_what_it_promises(task, default_data, tmp_path, capsys):
     chex.assert_trees_all_equal(ema, state.ema)
     capsys.readouterr()
     train(config, tmp_path)
-    assert f"The run in {tmp_path} is complete: it has 6 steps." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"The run in {tmp_path} is complete: it has 6 steps." in said
+    assert f"`hypernet-jax weights {tmp_path} -o FILE.safetensors`" in said
+    config.steps = 7
+    with pytest.raises(UserError, match=r"config\.steps was 6 and is now 7.*initial_weights"):
+        train(config, tmp_path)
 
 
 def test_every_field_reaches_what_it_is_for(default_data, tmp_path, monkeypatch):
@@ -401,9 +406,18 @@ def test_training_goes_on_from_weights(default_data, tmp_path):
         train(config, tmp_path / "second", progress=False).theta, again.theta
     )
     (tmp_path / "gone").rename(file)
+    # What they reach is there to compare with.
+    validated = [line["step"] for line in metrics(tmp_path / "second") if "validation/psnr" in line]
+    assert validated == [0, 2]
     config.network.channels = 2
-    with pytest.raises(UserError, match="do not fit the network"):
+    with pytest.raises(UserError, match=r"do not fit .*\(network\.channels: theirs \d+, here 2\)"):
         train(config, tmp_path / "third", progress=False)
+    # A run that did not begin leaves no folder, but one that was there stays.
+    assert not (tmp_path / "third").exists()
+    (tmp_path / "third").mkdir()
+    with pytest.raises(UserError, match="do not fit"):
+        train(config, tmp_path / "third", progress=False)
+    assert (tmp_path / "third").is_dir()
 
 
 def test_no_readable_checkpoint_stops_with_a_sentence(default_data, tmp_path):

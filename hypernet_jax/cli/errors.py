@@ -4,10 +4,15 @@ import contextlib
 import io
 import os
 import sys
+import warnings
+from pathlib import Path
 
 from hypernet_jax.errors import UserError, is_device_full, missing_extra
 
 __all__ = ["exit_with_sentence"]
+
+_PACKAGE = Path(__file__).parent.parent
+_FORMAT = warnings.formatwarning
 
 
 @contextlib.contextmanager
@@ -17,6 +22,7 @@ def exit_with_sentence():
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _formatted
     try:
         yield
     except UserError as error:
@@ -60,3 +66,10 @@ def exit_with_sentence():
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+
+
+def _formatted(message, category, filename, lineno, line=None) -> str:
+    """Our own warnings are sentences; those of other packages say where they are from."""
+    if category is UserWarning and Path(filename).is_relative_to(_PACKAGE):
+        return f"warning: {message}\n"
+    return _FORMAT(message, category, filename, lineno, line)

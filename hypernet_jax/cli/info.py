@@ -9,6 +9,7 @@ from typing import Any
 from hypernet_jax.errors import UserError, missing_extra
 from hypernet_jax.files import local_path
 from hypernet_jax.model import Model, make_model, model_config
+from hypernet_jax.networks import network_options
 from hypernet_jax.weights import load_weights
 
 __all__ = ["info", "load_config"]
@@ -56,6 +57,7 @@ def info(args: argparse.Namespace) -> int:
         "source": args.config or args.weights,
         "task": model.task.name,
         "level": model.task.space.describe(),
+        "network": network_options(model.network),
         **model.parameter_counts(),
         "flops_per_pixel": round(model.flops_per_pixel()),
     }

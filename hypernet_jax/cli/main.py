@@ -14,6 +14,7 @@ from hypernet_jax.cli.completion import PrintCompletion
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.cli.words import counted
+from hypernet_jax.errors import UserError
 from hypernet_jax.version import __version__
 
 __all__ = ["main"]
@@ -85,6 +86,8 @@ def _weights(args: argparse.Namespace) -> int:
     from hypernet_jax.model import model_config
     from hypernet_jax.weights import save_weights
 
+    if not args.output.lower().endswith(".safetensors"):
+        raise UserError(f"Weights are .safetensors files; name the output {args.output} like that.")
     config, theta = load_ema(args.workdir)
     save_weights(args.output, theta, model_config(config), half=args.half, overwrite=args.overwrite)
     print(f"wrote {args.output}")

@@ -27,7 +27,11 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, AttributeError) and name.isidentifier():
         return f"The config has no field {name!r}; see the config file for its fields."
     if isinstance(error, OSError):
-        return "The config file given by --config does not exist or cannot be read; check the path."
+        file = error.filename or "given by --config"
+        return (
+            f"The config file {file} does not exist or cannot be read; give one such as "
+            "configs/denoise.py:compact."
+        )
     if "Traceback" in text:  # absl's form of a TypeError or ValueError of the config file
         return f"The config file cannot be run ({text.strip().splitlines()[-1]})."
     if not isinstance(error, flags.Error):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -285,6 +286,7 @@ def open_split(dataset: str | Path, split: str):
             f"The folder {dataset} is not a prepared dataset; make one from photographs with "
             f"`hypernet-jax prepare {dataset} -o DATASET` and give that."
         )
+    logging.getLogger("absl").addFilter(_is_no_advice)
     # What damaged files make TFDS and its readers raise is not documented.
     try:
         builder = tfds.builder_from_directory(str(dataset))
@@ -300,6 +302,11 @@ def open_split(dataset: str | Path, split: str):
         return builder.as_data_source(split=split)
     except Exception as error:
         raise damaged_dataset(dataset, error) from None
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """False for TFDS's advice to install OpenCV, which decodes PNG files no better than Pillow."""
+    return "OpenCV is not installed" not in record.getMessage()
 
 
 def damaged_dataset(dataset: str | Path, error: Exception) -> UserError:

@@ -84,6 +84,8 @@ def images_below(folder: Any) -> dict[str, int]:
 
 
 def _without_images(folder: Any) -> UserError:
+    if isinstance(folder, Path) and (folder / "dataset_info.json").exists():
+        return UserError(f"{folder} is a prepared dataset; give a folder of photographs.")
     return UserError(
         f"The folder {folder} holds no image; expected files ending in {', '.join(IMAGE_SUFFIXES)}."
     )

@@ -5,6 +5,7 @@ from hypernet_jax.networks.registry import (
     apply_network,
     init_network,
     make_network,
+    network_options,
     register_network,
 )
 from hypernet_jax.networks.residual import ResidualNetwork
@@ -20,6 +21,7 @@ __all__ = [
     "check_exact_tiles",
     "init_network",
     "make_network",
+    "network_options",
     "register_network",
     "spec_of",
 ]

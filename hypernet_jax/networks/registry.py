@@ -16,7 +16,14 @@ from hypernet_jax.networks.residual import ResidualNetwork
 from hypernet_jax.networks.spec import check_exact_tiles, spec_of
 from hypernet_jax.networks.unet import UNet
 
-__all__ = ["apply_network", "init_network", "make_network", "names", "register_network"]
+__all__ = [
+    "apply_network",
+    "init_network",
+    "make_network",
+    "names",
+    "network_options",
+    "register_network",
+]
 
 _NETWORKS: dict[str, type[nn.Module]] = {
     "residual": ResidualNetwork,
@@ -67,6 +74,13 @@ def make_network(name: str, **options: Any) -> nn.Module:
         return _NETWORKS[name](**options)
     except TypeError as error:
         raise UserError(f"The network {name!r} does not take these options: {error}.") from None
+
+
+def network_options(network: nn.Module) -> dict[str, Any]:
+    """What `make_network` makes the network of: its name and options, `dtype` excepted."""
+    name = next((name for name, kind in _NETWORKS.items() if kind is type(network)), "")
+    fields = {field.name for field in dataclasses.fields(network)} - {"parent", "name", "dtype"}
+    return {"name": name, **{field: getattr(network, field) for field in sorted(fields)}}
 
 
 def init_network(key: jax.Array, network: nn.Module) -> dict:

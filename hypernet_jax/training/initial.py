@@ -17,7 +17,7 @@ from hypernet_jax.features import Affine, Constant, Independent
 from hypernet_jax.hypernet import Theta, mixed, path_matches
 from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model
-from hypernet_jax.networks import spec_of
+from hypernet_jax.networks import network_options, spec_of
 from hypernet_jax.weights import load_weights
 
 __all__ = ["grow", "initial_theta", "with_features_of"]
@@ -235,8 +235,20 @@ def initial_theta(config, model: Model) -> Theta:
         not theta[group].keys() <= fresh[group].keys() for group in ("generated", "shared")
     ):
         raise UserError(
-            f"The weights {config.initial_weights} do not fit the network of the config; choose "
-            "others, or the network and generated parameters that they were trained with, or a "
-            "larger network of that kind (more channels or blocks)."
+            f"The weights {config.initial_weights} do not fit the network of the config "
+            f"({_misfit(source, model)}); choose others, or the network and generated parameters "
+            "that they were trained with, or a larger network of that kind (more channels or "
+            "blocks)."
         )
     return grow(theta, fresh, exits=spec_of(model.network).branch_exits)
+
+
+def _misfit(source: Model, model: Model) -> str:
+    """The fields in which two networks differ, with both values."""
+    theirs, ours = (network_options(each.network) for each in (source, model))
+    different = [
+        f"network.{name}: theirs {theirs.get(name)!r}, here {ours.get(name)!r}"
+        for name in {**theirs, **ours}
+        if theirs.get(name) != ours.get(name)
+    ]
+    return "; ".join(different) or "other parameters are generated"

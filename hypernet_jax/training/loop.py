@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -45,7 +46,7 @@ from hypernet_jax.training.profiling import Profile
 from hypernet_jax.training.reports import Meter, metrics_writer
 from hypernet_jax.training.step import TrainState, init_state, make_train_step
 from hypernet_jax.training.validation import Validation
-from hypernet_jax.training.workdir import alone_in, check_workdir
+from hypernet_jax.training.workdir import alone_in, checked_workdir
 
 __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
@@ -180,9 +181,15 @@ def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) 
         given[group][name] = saved[group][name]
     difference = config_difference(saved, given)
     if difference:
+        longer = (
+            " To train a finished run further, write its weights with `hypernet-jax weights`, and "
+            "give them as config.initial_weights in another --workdir."
+        )
         raise UserError(
             f"The workdir {workdir} holds a checkpoint of another config "
             f"({'; '.join(difference)}); give another --workdir or the same values."
+            + longer
+            * any(each.startswith("config.steps ") for each in difference)
         )
 
 
@@ -260,7 +267,13 @@ def train(
     workdir = storage_path(workdir)
     if isinstance(workdir, Path):
         workdir = workdir.absolute()
-    check_workdir(workdir)
+    with checked_workdir(workdir):
+        return _train(config, workdir, progress, profile, stop or threading.Event())
+
+
+def _train(
+    config, workdir: Any, progress: bool, profile: tuple[int, int] | None, stop: threading.Event
+) -> TrainState:
     if profile is not None and not isinstance(workdir, Path):
         raise UserError("A trace needs a workdir on this machine; give one, or no --profile.")
     _check_profile(profile, done=0, steps=config.steps)
@@ -305,7 +318,7 @@ def train(
         writer = metrics_writer(workdir, resume_step=start) if first else None
         if writer is not None:
             loggers.insert(0, stack.enter_context(writer))
-        asked = stack.enter_context(_stop_on_signal(checkpoints, stop or threading.Event()))
+        asked = stack.enter_context(_stop_on_signal(checkpoints, stop))
         bar = stack.enter_context(
             tqdm.tqdm(
                 total=config.steps,
@@ -320,6 +333,14 @@ def train(
         traced = stack.enter_context(Profile(Path(workdir) / "profile", profile))
         saved, cost = None, None
 
+        def validate() -> None:
+            ema = local_copy(mesh, state.ema)
+            if writer is not None and validation is not None:
+                validated = validation(ema)
+                _check_finite("The validation is", validated, step)
+                for logger in loggers:
+                    logger.write(step, validated)
+
         def save() -> int:
             # The loss of a step is that of the parameters before it.
             _check_finite("The parameters are", state.theta, step)
@@ -327,6 +348,8 @@ def train(
             checkpoints.save(state, iterator, config_json, beside=beside)
             return step
 
+        if config.initial_weights and not begun:  # what the run has to surpass
+            validate()
         meter = Meter()
         while step < config.steps and not asked(step):
             with meter.waiting():
@@ -337,6 +360,7 @@ def train(
                     cost = step_cost(train_step, state, placed)
                 if progress and first:
                     bar.write(_summary(model, cost), file=sys.stderr)
+                    bar.set_postfix_str("compiling")
             # Nothing may stop for the host between here and the next log step.
             with traced.step(step + 1), jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, placed)
@@ -362,23 +386,22 @@ def train(
                 meter = Meter()
             if last or step % config.validation.every == 0:
                 with meter.paused():
-                    ema = local_copy(mesh, state.ema)
-                    if writer is not None and validation is not None:
-                        validated = validation(ema)
-                        _check_finite("The validation is", validated, step)
-                        for logger in loggers:
-                            logger.write(step, validated)
+                    validate()
             if saving:
                 saved = save()
         if step != saved:  # stopped between two checkpoints, or before the first step
             if step > start:
                 _check_finite("The loss or its gradient is", _on_host(metrics), step)
             save()
-    if start == config.steps and first and progress:
-        print(f"The run in {workdir} is complete: it has {start} steps.", file=sys.stderr)
     if step < config.steps:
         print(
             f"Stopped at step {step} of {config.steps} and saved; the same command goes on.",
+            file=sys.stderr,
+        )
+    elif first and progress:
+        print(
+            f"The run in {workdir} is complete: it has {step} steps. Write its weights with "
+            f"`hypernet-jax weights {shlex.quote(str(workdir))} -o FILE.safetensors`.",
             file=sys.stderr,
         )
     return state

@@ -226,7 +226,10 @@ def recipe(variant: str) -> ConfigDict:
     """Returns the recipe called `variant`, one of `VARIANTS`; base for ""."""
     variant = variant or "base"
     if variant not in _RECIPES:
-        raise UserError(f"Unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}.")
+        raise UserError(
+            f"Unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}, or one of them "
+            "with _grey after it."
+        )
     return _RECIPES[variant]()
 
 

@@ -67,7 +67,8 @@ def load_sweep(path: str | Path) -> Sweep:
     try:
         content = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"The sweep {path} cannot be read ({error}); give a JSON file.") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"The sweep {path} cannot be read ({reason}); give a JSON file.") from None
     if not isinstance(content, dict) or "config" not in content or content.keys() - _FIELDS:
         raise UserError(f"The sweep {path} must have the fields config, set and vary alone.")
     fixed, varied = content.get("set", {}), content.get("vary", {})

@@ -14,14 +14,30 @@ try:
 except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["alone_in", "check_workdir"]
+__all__ = ["alone_in", "checked_workdir"]
 
 
-def check_workdir(workdir: Any) -> None:
-    """Makes the workdir and refuses one in which something foreign has our names."""
+@contextlib.contextmanager
+def checked_workdir(workdir: Any) -> Iterator[None]:
+    """Makes the workdir; if the block fails before it wrote anything there, removes it again.
+
+    Raises:
+      UserError: if it cannot be made, or something foreign there has our names.
+    """
+    new = isinstance(workdir, Path) and not workdir.exists()
     ensure_place(workdir)
-    if not isinstance(workdir, Path):
-        return  # in a store a file and a folder may have the same name
+    if isinstance(workdir, Path):  # in a store a file and a folder may have the same name
+        _check_names(workdir)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):  # it holds something, then it stays
+                workdir.rmdir()
+        raise
+
+
+def _check_names(workdir: Path) -> None:
     for name in ("checkpoints", "tensorboard"):
         if (workdir / name).exists() and not (workdir / name).is_dir():
             raise UserError(f"{workdir / name} is not a folder; choose another --workdir.")
