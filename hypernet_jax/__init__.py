@@ -13,19 +13,18 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.version import __version__
 
 if TYPE_CHECKING:
-    from hypernet_jax.evaluation.measure import evaluate
-    from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
-    from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
-    from hypernet_jax.inference.restorer import Restorer
-    from hypernet_jax.levels import (
+    from hypernet_jax.axes import (
         BLUR_SIGMA,
         JPEG_QUALITY,
         NOISE_SIGMA,
         SCALE_FACTOR,
-        Level,
         LevelAxis,
-        LevelSpace,
     )
+    from hypernet_jax.evaluation.measure import evaluate
+    from hypernet_jax.features import Affine, Mlp, Polynomial, Proportional
+    from hypernet_jax.hypernet import HyperNetwork, count_parameters, path_matches
+    from hypernet_jax.inference.restorer import Restorer
+    from hypernet_jax.levels import Level, LevelSpace
     from hypernet_jax.model import Model, make_model
     from hypernet_jax.networks.residual import ResidualNetwork
     from hypernet_jax.networks.unet import UNet
@@ -69,10 +68,8 @@ _HOMES = {
     "evaluation.measure": ("evaluate",),
     "features": ("Affine", "Mlp", "Polynomial", "Proportional"),
     "hypernet": ("HyperNetwork", "count_parameters", "path_matches"),
-    "levels": (
-        *("BLUR_SIGMA", "JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR"),
-        *("Level", "LevelAxis", "LevelSpace"),
-    ),
+    "axes": ("BLUR_SIGMA", "JPEG_QUALITY", "NOISE_SIGMA", "SCALE_FACTOR", "LevelAxis"),
+    "levels": ("Level", "LevelSpace"),
     "model": ("Model", "make_model"),
     "inference.restorer": ("Restorer",),
     "networks.residual": ("ResidualNetwork",),

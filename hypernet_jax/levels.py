@@ -1,4 +1,4 @@
-"""Degradation levels: their axes, ranges and units, and how they are parsed.
+"""Degradation levels: spaces of one axis or several, and how levels are parsed.
 
 A level has one part for each axis of a `LevelSpace`: noise alone, or noise, JPEG and blur.
 Levels are in native units (sigma in 8-bit grey levels, JPEG quality, scale factor) everywhere;
@@ -9,7 +9,6 @@ levels of a training step, (K, N, A) for one level per crop, (N, H, W, A) for on
 """
 
 import dataclasses
-import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,20 +18,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Real
 
-from hypernet_jax.errors import UserError, is_boolean, real_number
-from hypernet_jax.normalisation import NORMALISATIONS
+from hypernet_jax.axes import BLUR_SIGMA, CAMERA_NOISE, JPEG_QUALITY, LevelAxis, in_full
+from hypernet_jax.errors import UserError, real_number
 
 __all__ = [
     "AUTO",
-    "BLUR_SIGMA",
-    "CAMERA_NOISE",
-    "JPEG_QUALITY",
-    "NOISE_SIGMA",
     "PHOTO",
-    "SCALE_FACTOR",
     "STRONGEST",
     "Level",
-    "LevelAxis",
     "LevelRequest",
     "LevelSpace",
     "axes_of",
@@ -43,128 +36,6 @@ __all__ = [
 AUTO = "auto"
 # The largest factor by which a level may be strengthened.
 STRONGEST = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class LevelAxis:
-    """One quantity that a level is made of.
-
-    Attributes:
-      name: the name of the part in "noise=15,jpeg=40".
-      quantity: what it measures, for messages and the axes of plots.
-      unit: its unit; may be empty.
-      low: the smallest accepted value (inclusive).
-      high: the largest accepted value (inclusive).
-      neutral: the value for an undegraded image, and the default for a part that is not given.
-      normalisation: key of `NORMALISATIONS`, value -> z.
-      higher_is_worse: whether a higher value means a stronger degradation.
-      origin: the value mapped to z = 0; None keeps the zero of the normalisation.
-      far: the value mapped to z = 1; None keeps the scale of the normalisation. Where |z| is
-        much larger than 1, updates of the slopes outweigh those of the base, and both learn
-        slowly.
-      step: the increment of a slider.
-    """
-
-    name: str
-    quantity: str
-    unit: str
-    low: float
-    high: float
-    neutral: float
-    normalisation: str
-    higher_is_worse: bool = True
-    origin: float | None = None
-    far: float | None = None
-    step: float = 1.0
-
-    def __post_init__(self):
-        if self.normalisation not in NORMALISATIONS:
-            raise UserError(
-                f"Unknown normalisation {self.normalisation!r} of levels; "
-                f"choose one of {', '.join(NORMALISATIONS)}."
-            )
-
-    def counted(
-        self, normalisation: str, *, origin: float | None = None, far: float | None = None
-    ) -> "LevelAxis":
-        """The same axis with another mapping to z.
-
-        Raises:
-          UserError: if `origin` or `far` is outside the range.
-        """
-        origin, far = (None if end is None else self.valid(end) for end in (origin, far))
-        return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
-
-    def normalise(self, value: Real[ArrayLike, "*n"]) -> Float32[Array, "*n"]:
-        """Maps values in native units to z, elementwise; any shape; returns float32."""
-        to_z = NORMALISATIONS[self.normalisation]
-
-        def from_origin(value):
-            z = to_z(jnp.asarray(value, jnp.float32))
-            return z if self.origin is None else z - to_z(jnp.float32(self.origin))
-
-        z = from_origin(value)
-        return z if self.far is None else z / from_origin(self.far)
-
-    def values_at(self, z: Real[ArrayLike, "*n"]) -> np.ndarray:
-        """The inverse of `normalise`, limited to the range; accurate to 1e-3 in z."""
-        # Denser at both ends, where z may be steep.
-        shares = np.linspace(0.0, 1.0, 2001)
-        shares = np.unique(np.concatenate([shares, shares**2, 1.0 - shares**2]))
-        values = self.low + (self.high - self.low) * shares
-        found = np.asarray(self.normalise(values))
-        order = np.argsort(found, kind="stable")
-        return np.interp(np.asarray(z), found[order], values[order])
-
-    def value_at(self, z: float) -> float:
-        """As `values_at`, for one number."""
-        return float(self.values_at(z))
-
-    def scaled(self, value: float, strengths: ArrayLike) -> np.ndarray:
-        """Values `strengths` times as far from the neutral value, in z, as `value` is."""
-        # z is not always zero at the neutral value.
-        zero, z = (float(self.normalise(each)) for each in (self.neutral, value))
-        return self.values_at(zero + np.asarray(strengths) * (z - zero))
-
-    def valid(self, value: Any) -> float:
-        """Returns `value` as a number.
-
-        Raises:
-          UserError: if it is not a number, or is outside the range when compared in float32.
-        """
-        try:
-            number = float("" if is_boolean(value) else value)
-        except (TypeError, ValueError, OverflowError):
-            raise UserError(
-                f"The level {reprlib.repr(value)} is not a number; give a {self.describe()}."
-            ) from None
-        with np.errstate(over="ignore"):
-            low, single, high = np.array([self.low, number, self.high], np.float32)
-        if not math.isfinite(number) or not low <= single <= high:
-            raise UserError(f"The level {number:.9g} is out of range; give a {self.describe()}.")
-        return number
-
-    def limited(self, value: float) -> float:
-        """The nearest value of the range."""
-        return min(max(float(value), self.low), self.high)
-
-    @property
-    def only(self) -> float | None:
-        """The single value that a plain network serves; None if there is a range."""
-        return self.low if self.low == self.high else None
-
-    @property
-    def default(self) -> float:
-        """The value for a part that is not given."""
-        return self.neutral if self.only is None else self.only
-
-    def describe(self) -> str:
-        """E.g. 'noise sigma from 0 to 100 (8-bit grey levels)'."""
-        unit = f" ({self.unit})" if self.unit else ""
-        if self.only is not None:
-            level = f"{self.quantity} of {_in_full(self.only)}{unit}"
-            return f"{level}, the only one that this network serves"
-        return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -465,8 +336,8 @@ class Level:
         """ "25", or "noise=15,jpeg=40"; `LevelSpace.parse` makes a level of it that gives the
         same network."""
         if len(self.values) == 1:
-            return _in_full(self.values[0])
-        return ",".join(f"{name}={_in_full(value)}" for name, value in self.named.items())
+            return in_full(self.values[0])
+        return ",".join(f"{name}={in_full(value)}" for name, value in self.named.items())
 
     def describe(self, *, digits: int = 6) -> str:
         """For captions: "noise sigma 25", or "noise sigma 15, JPEG quality 40"."""
@@ -511,7 +382,7 @@ class LevelRequest:
         if len(self.estimated) == len(self.values):
             return AUTO
         parts = self.named.items()
-        return ",".join(f"{name}={v if isinstance(v, str) else _in_full(v)}" for name, v in parts)
+        return ",".join(f"{name}={v if isinstance(v, str) else in_full(v)}" for name, v in parts)
 
     def level(self, estimates: Mapping[str, float] | None = None) -> Level:
         """The level, with estimates (by name) filled in for the parts to estimate.
@@ -524,11 +395,6 @@ class LevelRequest:
             axis.valid(axis.limited(found[axis.name])) if v is None else v for axis, v in pairs
         )
         return Level(self.space, tuple(values))
-
-
-def _in_full(value: float) -> str:
-    """The shortest text of a value in float32, in which networks compute."""
-    return np.format_float_positional(np.float32(value), trim="-")
 
 
 def checked_strength(value: Any, called: str) -> float:
@@ -561,28 +427,6 @@ def _name_and_value(part: str) -> tuple[str, str]:
 def _is_auto(part: Any) -> bool:
     return isinstance(part, str) and part.strip() == AUTO
 
-
-NOISE_SIGMA = LevelAxis(
-    "noise", "noise sigma", "8-bit grey levels", 0.0, 100.0, 0.0, "per_hundred", step=0.5
-)
-JPEG_QUALITY = LevelAxis(
-    "jpeg",
-    "JPEG quality",
-    "as libjpeg counts it",
-    1.0,
-    100.0,
-    100.0,
-    "jpeg_error",
-    higher_is_worse=False,
-    far=5.0,  # +0.3 dB after 600 steps over z up to 3.2
-)
-SCALE_FACTOR = LevelAxis(
-    "scale", "scale factor", "enlargement per side", 1.0, 8.0, 1.0, "scale_loss", step=0.1
-)
-CAMERA_NOISE = LevelAxis(
-    "noise", "noise", "8-bit grey levels at mid-grey", 0.0, 75.0, 0.0, "per_hundred", step=0.5
-)
-BLUR_SIGMA = LevelAxis("blur", "blur sigma", "pixels", 0.0, 4.0, 0.0, "blur_loss", step=0.1)
 
 # The degradations of an ordinary photograph.
 PHOTO = LevelSpace.of(CAMERA_NOISE, JPEG_QUALITY, BLUR_SIGMA)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hypernet_jax.axes import BLUR_SIGMA, JPEG_QUALITY, NOISE_SIGMA, SCALE_FACTOR
 from hypernet_jax.blind import Estimate, estimate_noise, estimate_photo, estimate_quality
 from hypernet_jax.degradations import (
     BLUR,
@@ -29,15 +30,7 @@ from hypernet_jax.degradations import (
 )
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
-from hypernet_jax.levels import (
-    BLUR_SIGMA,
-    JPEG_QUALITY,
-    NOISE_SIGMA,
-    PHOTO,
-    SCALE_FACTOR,
-    Level,
-    LevelSpace,
-)
+from hypernet_jax.levels import PHOTO, Level, LevelSpace
 from hypernet_jax.metrics import rgb_to_y
 
 __all__ = ["DEFAULT_TASK", "TASKS", "Protocol", "Task", "get_task"]

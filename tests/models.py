@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from hypernet_jax import Restorer, get_task, make_model
-from hypernet_jax.levels import NOISE_SIGMA
+from hypernet_jax.axes import NOISE_SIGMA
 from hypernet_jax.tasks import TASKS
 from hypernet_jax.training.mesh import make_mesh, place_batch, state_shardings
 from hypernet_jax.training.recipes import recipe

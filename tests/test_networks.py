@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypernet_jax import Restorer, UserError, make_model
-from hypernet_jax.levels import NOISE_SIGMA
+from hypernet_jax.axes import NOISE_SIGMA
 from hypernet_jax.networks import (
     NetworkSpec,
     check_exact_tiles,

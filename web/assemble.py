@@ -21,6 +21,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from hypernet_jax.axes import LevelAxis
 from hypernet_jax.blind.estimate import estimate_photo, photo_estimator
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.export import onnx_bytes
@@ -29,7 +30,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.interchange.onnx_estimator import export_estimator
 from hypernet_jax.interchange.portable import describe, is_plain
-from hypernet_jax.levels import Level, LevelAxis
+from hypernet_jax.levels import Level
 from hypernet_jax.model import Model
 from hypernet_jax.networks import spec_of
 from hypernet_jax.tasks import DEFAULT_TASK

@@ -8,6 +8,7 @@ import onnx
 import onnx.compose
 from onnx import helper
 
+from hypernet_jax.axes import LevelAxis
 from hypernet_jax.blind import statistics as seen
 from hypernet_jax.blind.parts import (
     ESTIMATE_SIDE,
@@ -19,7 +20,7 @@ from hypernet_jax.blind.parts import (
     quantile_of,
 )
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.levels import LevelAxis, LevelSpace
+from hypernet_jax.levels import LevelSpace
 
 __all__ = ["export_estimator", "with_estimate"]
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from hypernet_jax.levels import STRONGEST, LevelAxis
+from hypernet_jax.axes import LevelAxis
+from hypernet_jax.levels import STRONGEST
 from hypernet_jax.tasks import TASKS
 
 __all__ = ["UncheckedSlider", "axis_slider", "level_slider"]
