@@ -197,14 +197,15 @@ def _publish(beside: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder(where: Path | None = None) -> Iterator[Path]:
+def temporary_folder(where: Path | None = None, *, prefix: str = "hypernet-jax-") -> Iterator[Path]:
     """A folder that is gone afterwards, or when the process is stopped.
 
     Args:
       where: the folder to make it in; the system's place for them if None.
+      prefix: of its name.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix="hypernet-jax-", dir=where))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
     except OSError as error:
         place = where or tempfile.gettempdir()
         raise UserError(f"The folder {place} cannot be written to ({error.strerror}).") from None

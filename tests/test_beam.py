@@ -145,6 +145,11 @@ def test_copies_of_held_out_photographs_are_left_out(folder, tmp_path):
     alike = [sentence for sentence in said[True] if "looks like" in sentence]
     assert len(alike) == 3 and all("held out" in sentence for sentence in alike)
     assert records(tmp_path / "dsTrue") == records(tmp_path / "dsFalse")
+    smallest = {
+        json.loads((tmp_path / f"ds{beam}" / "sub_images.json").read_text())["smallest_side"]
+        for beam in (True, False)
+    }
+    assert len(smallest) == 1
     stems = {
         split: {Path(name.decode()).stem.removeprefix("copy of ") for name, _, _ in found}
         for split, found in records(tmp_path / "dsTrue").items()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
+from hypernet_jax.data import builders
 from hypernet_jax.data.augmentation import change_colours, darken, soften
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
@@ -129,6 +130,34 @@ def test_sub_images_cover_every_pixel(height, width, size, data):
     assert set(np.concatenate([part.ravel() for part in parts])) == set(index.ravel())
     assert {part.shape[0] for part in parts} == {min(size, height)}
     assert {part.shape[1] for part in parts} == {min(size, width)}
+
+
+def test_what_appears_at_the_output_meanwhile_is_not_replaced(folder, tmp_path, monkeypatch):
+    make = builders.Photographs.download_and_prepare
+
+    def slowly(self, *args, **options):
+        make(self, *args, **options)
+        (tmp_path / "ds").mkdir(exist_ok=True)
+        (tmp_path / "ds" / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(builders.Photographs, "download_and_prepare", slowly)
+    for overwrite, sentence in ((False, "already exists"), (True, "mine.txt, which is not part")):
+        with pytest.raises(UserError, match=sentence):
+            prepare_dataset(folder, tmp_path / "ds", overwrite=overwrite, progress=False)
+        assert [path.name for path in (tmp_path / "ds").iterdir()] == ["mine.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "photographs"]
+
+
+def test_photographs_of_one_scene_leave_none_to_train_on(tmp_path, photographs):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(photographs / "coffee.png", tmp_path / "in" / name)
+    said: list[str] = []
+    with pytest.raises(UserError, match="--held-out 0"):
+        prepare_dataset(tmp_path / "in", tmp_path / "ds", report=said.append, progress=False)
+    assert len(said) == 1 and "looks like" in said[0]
+    prepared = prepare_dataset(tmp_path / "in", tmp_path / "ds", held_out=0, progress=False)
+    assert prepared.photographs == 2
 
 
 def test_div2k_layout(tmp_path, photographs):

@@ -186,6 +186,13 @@ def test_16_bit_ppm_of_any_greatest_value(tmp_path):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("head", [b"P2\n2 2\n65535\n1 2 3 4\n", b"P3 1 1 1023 5 6 7"])
+def test_plain_ppm_of_more_than_8_bits_is_named(head, tmp_path):
+    (tmp_path / "in.ppm").write_bytes(head)
+    with pytest.raises(UserError, match="plain PGM or PPM file of more than 8 bits"):
+        read_photograph(tmp_path / "in.ppm")
+
+
 def test_float_maps_with_other_line_ends(tmp_path):
     body = RAMP[::-1].astype("<f4").tobytes()
     (tmp_path / "in.pfm").write_bytes(b"PF\r\n24 20\r\n-1.0\r\n" + body)

@@ -25,6 +25,7 @@ from hypernet_jax.photographs.level_maps import (
     read_masks,
 )
 
+from .commands import refuse
 from .models import (
     RESTORER,
     photo_config,
@@ -162,10 +163,10 @@ def test_the_command_takes_a_mask(photograph, tmp_path, capsys):
     values = level_map(space.parse(40), np.linspace(0, 1, 11)[None])
     np.testing.assert_allclose(values[0, :, 0], np.linspace(0, 40, 11), atol=0.05)
     Image.fromarray(white_right[:, :20]).save(mask)
-    for more in ([], ["--sweep", "5,10"]):
-        with pytest.raises(SystemExit):
-            main([*map(str, command), *more])
-        capsys.readouterr()
+    for more, sentence in (([], "does not fit the proportions"), (["--sweep", "5,10"], "--sweep")):
+        assert sentence in refuse(capsys, *command, *more)
+    with pytest.raises(UserError, match=r"more than 0\.0001 megapixels"):
+        read_mask(mask, image.shape[:2], limit=0.0001)
     seen = np.full((80, 120, 4), 255, np.uint8)
     seen[:40, :, 3] = 0
     Image.fromarray(seen).save(tmp_path / "seen through.png")

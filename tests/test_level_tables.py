@@ -137,6 +137,7 @@ def test_levels_with_parts_come_back(tmp_path):
         ("a.csv", "file,sigma\na.png,5\n", "no part of the level named 'sigma'"),
         ("a.csv", "file,level\na.png,12,5\n", "Row 2 of .* has more cells"),
         ("a.csv", "file,level, level\na.png,5,6\n", "two columns 'level'"),
+        ("a.csv", 'file,level\n"a.png,5\n' + 9_000 * "some other.png,5\n", "is not closed"),
         ("a.json", "{", "is not JSON"),
         ("a.json", "[1]", "list of objects"),
         ("a.json", '[{"file": 3}]', "no file in row 1"),

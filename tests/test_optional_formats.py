@@ -5,13 +5,14 @@ import sys
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from hypernet_jax import UserError, get_task
 from hypernet_jax.blind.noise_profile import noise_of_file
 from hypernet_jax.images import optional
 from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.metadata import Metadata
 from hypernet_jax.images.reading import Photograph, read_photograph
 from hypernet_jax.images.writing import Encoding
 
@@ -137,6 +138,54 @@ def test_jpeg_xl_out_and_in_again(photograph, tmp_path):
     assert len(small) < len(content) / 2
     deep = Photograph((held.pixels * np.uint16(257)).astype(np.uint16))
     assert "JXL has 8 bits" in Encoding().encode(deep, "JXL")[1][0]
+
+
+def test_jpeg_xl_says_that_it_keeps_no_profile(photograph, tmp_path):
+    """Pillow's plugin writes none, and says nothing."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    held = Photograph(photograph[:20, :30], metadata=Metadata(profile=profile, size=(30, 20)))
+    content, notes = Encoding().encode(held, "JXL")
+    (tmp_path / "a.jxl").write_bytes(content)
+    assert read_photograph(tmp_path / "a.jxl").metadata.profile != profile
+    assert notes == ["JXL cannot carry its colour profile"]
+
+
+def test_jpeg_xl_made_of_a_turned_jpeg_is_upright_once(photograph, tmp_path):
+    """Whether the orientation is in the EXIF or the XMP data; both are left out."""
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" tiff:Make="Maker"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    source, path = tmp_path / "a.jpg", tmp_path / "a.jxl"
+    Image.fromarray(photograph[:40, :60]).save(source, exif=turned_exif(), xmp=packet)
+    with Image.open(source) as picture:
+        picture.save(path, lossless_jpeg=True)
+    upright, found = read_photograph(source), read_photograph(path)
+    assert found.pixels.shape == upright.pixels.shape == (60, 40, 3)
+    assert found.metadata.size == (40, 60)
+    assert b"Orientation" not in (found.metadata.xmp or b"")
+
+
+def test_xmp_of_jpeg_xl_comes_back(photograph, tmp_path):
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="here"/></rdf:RDF></x:xmpmeta>'
+    )
+    held = Photograph(photograph[:20, :30], metadata=Metadata(xmp=packet, size=(30, 20)))
+    content, notes = Encoding().encode(held, "JXL")
+    (tmp_path / "a.jxl").write_bytes(content)
+    assert not notes
+    assert b'source="here"' in read_photograph(tmp_path / "a.jxl").metadata.xmp
+
+
+def test_an_animation_of_jpeg_xl_is_refused(tmp_path):
+    frames = np.zeros((2, 8, 16, 3), np.uint8)
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(frames, lossless=True))
+    with pytest.raises(UserError, match="2 frames"):
+        read_photograph(tmp_path / "a.jxl")
 
 
 def test_a_raw_file_is_developed(photograph, tmp_path):

@@ -6,8 +6,9 @@ from PIL import Image
 
 from hypernet_jax import UserError, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.images.reading import Photograph
 from hypernet_jax.photographs.luma_chroma import luma_with_chroma
-from hypernet_jax.photographs.restoring import Options, restore_file
+from hypernet_jax.photographs.restoring import Options, restore_file, restore_photograph
 
 from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
@@ -34,6 +35,15 @@ def test_the_command_turns_luminance_and_colour_apart(photograph, tmp_path, caps
     # At 0 the photograph's own luminance or colour stays, which no level of the network ensures.
     np.testing.assert_array_equal(restored("--luma=0", "--chroma=0"), image)
     expected = luma_with_chroma(image, RESTORER.restore(image, level=20))
+    for strengths in ({"luma": 0.0}, {"chroma": 0.0}, {"luma": 0.5}):
+        reports: list[tuple[int, int]] = []
+        restore_photograph(
+            RESTORER, Photograph(image), level=RESTORER.space.parse(20), **strengths,
+            progress=lambda *counts, reports=reports: reports.append(counts),
+        )  # fmt: skip
+        shares = [done / of for done, of in reports]
+        assert shares == sorted(shares) and shares[-1] == 1
+        assert shares[0] <= 0.5 or len(shares) == 1
     assert np.abs(restored("--luma=0") - expected).max() <= 1
     plain = restored()
     assert np.abs(plain - RESTORER.restore(image, level=20)).max() <= 1

@@ -71,8 +71,8 @@ def estimate_quality(pixels: np.ndarray, source: Path | None) -> Estimate:
     level = quality_of_pixels(pixels)
     if level is None:
         raise UserError(
-            "The top left of the image shows no trace of JPEG compression, perhaps because it was "
-            "cropped or resized since; give its level, the JPEG quality from 1 to 100."
+            "The image shows no trace of JPEG compression where it was examined, perhaps because "
+            "it was cropped or resized since; give its level, the JPEG quality from 1 to 100."
         )
     return Estimate({"jpeg": level}, {"jpeg": _FROM_PIXELS})
 

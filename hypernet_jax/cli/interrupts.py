@@ -17,7 +17,10 @@ _PATIENCE = 0.2
 
 def _stop(*_) -> None:
     remove_partial_files()
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    # The terminal may be gone, and the work may be writing at this moment.
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
         print("Stopped.", file=sys.stderr, flush=True)
     # Not sys.exit: it would wait for running threads, and have no effect in a callback.
     os._exit(130)

@@ -52,20 +52,21 @@ def _info(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace) -> int:
     from hypernet_jax.data.prepare import prepare_dataset
 
-    prepared = prepare_dataset(
-        args.folder,
-        args.output,
-        layout=args.layout,
-        size=args.size,
-        stride=args.stride,
-        reduce=args.reduce,
-        minimum=args.minimum,
-        held_out=args.held_out,
-        strict=args.strict,
-        overwrite=args.overwrite,
-        beam_options=args.beam_options,
-        report=lambda sentence: print(sentence, file=sys.stderr),
-    )
+    with stopping_at_once():
+        prepared = prepare_dataset(
+            args.folder,
+            args.output,
+            layout=args.layout,
+            size=args.size,
+            stride=args.stride,
+            reduce=args.reduce,
+            minimum=args.minimum,
+            held_out=args.held_out,
+            strict=args.strict,
+            overwrite=args.overwrite,
+            beam_options=args.beam_options,
+            report=lambda sentence: print(sentence, file=sys.stderr),
+        )
     written = ", ".join(f"{count} {split}" for split, count in prepared.sub_images.items())
     skipped = f", {prepared.skipped} skipped" * bool(prepared.skipped)
     photographs = counted(prepared.photographs, "photograph")
@@ -88,8 +89,11 @@ def _weights(args: argparse.Namespace) -> int:
 
     if not args.output.lower().endswith(".safetensors"):
         raise UserError(f"Weights are .safetensors files; name the output {args.output} like that.")
-    config, theta = load_ema(args.workdir)
-    save_weights(args.output, theta, model_config(config), half=args.half, overwrite=args.overwrite)
+    with stopping_at_once():
+        config, theta = load_ema(args.workdir)
+        save_weights(
+            args.output, theta, model_config(config), half=args.half, overwrite=args.overwrite
+        )
     print(f"wrote {args.output}")
     return 0
 
@@ -102,7 +106,7 @@ def _add_restore(restore: argparse.ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="files, or folders with all below; - reads standard input",
+        help="files, or folders with their subfolders; - reads standard input",
     )
     restore.add_argument(
         "-o",
@@ -161,7 +165,8 @@ def _add_restore(restore: argparse.ArgumentParser) -> None:
     files = restore.add_argument_group("files")
     files.add_argument(
         "--format",
-        help="png (default), jpeg, webp, tiff, bmp, avif, pfm, jxl, or same as each input",
+        help="png, jpeg, webp, tiff, bmp, avif, pfm, jxl, or same as each input; default: by the "
+        "output's ending, png in a folder",
     )
     files.add_argument("--quality", type=int, help="1-100, for jpeg, webp, avif and jxl")
     files.add_argument(
@@ -208,7 +213,7 @@ def _estimate(args: argparse.Namespace) -> int:
 def _add_estimate(estimate: argparse.ArgumentParser) -> None:
     estimate.add_argument("images", nargs="+", metavar="IMAGE", help="files and folders")
     estimate.add_argument("-o", "--output", required=True, help="a .csv or .json file")
-    estimate.add_argument("--task", help="whose level it is")
+    estimate.add_argument("--task", help="task of the levels (default photo)")
     estimate.add_argument("--overwrite", action="store_true", help="replace an existing file")
     estimate.add_argument(
         "--limit", type=float, default=400.0, metavar="MP",
@@ -234,7 +239,10 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         help="megapixels of a photograph, and of its enlargement (default 50)",
     )  # fmt: skip
     serve.add_argument(
-        "--queue", type=int, default=32, help="requests that may wait; more are refused"
+        "--queue",
+        type=int,
+        default=32,
+        help="requests that may wait; more are refused (default 32)",
     )
     serve.set_defaults(run=_serve)
 
@@ -318,7 +326,8 @@ def _add_info(info: argparse.ArgumentParser) -> None:
 
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument(
-        "folder", help="folder or address of photographs, or of the one with DIV2K's HR folders"
+        "folder",
+        help="folder or address of photographs; with --layout div2k that of DIV2K's HR folders",
     )
     prepare.add_argument("-o", "--output", required=True, help="folder or address to make")
     prepare.add_argument("--layout", default="folder", help="folder (default) or div2k")
@@ -345,7 +354,10 @@ def _add_prepare(prepare: argparse.ArgumentParser) -> None:
         help="photographs kept for validation (layout folder; default: 8)",
     )
     prepare.add_argument(
-        "--strict", action="store_true", help="refuse unreadable or too small images"
+        "--strict",
+        action="store_true",
+        help="refuse what is otherwise skipped: unreadable or too small images, copies of held-out "
+        "ones",
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     _add_beam_options(prepare)

@@ -27,6 +27,7 @@ from hypernet_jax.data.preparation import (
     copy_of_held_out,
     folders_of_records,
     is_leftover,
+    nothing_to_train_on,
     part_of,
     refuse_foreign,
     refuse_source,
@@ -176,7 +177,7 @@ def _assemble(
 
 
 def _lengths(parts: list[Part]) -> list[int]:
-    return [sum(count for _, count, _ in part.photographs) for part in parts]
+    return [sum(count for _, count, *_ in part.photographs) for part in parts]
 
 
 def _hold_out(place: Any, parts: Parts, preparation: Preparation, source: Any) -> Parts:
@@ -191,12 +192,12 @@ def _hold_out(place: Any, parts: Parts, preparation: Preparation, source: Any) -
     copies = {name for part in train for name, _ in part.refusals if name in part.thumbnails}
     leaving = held_out | copies
     if all(name in leaving for part in train for name in part.thumbnails):
-        raise without_usable(source, sum(len(part.thumbnails) for part in train))
+        raise nothing_to_train_on(source)
     target = place / shard_name(preparation.layout, "validation", 0, 1)
     affected = [
         index
         for index, part in enumerate(train)
-        if any(name in leaving for name, _, _ in part.photographs)
+        if any(name in leaving for name, *_ in part.photographs)
     ]
     paths = {
         index: place / shard_name(preparation.layout, "train", index, len(train))
@@ -212,7 +213,7 @@ def _hold_out(place: Any, parts: Parts, preparation: Preparation, source: Any) -
             }
         write_records(target, [one for name in sorted(moved) for one in moved[name]])
     left = list(train)
-    validation: list[tuple[str, int, int]] = []
+    validation: list[tuple[str, int, int, int]] = []
     for index in affected:
         part = train[index]
         serialised = read_records(paths[index])
@@ -223,13 +224,13 @@ def _hold_out(place: Any, parts: Parts, preparation: Preparation, source: Any) -
         left[index] = dataclasses.replace(
             part, photographs=[one for one in part.photographs if one[0] not in leaving]
         )
-    return {"train": left, "validation": [Part(validation, {}, [], preparation.size)]}
+    return {"train": left, "validation": [Part(validation, {}, [])]}
 
 
 def _by_photograph(part: Part, serialised: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
     """The records of each photograph of a shard."""
     first = 0
-    for name, count, _ in part.photographs:
+    for name, count, *_ in part.photographs:
         yield name, serialised[first : first + count]
         first += count
 
@@ -242,7 +243,7 @@ def _describe(place: Any, parts: Parts, preparation: Preparation) -> None:
             tfds.core.SplitInfo(
                 name=split,
                 shard_lengths=_lengths(of_split),
-                num_bytes=sum(size for part in of_split for _, _, size in part.photographs),
+                num_bytes=sum(size for part in of_split for _, _, size, _ in part.photographs),
                 filename_template=tfds.core.ShardedFileTemplate(
                     data_dir=folder,
                     dataset_name=builder.name,
@@ -255,11 +256,13 @@ def _describe(place: Any, parts: Parts, preparation: Preparation) -> None:
         builder.info.set_splits(tfds.core.splits.SplitDict(splits))
         builder.info.write_to_directory(folder)
         about = {
-            "smallest_side": min(part.smallest_side for each in parts.values() for part in each),
+            "smallest_side": min(
+                side for each in parts.values() for part in each for *_, side in part.photographs
+            ),
             "folders": folders_of_records(
                 (record_name(name), count)
                 for part in parts["train"]
-                for name, count, _ in part.photographs
+                for name, count, *_ in part.photographs
             ),
         }
         (folder / ABOUT).write_text(json.dumps(about))

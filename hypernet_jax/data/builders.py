@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from hypernet_jax.data.lookalikes import held_out_copies, thumbnail
-from hypernet_jax.data.preparation import copy_of_held_out, without_usable
+from hypernet_jax.data.preparation import copy_of_held_out, nothing_to_train_on, without_usable
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import to_colours
 from hypernet_jax.images.folders import find_images
@@ -184,7 +184,7 @@ class Photographs(tfds.core.GeneratorBasedBuilder):
             self._skip(copy_of_held_out(name, original))
         train = [Path(name) for name in names if name not in held_out and name not in copies]
         if not train:
-            raise without_usable(self._source, len(names))
+            raise nothing_to_train_on(self._source)
         return {"train": train, "validation": [Path(n) for n in names if n in held_out]}
 
     def _split_generators(self, dl_manager) -> dict:

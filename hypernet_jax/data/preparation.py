@@ -20,6 +20,7 @@ __all__ = [
     "copy_of_held_out",
     "folders_of_records",
     "is_leftover",
+    "nothing_to_train_on",
     "part_of",
     "refuse_foreign",
     "refuse_source",
@@ -49,7 +50,8 @@ class Preparation:
       reduce: the photographs are made smaller by this factor first.
       minimum: photographs with a shorter side, once reduced, are skipped.
       held_out: photographs kept for validation (layout "folder").
-      strict: refuse an unreadable or too small image instead of skipping it.
+      strict: refuse an unreadable or too small image, or a copy of a held-out one, instead of
+        skipping it.
     """
 
     layout: str = "folder"
@@ -100,6 +102,14 @@ def refused(sentence: str) -> UserError:
 def copy_of_held_out(name: Any, original: Any) -> str:
     """The sentence for a photograph that is not trained on because it looks like another."""
     return f"The image {name} looks like {original}, which is held out for validation."
+
+
+def nothing_to_train_on(folder: Any) -> UserError:
+    """The error for a folder whose photographs all look like those that are held out."""
+    return UserError(
+        f"All photographs in {folder} that are not held out for validation look like those that "
+        "are; give more photographs, or pass --held-out 0 to train on all of them."
+    )
 
 
 def without_usable(folder: Any, found: int) -> UserError:

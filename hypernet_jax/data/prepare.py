@@ -81,7 +81,8 @@ def prepare_dataset(
       size, stride, reduce: see `Photographs`; without a stride it is three quarters of the size.
       minimum: photographs with a shorter side, once reduced, are skipped.
       held_out: photographs kept for validation (layout "folder").
-      strict: refuse an unreadable or too small image instead of skipping it.
+      strict: refuse an unreadable or too small image, or a copy of a held-out one, instead of
+        skipping it.
       overwrite: replace an existing `output`.
       beam_options: of the Apache Beam pipeline that cuts the photographs, and resumes where an
         earlier one stopped; as on a command line. None: no pipeline, unless `source` is an address.
@@ -161,10 +162,9 @@ def _prepare_here(
     tfds.disable_progress_bar()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
         raise UserError(f"The folder {output} cannot be made ({error.strerror}).") from None
-    try:
+    with temporary_folder(output.parent, prefix=f".{output.name}.") as working:
         builder = BUILDERS[preparation.layout](
             source=source,
             size=preparation.size,
@@ -176,27 +176,32 @@ def _prepare_here(
             progress=bar,
             data_dir=working / "tfds",
         )
-        # TFDS prints where it works, a folder that will be gone; our bar goes to stderr.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
-        counts = {name: split.num_examples for name, split in builder.info.splits.items()}
-        about = {"smallest_side": builder.smallest_side, "folders": _folders(builder)}
-        (Path(builder.data_path) / ABOUT).write_text(json.dumps(about))
-        replaced = working / "replaced"
         try:
-            if output.exists():
-                os.replace(output, replaced)
-            os.replace(builder.data_path, output)
-        except BaseException:
-            # What stood there goes back before the working folder goes.
-            if replaced.exists() and not output.exists():
-                os.replace(replaced, output)
-            raise
-    except OSError as error:
-        raise UserError(f"The dataset {output} could not be written ({error}).") from None
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+            # TFDS prints where it works, a folder that will be gone; our bar goes to stderr.
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare()
+            counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+            about = {"smallest_side": builder.smallest_side, "folders": _folders(builder)}
+            (Path(builder.data_path) / ABOUT).write_text(json.dumps(about))
+            # It may have taken hours.
+            _check_output(source, output, overwrite=overwrite)
+            _move_dataset(Path(builder.data_path), output, working / "replaced")
+        except OSError as error:
+            raise UserError(f"The dataset {output} could not be written ({error}).") from None
     return Prepared(counts, builder.photographs, skipped)
+
+
+def _move_dataset(dataset: Path, output: Path, replaced: Path) -> None:
+    """Moves a dataset to its place, and an earlier one there to `replaced`."""
+    try:
+        if output.exists():
+            os.replace(output, replaced)
+        os.replace(dataset, output)
+    except BaseException:
+        # What stood there goes back before the working folder goes.
+        if replaced.exists() and not output.exists():
+            os.replace(replaced, output)
+        raise
 
 
 def _check_output(source: Path, output: Path, *, overwrite: bool) -> None:

@@ -84,16 +84,15 @@ class Part:
     """What a shard holds.
 
     Attributes:
-      photographs: name, number of records and bytes of each, in the order of the records.
+      photographs: name, number of records, their bytes and the shortest side of a sub-image, in
+        pixels, of each, in the order of the records.
       thumbnails: of each, by name.
       refusals: name and sentence of each photograph that is skipped.
-      smallest_side: shortest side of a sub-image in pixels.
     """
 
-    photographs: list[tuple[str, int, int]]
+    photographs: list[tuple[str, int, int, int]]
     thumbnails: dict[str, np.ndarray]
     refusals: list[tuple[str, str]]
-    smallest_side: int
 
     def to_json(self) -> bytes:
         """The content of its file."""
@@ -107,10 +106,12 @@ class Part:
             try:
                 content = json.loads(copy.read_bytes())
                 return cls(
-                    [(name, count, size) for name, count, size in content["photographs"]],
+                    [
+                        (name, count, size, side)
+                        for name, count, size, side in content["photographs"]
+                    ],
                     {name: from_text(text) for name, text in content["thumbnails"].items()},
                     [(name, sentence) for name, sentence in content["refusals"]],
-                    content["smallest_side"],
                 )
             except (ValueError, TypeError, KeyError, AttributeError):
                 raise UserError(
@@ -219,7 +220,7 @@ class CutShard:
         split, index = item
         shards = self._plan.shards[split]
         place = storage_path(self._output)
-        part = Part([], {}, [], self._preparation.size)
+        part = Part([], {}, [])
         serialised: list[bytes] = []
         for name in shards[index]:
             cut, part = self._with_photograph(name, part)
@@ -243,8 +244,10 @@ class CutShard:
         cut = list(records(image, name, options.size, options.stride))
         serialised = [self._features.serialize_example(record) for _, record in cut]
         return serialised, Part(
-            [*part.photographs, (name, len(cut), sum(map(len, serialised)))],
+            [
+                *part.photographs,
+                (name, len(cut), sum(map(len, serialised)), min(side for side, _ in cut)),
+            ],
             {**part.thumbnails, name: thumbnail(image)},
             part.refusals,
-            min(part.smallest_side, *(side for side, _ in cut)),
         )

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from hypernet_jax.errors import UserError
+
 __all__ = ["at_full_depth", "avif_bits", "jpeg2k_bits", "read_deep"]
 
 _WHITE = 65535
@@ -97,6 +99,11 @@ _PPM_HEADER = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,9})" + rb"\
 def _read_ppm(path: Path) -> np.ndarray:
     """Reads a binary PGM or PPM file of more than 8 bits as 16 bits."""
     content = path.read_bytes()
+    if content[:2] in (b"P2", b"P3"):
+        raise UserError(
+            f"The image {path} is a plain PGM or PPM file of more than 8 bits, which cannot be "
+            "read; save it as a binary one, or as PNG."
+        )
     head = _PPM_HEADER.match(content)
     if head is None:
         raise ValueError("its header is damaged")

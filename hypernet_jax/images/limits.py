@@ -16,7 +16,7 @@ def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
     if not width * height <= 1e6 * limit:
         raise UserError(
             f"The image {path} has {width}x{height} pixels, more than {limit:g} megapixels; "
-            "allow more with --limit if it is meant to be that large."
+            "reduce it, or allow more with --limit, where there is that option."
         )
 
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.deep import at_full_depth
-from hypernet_jax.images.limits import check_limit
+from hypernet_jax.images.limits import check_limit, check_still
 
 __all__ = [
     "RAW_SUFFIXES",
     "is_raw",
     "jxl_samples",
+    "jxl_xmp",
     "read_heif",
     "read_raw",
     "register_codec",
@@ -92,11 +93,34 @@ def read_heif(path: Path, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def jxl_samples(path: Path) -> np.ndarray:
-    """Upright samples (H, W, C) of a JPEG XL file at full bit depth; Pillow has only 8 bits."""
+    """Upright samples (H, W, C) of a JPEG XL file at full bit depth; Pillow has only 8 bits.
+
+    Raises:
+      UserError: if it is an animation.
+    """
     import imagecodecs
 
     samples: Any = imagecodecs.jpegxl_decode(path.read_bytes())
+    check_still(path, len(samples) if samples.ndim == 4 else 1)
     return samples[..., None] if samples.ndim == 2 else samples
+
+
+def jxl_xmp(path: Path) -> bytes | None:
+    """The XMP packet of a JPEG XL file, from the boxes of its container; None if it has none."""
+    content = path.read_bytes()
+    start = 0
+    while start + 8 <= len(content):
+        length = int.from_bytes(content[start : start + 4], "big")
+        head = 8
+        if length == 1:  # the length is in the next 64 bits
+            length, head = int.from_bytes(content[start + 8 : start + 16], "big"), 16
+        end = start + length if length else len(content)
+        if content[start + 4 : start + 8] == b"xml ":
+            return content[start + head : end]
+        if end < start + head:  # a bare codestream, which has no boxes, or a damaged file
+            return None
+        start = end
+    return None
 
 
 def read_raw(path: Path, limit: float) -> np.ndarray:

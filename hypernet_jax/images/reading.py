@@ -39,6 +39,7 @@ from hypernet_jax.images.opening import failures_as_sentences, open_header
 from hypernet_jax.images.optional import (
     is_raw,
     jxl_samples,
+    jxl_xmp,
     read_heif,
     read_raw,
     register_codec,
@@ -259,16 +260,17 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         picture.getexif = Image.Exif  # type: ignore[method-assign]
         picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
         _check_channels(picture, path, notes)
-    if form == "JXL" and picture.info.get("exif"):
-        # Already turned by its own header, so the EXIF orientation is ignored.
-        block = picture.info["exif"].removeprefix(b"Exif\0\0")
-        picture.info["exif"] = b"Exif\0\0" + without_orientation(block)
+    if form == "JXL":
+        _complete_jxl(picture.info, path)
     picture.load()
     stored = picture.size
     tiff = isinstance(picture, TiffImageFile)
     found = read_tiff_metadata(path, stored) if tiff else read_metadata(picture, path)
     if form == "JXL":
-        return _finished(*_with_transparency(path, jxl_samples(path)), found, notes)
+        samples = jxl_samples(path)
+        # Already turned by its own header, so the orientation of EXIF or XMP is ignored.
+        metadata = dataclasses.replace(found[0], size=(samples.shape[1], samples.shape[0]))
+        return _finished(*_with_transparency(path, samples), (metadata, 1, found[2]), notes)
     if form == "HEIF":
         # The decoder only repeats subsampled chrominance.
         pixels, alpha = read_heif(path, bits) if bits > 8 else _shallow(picture)
@@ -289,6 +291,16 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         metadata, orientation, more = found
         found = (dataclasses.replace(metadata, profile=profile, colours=()), orientation, more)
     return _finished(*_shallow(shown), found, notes)
+
+
+def _complete_jxl(info: dict, path: Path) -> None:
+    """Adds the XMP packet that Pillow's plugin leaves out, and ignores the EXIF orientation."""
+    if info.get("exif"):
+        block = info["exif"].removeprefix(b"Exif\0\0")
+        info["exif"] = b"Exif\0\0" + without_orientation(block)
+    packet = info.get("xmp") or jxl_xmp(path)
+    if packet:
+        info["xmp"] = packet
 
 
 def _with_transparency(path: Path, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -64,7 +64,7 @@ _CARRIED = {
     "WEBP": ("profile", "exif", "xmp"),
     "TIFF": ("profile", "exif", "xmp", "iptc"),
     "AVIF": ("profile", "exif", "xmp"),
-    "JXL": ("profile", "exif", "xmp"),
+    "JXL": ("exif", "xmp"),  # Pillow's plugin writes no profile
 }
 # Bytes in one segment of a JPEG file, minus the prefix of each kind of data; a profile is
 # split over up to 255 segments.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
-from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.images.reading import DEFAULT_LIMIT, read_photograph
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level, LevelSpace
 
@@ -39,17 +39,20 @@ _ODD = 1.5
 _FAINT = 0.1
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+def read_mask(
+    path: str | Path, size: tuple[int, int], *, limit: float = DEFAULT_LIMIT
+) -> Float32[np.ndarray, "h w"]:
     """Reads a mask and resizes it to an image; float32 (H, W) in [0, 1].
 
     Args:
       path: an image file, grey or colour, of 8 or 16 bits or floats, with the image's proportions.
       size: (H, W) of the image.
+      limit: megapixels that it may have.
 
     Raises:
-      UserError: if it cannot be read, or has other proportions.
+      UserError: if it cannot be read, is too large, or has other proportions.
     """
-    held = read_photograph(path)
+    held = read_photograph(path, limit=limit)
     if held.alpha is not None and held.alpha.min() < unit_of(held.alpha.dtype):
         raise UserError(
             f"The mask {path} is transparent in places, which has no meaning in a mask; fill "
@@ -117,7 +120,9 @@ def without_masks(found: Sequence[P]) -> tuple[list[P], set[P]]:
     return [path for path in found if path not in masks], masks
 
 
-def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.ndarray:
+def read_masks(
+    masks: Masks, space: LevelSpace, size: tuple[int, int], *, limit: float = DEFAULT_LIMIT
+) -> np.ndarray:
     """Reads a mask, (H, W), or one for each part of the level, (H, W, A), as `read_mask`.
 
     Parts without a mask are applied fully everywhere.
@@ -126,7 +131,7 @@ def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.nda
       UserError: also for a part that the level does not have, or no part.
     """
     if not isinstance(masks, Mapping):
-        return read_mask(masks, size)
+        return read_mask(masks, size, limit=limit)
     unknown = [name for name in masks if name not in space.names]
     if unknown or not masks:
         found = f"a mask for {unknown[0]!r}" if unknown else "no mask"
@@ -135,7 +140,9 @@ def read_masks(masks: Masks, space: LevelSpace, size: tuple[int, int]) -> np.nda
             f"{', '.join(space.names)}."
         )
     full = np.ones(size, np.float32)
-    each = [read_mask(masks[name], size) if name in masks else full for name in space.names]
+    each = [
+        read_mask(masks[name], size, limit=limit) if name in masks else full for name in space.names
+    ]
     return np.stack(each, axis=-1)
 
 

@@ -140,7 +140,13 @@ def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
             f"The table {path} has no column {_FILE!r}; its first row has {', '.join(columns)}. "
             "Name the columns there, separated by commas or semicolons."
         )
-    rows = [(above + reader.line_num, row) for row in reader]
+    try:
+        rows = [(above + reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UserError(
+            f"The table {path} cannot be read after row {above + reader.line_num} ({error}); look "
+            "for a quote that is not closed."
+        ) from None
     named = []
     for number, row in rows:
         if any((cell or "").strip() for cell in row.pop(None, ())):

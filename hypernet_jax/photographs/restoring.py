@@ -161,18 +161,22 @@ def _restored(
     if luma == chroma or pixels.shape[-1] == 1:
         return restorer.restore(pixels, level=taken(luma), blend=shares, progress=progress)
 
+    # At its neutral level the network still changes a degraded image.
+    needed = [strength for strength in strengths if strength]
+
     def part(number: int) -> Progress | None:
-        """Progress of one of the two restorations."""
+        """Progress of one of the restorations that are needed."""
         if progress is None:
             return None
-        return lambda done, of: progress((number * of + done) // 2, of)
+        return lambda done, of: progress((number * of + done) // len(needed), of)
 
     made = [
-        restorer.restore(pixels, level=taken(strength), blend=shares, progress=part(number))
-        # At its neutral level the network still changes a degraded image.
+        restorer.restore(
+            pixels, level=taken(strength), blend=shares, progress=part(needed.index(strength))
+        )
         if strength
         else pixels
-        for number, strength in enumerate(strengths)
+        for strength in strengths
     ]
     return luma_with_chroma(*made)
 
@@ -294,7 +298,8 @@ def restore_file(
     )
     mask = None
     if options.level_map is not None:
-        mask = read_masks(options.level_map, restorer.space, photograph.pixels.shape[:2])
+        size = photograph.pixels.shape[:2]
+        mask = read_masks(options.level_map, restorer.space, size, limit=options.limit)
     size = restorer.restored_size(photograph.pixels.shape[:2], found)
     options.encoding.check(form, size=size)
     restored = restore_photograph(

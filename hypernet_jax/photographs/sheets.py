@@ -101,7 +101,9 @@ def _profile(photograph: Photograph) -> bytes | None:
 def _as_8_bits(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind == "f":
         return np.round(255.0 * samples.astype(np.float32)).astype(np.uint8)
-    return (samples // 257).astype(np.uint8) if samples.dtype == np.uint16 else samples
+    if samples.dtype == np.uint16:
+        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return samples
 
 
 def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, slice]:
