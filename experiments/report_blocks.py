@@ -130,7 +130,8 @@ def requested(report: Report) -> str:
         f"From {asked[0]:g} to {asked[-1]:g} PSNR changes by at most {steps.max():.3f} dB per unit "
         f"and is {cost[0]:.2f} dB below the best at {asked[0]:g} and {cost[-1]:.2f} dB at "
         f"{asked[-1]:g}.",
-        f"At the tabulated levels the true one is at most {lost:.2f} dB below the best of its row.",
+        f"At the levels of the picture, asking for the true one costs at most {lost:.2f} dB "
+        "against the best request.",
     ]
     if inside.size:
         sentences.insert(
