@@ -27,6 +27,7 @@ from .tiff_blocks import EXIF
 FORMS = ("PNG", "JPEG", "WEBP", "TIFF", "AVIF")
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 GREY_PROFILE = Colour(transfer=1.8).profile(grey=True)
+P3 = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06))
 
 
 def encoded(form, pixels=PIXELS, **metadata):
@@ -271,8 +272,7 @@ def test_a_profile_made_of_colours_means_them():
     """Compares with the adaptation in the sRGB profile of LittleCMS."""
     made = Colour(transfer="sRGB", primaries=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.0601))
     assert made.is_srgb and made.profile(grey=False) is None
-    p3 = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06))
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(p3.profile(grey=False)))
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(P3.profile(grey=False)))
     srgb = ImageCms.createProfile("sRGB")
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     rgb = Image.fromarray(np.array([[[255, 0, 0], [234, 51, 35], [128, 128, 128]]], np.uint8))
@@ -292,6 +292,30 @@ def test_avif_code_points_become_a_profile(tmp_path):
     assert found.metadata.colours == ((b"cICP", bytes([12, 13, 0, 1])),)
     out, notes = Encoding().encode(found, "JPEG")
     assert notes == [] and Image.open(io.BytesIO(out)).info["icc_profile"][16:20] == b"RGB "
+
+
+@pytest.mark.parametrize("form", ["BMP", "JXL"])
+def test_colours_become_srgb_where_there_is_no_room_for_a_profile(form, tmp_path):
+    if form == "JXL":
+        pytest.importorskip("pillow_jxl", reason="the extra `jxl` is not installed")
+    p3 = P3.profile(grey=False)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    expected = np.asarray(
+        ImageCms.profileToProfile(
+            Image.fromarray(PIXELS), ImageCms.ImageCmsProfile(io.BytesIO(p3)), srgb,
+            renderingIntent=intent, flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    )  # fmt: skip
+    for profile, wanted, said in ((p3, expected, 1), (srgb.tobytes(), PIXELS, 0)):
+        content, notes = encoded(form, profile=profile)
+        path = tmp_path / f"in.{form.lower()}"
+        path.write_bytes(content)
+        np.testing.assert_array_equal(read_photograph(path).pixels, wanted)
+        assert len(notes) == said and all("converted to sRGB" in note for note in notes)
+    assert np.abs(expected.astype(int) - PIXELS).max() > 1
+    content, notes = encoded(form, profile=b"no profile")
+    assert notes == [f"{form} cannot carry its colour profile"]
 
 
 @pytest.mark.parametrize("form", [*FORMS, "BMP", "PFM"])

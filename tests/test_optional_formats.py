@@ -5,7 +5,7 @@ import sys
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from hypernet_jax import UserError, get_task
 from hypernet_jax.blind.noise_profile import noise_of_file
@@ -138,16 +138,6 @@ def test_jpeg_xl_out_and_in_again(photograph, tmp_path):
     assert len(small) < len(content) / 2
     deep = Photograph((held.pixels * np.uint16(257)).astype(np.uint16))
     assert "JXL has 8 bits" in Encoding().encode(deep, "JXL")[1][0]
-
-
-def test_jpeg_xl_says_that_it_keeps_no_profile(photograph, tmp_path):
-    """Pillow's plugin writes none, and says nothing."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    held = Photograph(photograph[:20, :30], metadata=Metadata(profile=profile, size=(30, 20)))
-    content, notes = Encoding().encode(held, "JXL")
-    (tmp_path / "a.jxl").write_bytes(content)
-    assert read_photograph(tmp_path / "a.jxl").metadata.profile != profile
-    assert notes == ["JXL cannot carry its colour profile"]
 
 
 def test_jpeg_xl_made_of_a_turned_jpeg_is_upright_once(photograph, tmp_path):

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from hypernet_jax.errors import UserError, is_boolean
 from hypernet_jax.images import exif
@@ -66,6 +66,8 @@ _CARRIED = {
     "AVIF": ("profile", "exif", "xmp"),
     "JXL": ("exif", "xmp"),  # Pillow's plugin writes no profile
 }
+# Formats whose files are shown as sRGB.
+_ONLY_SRGB = ("BMP", "JXL")
 # Bytes in one segment of a JPEG file, minus the prefix of each kind of data; a profile is
 # split over up to 255 segments.
 _SEGMENT = 65_533
@@ -243,12 +245,40 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
     if metadata.profile and as_rgb and profile_misfit(metadata.profile, grey=grey):
         notes.append(f"{form} has no such grey pictures, so their profile was left out")
         metadata = dataclasses.replace(metadata, profile=None)
+    pixels = photograph.pixels
+    if metadata.profile and form in _ONLY_SRGB:
+        converted = _in_srgb(pixels, metadata.profile)
+        if converted is not None:
+            metadata = dataclasses.replace(metadata, profile=None)
+            if np.abs(converted.astype(int) - pixels).max() > 1:  # more than rounding
+                pixels = converted
+                notes.append(
+                    f"{form} cannot carry its colour profile: its colours were converted to sRGB"
+                )
     metadata, lost = _as_carried(metadata, form)
     notes += lost
     if form == "AVIF" and metadata.exif is not None:
         # Pillow would move the orientation and rewrite the whole block.
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
-    return dataclasses.replace(photograph, metadata=metadata), notes
+    return dataclasses.replace(photograph, pixels=pixels, metadata=metadata), notes
+
+
+def _in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
+    """The colours of 8-bit pixels (H, W, C) with a profile, in sRGB; None if it cannot be used."""
+    shown = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    try:
+        converted = ImageCms.profileToProfile(
+            shown,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    # Not a valid profile, or one for another kind of picture.
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+    return np.asarray(converted)[..., : pixels.shape[-1]]
 
 
 def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
