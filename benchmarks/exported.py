@@ -83,7 +83,8 @@ def main() -> None:
         runs, sizes = {}, {}
         for form, baked in (("every level", False), (f"sigma {LEVEL:g} baked in", True)):
             if baked:
-                theta, config = bake(model, theta, config, LEVEL)
+                level = model.task.space.parse(LEVEL)
+                theta, config = bake(model, theta, config, level)
                 model = make_model(config)
             for artefact, (size, run) in contenders(model, theta, image, baked=baked).items():
                 runs[form, artefact], sizes[form, artefact] = run, size

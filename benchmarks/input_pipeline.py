@@ -56,9 +56,10 @@ def main() -> None:
             decay=config.ema_decay,
             loss=config.loss,
             weighting=config.levels.weighting,
+            form=sampler.form,
         )
         batches = make_iterator(config, model, dataset, sampler)
-        placed = place_batch(mesh, next(batches))
+        placed = place_batch(mesh, next(batches), sampler.form)
         state, _ = jax.block_until_ready(step(state, placed))
 
         alone, steps = [], []
@@ -78,7 +79,7 @@ def main() -> None:
         for _ in range(args.batches):
             with meter.waiting():
                 batch = next(batches)
-            state, _ = step(state, place_batch(mesh, batch))
+            state, _ = step(state, place_batch(mesh, batch, sampler.form))
             meter.count(images=config.data.crops * sampler.levels)
         jax.block_until_ready(state)
         rates = meter.rates()

@@ -30,6 +30,7 @@ def worker(args) -> None:
     import jax
     import numpy as np
 
+    from hypernet_jax.data.levels import BatchForm
     from hypernet_jax.model import make_model, model_config
     from hypernet_jax.training.mesh import join_processes, make_mesh, place_batch, state_shardings
     from hypernet_jax.training.optimizer import make_optimizer
@@ -49,9 +50,11 @@ def worker(args) -> None:
     state = init_state(model.init(jax.random.key(0)), optimizer)
     shardings = state_shardings(mesh, state, split=args.shard_state)
     state = jax.device_put(state, shardings)
+    form = BatchForm(own_crops=False)
     step = make_train_step(
-        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.999, shardings=shardings
-    )
+        model=model, optimizer=optimizer, mesh=mesh, seed=0, decay=0.999, form=form,
+        shardings=shardings,
+    )  # fmt: skip
     share = crops // args.processes
     batch = place_batch(
         mesh,
@@ -60,6 +63,7 @@ def worker(args) -> None:
             "ids": np.arange(share, dtype=np.int32),
             "levels": np.float32([[10], [30], [60], [90]]),
         },
+        form,
     )
     times = []
     for _ in range(args.rounds + 1):
