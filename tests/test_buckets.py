@@ -369,7 +369,7 @@ def test_the_command_tells_one_line_and_no_traceback(doors):
         "weights",
         "gs://bucket/run",
         "-o",
-        "x",
+        "x.safetensors",
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     doors["gs"].answer = lambda method, path: None

@@ -18,7 +18,7 @@ from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
 from hypernet_jax.interchange.portable import describe
-from hypernet_jax.levels import NORMALISATIONS
+from hypernet_jax.normalisation import NORMALISATIONS
 
 from .commands import refuse
 from .conftest import REPOSITORY
