@@ -8,7 +8,7 @@ from PIL import Image
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["at_full_depth", "avif_bits", "jpeg2k_bits", "read_deep"]
+__all__ = ["at_depth", "at_full_depth", "avif_bits", "jpeg2k_bits", "read_deep"]
 
 _WHITE = 65535
 
@@ -112,3 +112,12 @@ def _read_ppm(path: Path) -> np.ndarray:
     samples = np.frombuffer(content, ">u2", width * height * channels, head.end())
     scaled = np.round(samples.astype(np.float64) * (_WHITE / greatest))
     return np.minimum(scaled, _WHITE).astype(np.uint16).reshape(height, width, channels)
+
+
+def at_depth(samples: np.ndarray, depth: int) -> np.ndarray:
+    """Samples of uint16, or floats in [0, 1], rounded to 8 or 16 bits."""
+    kind = np.uint8 if depth == 8 else np.uint16
+    if np.issubdtype(samples.dtype, np.floating):
+        return np.round(samples.astype(np.float32) * np.float32(2**depth - 1)).astype(kind)
+    # 257 times 255 is 65535.
+    return ((samples.astype(np.uint32) + 128) // 257).astype(kind)

@@ -3,9 +3,8 @@
 import dataclasses
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
@@ -26,7 +25,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path
 from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.images.colour import profile_misfit
-from hypernet_jax.images.deep import avif_bits, jpeg2k_bits, read_deep
+from hypernet_jax.images.deep import at_depth, avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
 from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
 from hypernet_jax.images.metadata import (
@@ -46,6 +45,7 @@ from hypernet_jax.images.optional import (
 )
 from hypernet_jax.images.orientation import upright
 from hypernet_jax.images.pfm import is_pfm, read_pfm
+from hypernet_jax.images.srgb import in_srgb, srgb_profile
 from hypernet_jax.images.tiff_reading import is_tiff, read_tiff
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_image", "read_photograph"]
@@ -90,28 +90,17 @@ def _open(path: Path, limit: float) -> ImageFile.ImageFile:
 
 def _to_srgb(picture: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
     """Converts CMYK and Lab to RGB, through the embedded profile if it can be used."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     embedded = picture.info.get("icc_profile")
     kind = {"CMYK": "CMYK", "LAB": "Lab"}[picture.mode]
-    sources: list[Callable[[], Any]] = [lambda: io.BytesIO(embedded)] if embedded else []
+    sources: list[Any] = [io.BytesIO(embedded)] if embedded else []
     if picture.mode == "LAB":
-        sources.append(lambda: ImageCms.createProfile("LAB"))
+        sources.append(ImageCms.createProfile("LAB"))
     for source in sources:
-        try:
-            converted = ImageCms.profileToProfile(
-                picture,
-                ImageCms.ImageCmsProfile(source()),
-                srgb,
-                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                outputMode="RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-        # Not a valid profile, or one for another kind of picture.
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            continue
-        by_profile = "" if embedded is None or source is sources[0] else " without its profile"
-        notes.append(f"{kind} was converted to sRGB{by_profile}")
-        return cast(Image.Image, converted), srgb.tobytes()
+        converted = in_srgb(picture, source)
+        if converted is not None:
+            by_profile = "" if embedded is None or source is sources[0] else " without its profile"
+            notes.append(f"{kind} was converted to sRGB{by_profile}")
+            return converted, srgb_profile()
     notes.append(f"{kind} without a usable profile was converted to RGB by the plain formula")
     return picture.convert("RGB"), None
 
@@ -382,7 +371,4 @@ def read_image(path: str | Path) -> np.ndarray:
       UserError: as `read_photograph`.
     """
     pixels = read_photograph(path).pixels
-    if pixels.dtype == np.uint8:
-        return pixels
-    share = pixels / np.float32(65535.0 if pixels.dtype == np.uint16 else 1.0)
-    return np.round(np.float32(255.0) * share).astype(np.uint8)
+    return pixels if pixels.dtype == np.uint8 else at_depth(pixels, 8)

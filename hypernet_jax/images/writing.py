@@ -7,16 +7,18 @@ import struct
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from hypernet_jax.errors import UserError, is_boolean
 from hypernet_jax.images import exif
 from hypernet_jax.images.colour import profile_misfit
+from hypernet_jax.images.deep import at_depth
 from hypernet_jax.images.metadata import Metadata
 from hypernet_jax.images.optional import require_jxl_writer
 from hypernet_jax.images.pfm import encode_pfm
 from hypernet_jax.images.png_writing import encode_png, joined_samples
 from hypernet_jax.images.reading import Photograph
+from hypernet_jax.images.srgb import in_srgb
 from hypernet_jax.images.tiff_writing import encode_tiff
 
 __all__ = ["FORMATS", "Encoding", "can_be_transparent", "format_of", "is_writable", "suffix_of"]
@@ -247,8 +249,10 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
         metadata = dataclasses.replace(metadata, profile=None)
     pixels = photograph.pixels
     if metadata.profile and form in _ONLY_SRGB:
-        converted = _in_srgb(pixels, metadata.profile)
-        if converted is not None:
+        shown = Image.fromarray(pixels[..., 0] if grey else pixels)
+        picture = in_srgb(shown, io.BytesIO(metadata.profile))
+        if picture is not None:
+            converted = np.asarray(picture)[..., : pixels.shape[-1]]
             metadata = dataclasses.replace(metadata, profile=None)
             if np.abs(converted.astype(int) - pixels).max() > 1:  # more than rounding
                 pixels = converted
@@ -261,24 +265,6 @@ def _fitting(photograph: Photograph, form: str) -> tuple[Photograph, list[str]]:
         # Pillow would move the orientation and rewrite the whole block.
         metadata = dataclasses.replace(metadata, exif=exif.without_orientation(metadata.exif))
     return dataclasses.replace(photograph, pixels=pixels, metadata=metadata), notes
-
-
-def _in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
-    """The colours of 8-bit pixels (H, W, C) with a profile, in sRGB; None if it cannot be used."""
-    shown = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    try:
-        converted = ImageCms.profileToProfile(
-            shown,
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    # Not a valid profile, or one for another kind of picture.
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return None
-    return np.asarray(converted)[..., : pixels.shape[-1]]
 
 
 def _with_profile(metadata: Metadata, form: str, *, grey: bool) -> tuple[Metadata, list[str]]:
@@ -320,13 +306,5 @@ def _as_carried(metadata: Metadata, form: str) -> tuple[Metadata, list[str]]:
 
 def _rounded(photograph: Photograph, depth: int) -> Photograph:
     """Rounds samples to 8 or 16 bits."""
-    kind = np.uint8 if depth == 8 else np.uint16
-
-    def rounded(samples: np.ndarray) -> np.ndarray:
-        if np.issubdtype(samples.dtype, np.floating):
-            return np.round(samples.astype(np.float32) * np.float32(2**depth - 1)).astype(kind)
-        # 257 times 255 is 65535.
-        return ((samples.astype(np.uint32) + 128) // 257).astype(kind)
-
-    alpha = None if photograph.alpha is None else rounded(photograph.alpha)
-    return dataclasses.replace(photograph, pixels=rounded(photograph.pixels), alpha=alpha)
+    alpha = None if photograph.alpha is None else at_depth(photograph.alpha, depth)
+    return dataclasses.replace(photograph, pixels=at_depth(photograph.pixels, depth), alpha=alpha)

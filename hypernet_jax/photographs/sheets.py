@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hypernet_jax.images.deep import at_depth
 from hypernet_jax.images.reading import Photograph
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.inference.sources import Source, unit_of
@@ -99,11 +100,7 @@ def _profile(photograph: Photograph) -> bytes | None:
 
 
 def _as_8_bits(samples: np.ndarray) -> np.ndarray:
-    if samples.dtype.kind == "f":
-        return np.round(255.0 * samples.astype(np.float32)).astype(np.uint8)
-    if samples.dtype == np.uint16:
-        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return samples
+    return samples if samples.dtype == np.uint8 else at_depth(samples, 8)
 
 
 def _centre(size: tuple[int, int], side: tuple[float, float]) -> tuple[slice, slice]:
