@@ -7,7 +7,7 @@ import reprlib
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "remove_partial_files",
     "temporary_folder",
     "write_atomically",
+    "write_together",
 ]
 
 # Files that are being written now, and temporary folders.
@@ -171,12 +172,7 @@ def write_atomically(
             if lasting:  # a name without its content must not outlast a power cut
                 file.flush()
                 os.fsync(file.fileno())
-        if overwrite:
-            if path.is_file():
-                shutil.copymode(path, beside)
-            os.replace(beside, path)
-        else:
-            _publish(beside, path)
+        _publish(beside, path, overwrite=overwrite)
     except FileExistsError:
         raise already_exists(path) from None
     except OSError as error:
@@ -185,8 +181,38 @@ def write_atomically(
         _remove(beside)
 
 
-def _publish(beside: Path, path: Path) -> None:
+def write_together(contents: Mapping[Path, bytes], overwrite: bool) -> None:
+    """Writes files of one folder, none of which appears before all of them are complete.
+
+    Args:
+      contents: what each file is to hold.
+      overwrite: replace existing files.
+
+    Raises:
+      UserError: as for `write_atomically`.
+    """
+    for path in contents:
+        check_output(path, overwrite=overwrite)
+    with temporary_folder(next(iter(contents)).parent) as folder:
+        moves = [(folder / f"{index}", path) for index, path in enumerate(contents)]
+        try:
+            for (beside, _), content in zip(moves, contents.values(), strict=True):
+                beside.write_bytes(content)
+            for beside, path in moves:
+                _publish(beside, path, overwrite=overwrite)
+        except FileExistsError:
+            raise already_exists(path) from None
+        except OSError as error:
+            raise _unwritable(path, error.strerror) from None
+
+
+def _publish(beside: Path, path: Path, *, overwrite: bool) -> None:
     """Gives a file its name; raises `FileExistsError` if that has been taken meanwhile."""
+    if overwrite:
+        if path.is_file():
+            shutil.copymode(path, beside)
+        os.replace(beside, path)
+        return
     try:
         os.link(beside, path)
     except FileExistsError:

@@ -1,5 +1,6 @@
 """Blind estimation of noise, and of JPEG quality from the file and from pixels."""
 
+import io
 import shutil
 import subprocess
 
@@ -103,21 +104,83 @@ def test_tables_that_are_not_libjpegs(photograph, tmp_path):
     picture.save(path, qtables=tables)
     found = DEJPEG.estimate_level(photograph, source=path)
     assert found.parts["jpeg"] == 40 and "not libjpeg" in found.how["jpeg"]
+    found = TASKS["photo"].estimate_level(photograph, source=path)
+    assert found.parts["jpeg"] == 40 and "nearest" in found.how["jpeg"]
 
 
-@pytest.mark.parametrize("quality", [4, 10, 35, 60, 85])
+def test_tables_in_any_order(photograph, tmp_path):
+    path = tmp_path / "image.jpg"
+    Image.fromarray(photograph[:64, :64]).save(path, quality=60)
+    content = path.read_bytes()
+    first, second = (at for at in range(len(content)) if content[at : at + 2] == b"\xff\xdb")
+    length = 2 + int.from_bytes(content[first + 2 : first + 4], "big")
+    tables = content[first : first + length], content[second : second + length]
+    swapped = content[:first] + tables[1] + tables[0] + content[second + length :]
+    assert second == first + length and swapped != content
+    path.write_bytes(swapped)
+    assert quality_of_file(path) == (60, True)
+    path.write_bytes(content.replace(tables[1], tables[1][:5] + tables[0][5:]))
+    assert quality_of_file(path) == (60, True)  # the table of luminance for chrominance as well
+    path.write_bytes(content.replace(tables[0], tables[0][:20] + b"\0" + tables[0][21:]))
+    assert quality_of_file(path) is None
+
+
+def as_jpeg(image, quality, subsampling):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(stream))
+
+
+@pytest.mark.parametrize("quality", [3, 10, 35, 60, 85, 99])
 def test_quality_from_pixels(quality, photograph):
-    found = DEJPEG.estimate_level(jpeg(None, photograph, quality).astype(np.float32))
-    assert found.parts["jpeg"] == quality
+    for subsampling in ("4:2:0", "4:2:2", "4:4:4"):
+        found = DEJPEG.estimate_level(as_jpeg(photograph, quality, subsampling))
+        assert found.parts["jpeg"] == quality, subsampling
     grey = photograph[..., 1:2]
     assert DEJPEG.estimate_level(jpeg(None, grey, quality)).parts["jpeg"] == quality
 
 
+@pytest.mark.parametrize("quality", [20, 80])
+def test_quality_of_a_photograph_with_a_white_margin(quality, photograph):
+    page = np.full((800, 800, 3), 255, np.uint8)
+    page[304:704, 104:704] = photograph
+    assert DEJPEG.estimate_level(as_jpeg(page, quality, "4:2:0")).parts["jpeg"] == quality
+
+
+def never_compressed(photograph):
+    """Images by name, flat and smooth ones, margins and crops among them."""
+    rows, columns = np.mgrid[:300, :400]
+    sky = np.stack([100 + rows * 0.1, 150 + rows * 0.12, 200 + columns * 0.02], -1)
+    page = np.full((800, 800, 3), (245, 244, 240), np.uint8)
+    page[300:700, 100:700] = photograph
+    flat = {f"flat {value}": np.full((256, 256, 3), value) for value in (0, 17, 77, 200, 255)}
+    return {
+        "noisy": noisy(photograph, 5),
+        "as it is": photograph,
+        "tiny": photograph[:3, :3],
+        "sky": np.round(sky),
+        "page": page,
+        "cropped": as_jpeg(photograph, 30, "4:2:0")[3:, 5:],
+        "resized": np.asarray(Image.fromarray(as_jpeg(photograph, 80, "4:2:0")).resize((480, 320))),
+        **flat,
+    }
+
+
 def test_what_was_never_compressed_is_reported(photograph):
-    with pytest.raises(UserError, match="no trace of JPEG"):
-        DEJPEG.estimate_level(noisy(photograph, 5))
-    with pytest.raises(UserError, match="no trace of JPEG"):
-        DEJPEG.estimate_level(photograph[:3, :3])
+    for name, image in never_compressed(photograph).items():
+        with pytest.raises(UserError, match="no trace of JPEG"):
+            pytest.fail(f"{name}: {DEJPEG.estimate_level(image).parts}")
+
+
+@pytest.mark.parametrize("task", ["denoise", "dejpeg", "photo"])
+def test_what_is_no_image_is_refused_before_it_is_estimated(task, photograph):
+    image = photograph / np.float32(255)
+    image[5, 7, 1] = np.nan
+    with pytest.raises(UserError, match="not finite"):
+        resolve_level(TASKS[task], AUTO, image, None)
+    for other in (image[..., 0], image[:0], np.dstack([photograph, photograph[..., :1]])):
+        with pytest.raises(UserError, match="estimated from an image"):
+            resolve_level(TASKS[task], AUTO, other, None)
 
 
 def test_the_scale_is_the_users():

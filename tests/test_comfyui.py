@@ -105,6 +105,20 @@ def test_floats_of_16_bits(dtype, node, photograph):
         np.testing.assert_allclose(restored, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.full((1, 64, 64, 3), torch.nan), "not finite"),
+        (torch.zeros(64, 64, 3), "must be of shape"),
+        (torch.zeros(1, 64, 64, 2), "must be of shape"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, words, node):
+    for level in ("auto", "noise=20"):
+        with pytest.raises(UserError, match=words):
+            node(image=image, task="photo", level=level)
+
+
 def test_an_empty_batch_gives_an_empty_batch(node):
     restored, levels = node(image=torch.zeros(0, 80, 100, 3), task="denoise", level="auto")
     assert restored.shape == (0, 80, 100, 3) and levels == ""

@@ -68,9 +68,10 @@ def test_other_parts_of_a_level_are_neutral(photograph, tmp_path):
 
 def test_weights_of_different_names_have_different_ids():
     model = make_model(tiny_config())
-    names = ("denoise", "My Weights_2", "mine", "雪", "星")
+    names = ("denoise", "My Weights_2", "my-weights-2", "mine", "雪", "星", "雪2", "星2")
     ids = [darktable_config(model, name)["id"] for name in names]
-    assert ids[:2] == ["denoise-hypernet-denoise", "denoise-hypernet-my-weights-2"]
+    assert ids[0] == "denoise-hypernet-denoise" and ids[2] == "denoise-hypernet-my-weights-2"
+    assert ids[1].startswith("denoise-hypernet-my-weights-2-")
     assert len(set(ids)) == len(ids) and all(each.isascii() for each in ids)
     auto = darktable_config(model, "mine", estimates=True)["id"]
     assert auto == "denoise-hypernet-mine-auto"
@@ -98,6 +99,10 @@ def test_refusals(tmp_path, capsys, monkeypatch):
     grey = tiny_config(colours=1)
     save_weights(tmp_path / "grey.safetensors", tiny_theta(grey), grey)
     assert "in colour" in refusal("--weights", tmp_path / "grey.safetensors")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, words in (("-", "no name of a folder"), (tmp_path / "link", "already exists")):
+        command = ("export", "--task", "denoise", "--format", "darktable", "-o", name)
+        assert words in refuse(capsys, *command)
     wide = photo_config()
     wide["network"] |= {"blocks": [4, 4, 4]}
     save_weights(tmp_path / "wide.safetensors", random_theta(make_model(wide)), wide)

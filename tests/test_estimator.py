@@ -161,6 +161,15 @@ def test_training_saving_and_loading(default_data, tmp_path, photograph):
         again.estimate(image, TASKS["denoise"].space)
     with pytest.raises(UserError, match="no level estimator"):
         load_parts_estimator(tmp_path / "none.safetensors")
+    for changes in (
+        {"gain": made.gain[:1]},
+        {"deviation": 0 * made.deviation},
+        {"layers": ((made.layers[0][0] * np.nan, made.layers[0][1]), *made.layers[1:])},
+        {"names": ("noise", "jpeg")},
+    ):
+        dataclasses.replace(made, **changes).save(tmp_path / "other.safetensors", overwrite=True)
+        with pytest.raises(UserError, match="does not describe its network"):
+            pytest.fail(f"{changes}: {load_parts_estimator(tmp_path / 'other.safetensors')}")
     (tmp_path / "bad.safetensors").write_bytes(b"not one")
     with pytest.raises(UserError, match="damaged"):
         load_parts_estimator(tmp_path / "bad.safetensors")

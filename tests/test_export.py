@@ -14,6 +14,7 @@ import pytest
 
 from hypernet_jax import Restorer, UserError, load_weights, make_model, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.files import write_together
 from hypernet_jax.interchange.onnx_graph import Graph
 from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
@@ -341,6 +342,30 @@ def test_export_refuses_with_a_sentence(tmp_path, capsys, monkeypatch):
         capsys, "export", "--task", "denoise", "--format", "stablehlo", "-o", tmp_path / "m"
     )
     assert not (tmp_path / "m").exists()
+
+
+def test_two_files_are_written_together_or_not_at_all(tmp_path):
+    first, second = tmp_path / "model", tmp_path / "model.json"
+    write_together({first: b"1", second: b"2"}, False)
+    first.chmod(0o600)
+    with pytest.raises(UserError, match="model already exists"):
+        write_together({first: b"3", second: b"4"}, False)
+    assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
+    script = (
+        "import resource, sys; from pathlib import Path; from hypernet_jax import files\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try: files.write_together({Path('model.json'): b'5', Path('model'): b'6' * 2000}, True)\n"
+        "except files.UserError as error: print(error)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "The output model cannot be written (File too large)" in done.stdout
+    assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
+    write_together({first: b"7", second: b"8"}, True)
+    assert (first.read_bytes(), second.read_bytes()) == (b"7", b"8")
+    assert first.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.json"]
 
 
 def test_the_description_of_a_level_with_several_parts():

@@ -1,13 +1,15 @@
 """Imports of PyTorch checkpoints: equal outputs, and files that must be refused."""
 
+import json
 import pickle
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from hypernet_jax import Restorer, UserError, get_task, load_weights
 from hypernet_jax.cli.main import main
@@ -17,6 +19,8 @@ from hypernet_jax.interchange.torch_file import read_state_dict
 from .commands import refuse
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra test-torch)")
+
+import safetensors.torch  # noqa: E402
 
 from . import torch_twins  # noqa: E402
 
@@ -139,6 +143,11 @@ def test_plain_network_serves_its_level(photograph, tmp_path, capsys):
     np.testing.assert_allclose(residual, images + expected, atol=1e-4, rtol=0)
 
 
+def metadata_of(path):
+    with safetensors.safe_open(path, framework="np") as file:
+        return file.metadata()
+
+
 def test_noise_level_network(photograph, tmp_path, capsys):
     network = torch_twins.seeded(torch_twins.NoiseLevel)
     with torch.no_grad():
@@ -179,6 +188,29 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     assert "contains no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
     with pytest.raises(UserError, match="contains no level estimator"):
         load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
+    for pixels in (images[0] * 255, np.full((64, 64, 3), np.nan), np.zeros(3), np.zeros((9, 9, 2))):
+        with pytest.raises(UserError, match=r"scale or clip|not finite|must be"):
+            estimator.estimate(np.float32(pixels))
+    several = ("import-torch", file, "--task", "photo", "-o", tmp_path / "several.safetensors")
+    assert "several" in refuse(capsys, *several) or not (tmp_path / "several.safetensors").exists()
+    arrays, metadata = load_file(output), metadata_of(output)
+    model = json.loads(metadata["model"])
+    for changes in (
+        {"crop": 0},
+        {"crop": -32},
+        {"channels": "x"},
+        {"channels": 1.5},
+        {"hidden": ["a", "b"]},
+        {"colours": None},
+        {"task": "photo"},
+    ):
+        changed = metadata | {"model": json.dumps(model | changes)}
+        save_file(arrays, output, changed)
+        with pytest.raises(UserError, match=r"does not describe|do not fit|part"):
+            pytest.fail(f"{changes}: {load_level_estimator(output)}")
+    save_file(arrays | {"head": np.zeros(3)}, output, metadata)
+    with pytest.raises(UserError, match="does not describe"):
+        load_level_estimator(output)
     state = network.state_dict()
     del state["conv_seq.4.conv2.bias"]
     torch.save(state, file)
@@ -229,12 +261,19 @@ def damaged_files(folder, checkpoint):
     torch.jit.script(torch.nn.Conv2d(3, 3, 3)).save(folder / "script.pth")
     torch.save({"conv1.weight": torch.ones(4, 3, 3, 3) * 1j}, folder / "complex.pth")
     torch.save({"conv1.weight": torch.full((4, 3, 3, 3), torch.nan)}, folder / "nan.pth")
+    torch.save({"a.module.b": torch.ones(1), "a.b": torch.zeros(1)}, folder / "twice.pth")
+    for name, dtype in (("complex", torch.complex64), ("float8", torch.float8_e4m3fn)):
+        tensors = {"conv1.weight": torch.ones(4, 3, 3, 3).to(dtype)}
+        safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
     return {
         "missing.pth": "no checkpoint",
         "truncated.pth": "damaged",
         "empty.pth": "not a PyTorch checkpoint",
         "text.pth": "not a PyTorch checkpoint",
         "complex.pth": "is complex",
+        "complex.safetensors": "of type C64",
+        "float8.safetensors": "of type F8_E4M3",
+        "twice.pth": "differ only by 'module.'",
         "zip.pth": "damaged",
         "noise.pth": "not a PyTorch checkpoint",
         "truncated.safetensors": "damaged",

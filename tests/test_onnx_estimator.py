@@ -9,10 +9,11 @@ import pytest
 
 from hypernet_jax import Restorer, get_task, save_weights
 from hypernet_jax.blind.estimate import photo_estimator
+from hypernet_jax.blind.parts import beyond_natural
 from hypernet_jax.cli.main import main
-from hypernet_jax.degradations import camera_noise, jpeg
+from hypernet_jax.degradations import camera_noise, gaussian_blur, jpeg
 from hypernet_jax.inference.requests import resolve_level
-from hypernet_jax.interchange.onnx_estimator import export_estimator
+from hypernet_jax.interchange.onnx_estimator import _Builder, _value, export_estimator
 
 from .commands import refuse
 from .darktable_tiles import tiled
@@ -43,7 +44,7 @@ def with_noise(photograph):
 
 
 @pytest.mark.parametrize("size", [(256, 256), (257, 400), (400, 600)])
-@pytest.mark.parametrize("kind", ["as it is", "noisy", "compressed", "grey", "flat"])
+@pytest.mark.parametrize("kind", ["as it is", "noisy", "compressed", "grey", "flat", "blurred"])
 def test_it_finds_what_the_package_finds(kind, size, photograph, with_noise, exported):
     image = with_noise if kind == "noisy" else photograph
     image = image[: size[0], : size[1]].astype(np.float32)
@@ -51,6 +52,8 @@ def test_it_finds_what_the_package_finds(kind, size, photograph, with_noise, exp
         image = np.asarray(jpeg(None, image, 40), np.float32)
     elif kind == "grey":
         image = np.repeat(image[..., :1], 3, axis=-1)
+    elif kind == "blurred":
+        image = np.round(np.asarray(gaussian_blur(None, image, 1.8)))
     elif kind == "flat":
         image = np.full_like(image, 128)
     expected = photo_estimator().estimate(np.asarray(image), SPACE)
@@ -73,12 +76,34 @@ def test_it_looks_at_the_middle_of_a_large_image(photograph, exported):
         assert z == pytest.approx(of_package, abs=2e-3), axis.name
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 300), (100, 150), (193, 255)])
-def test_small_images_are_continued(size, photograph, exported):
-    level = run(exported, photograph[: size[0], : size[1]] / 255)
-    assert level.shape == (3,) and np.isfinite(level).all()
-    for axis, value in zip(SPACE.axes, level, strict=True):
-        assert axis.low <= value <= axis.high
+@pytest.mark.parametrize("size", [(1, 1), (3, 190), (100, 150), (192, 192)])
+def test_small_images_are_continued(size, with_noise, exported):
+    image = with_noise[: size[0], : size[1]].astype(np.float32)
+    missing = [(0, 192 - length) for length in size]
+    continued = np.pad(image, (*missing, (0, 0)), mode="symmetric")
+    expected = photo_estimator().estimate(continued, SPACE)
+    found = dict(zip(SPACE.names, run(exported, image / 255), strict=True))
+    for axis in SPACE.axes:
+        z, of_package = (float(axis.normalise(level[axis.name])) for level in (found, expected))
+        assert z == pytest.approx(of_package, abs=2e-3), axis.name
+
+
+@pytest.mark.parametrize("axis", SPACE.axes, ids=SPACE.names)
+def test_the_table_of_levels(axis):
+    build = _Builder()
+    ends = sorted(float(axis.normalise(end)) for end in (axis.low, axis.high))
+    model = build.model(
+        inputs=[("z", (1, 1))], output=(_value(build, axis, "z"), "level", (1, 1)), metadata={}
+    )
+    session = session_of(model.SerializeToString())
+    for z in np.linspace(ends[0] - 0.1, ends[1] + 0.1, 1001):
+        found = session.run(None, {"z": np.float32([[z]])})[0][0, 0]
+        expected = beyond_natural(axis.name, axis.value_at(float(np.clip(z, *ends))))
+        close = float(axis.normalise(found)) == pytest.approx(
+            float(axis.normalise(expected)), abs=5e-4
+        )
+        # At quality 100 z is infinitely steep.
+        assert close or found == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.fixture(scope="module")

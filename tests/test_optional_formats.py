@@ -209,7 +209,7 @@ def test_the_noise_of_a_raw_file_is_what_its_profile_says(profile, neutral, tmp_
         assert estimate.parts["noise"] == noise_of_file(tmp_path / "a.dng")
 
 
-def test_files_without_a_noise_profile_say_nothing(photograph, tmp_path):
+def test_files_without_a_noise_profile_say_nothing(photograph, tmp_path, capfd):
     dng(tmp_path / "a.dng", photograph[:40, :60])
     assert noise_of_file(tmp_path / "a.dng") is None
     damaged = (tmp_path / "a.dng").read_bytes()[:300]
@@ -217,6 +217,10 @@ def test_files_without_a_noise_profile_say_nothing(photograph, tmp_path):
     assert noise_of_file(tmp_path / "b.dng") is None
     dng(tmp_path / "c.dng", photograph[:40, :60], profile=(float("nan"), 0.0))
     assert noise_of_file(tmp_path / "c.dng") is None
+    dng(tmp_path / "d.dng", photograph[:40, :60], profile=(1e308, 1e308))
+    assert noise_of_file(tmp_path / "d.dng") is None
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
 
 
 def test_a_missing_extra_is_named(photograph, tmp_path, monkeypatch):

@@ -93,7 +93,8 @@ def estimate_photo(pixels: np.ndarray, source: Path | None) -> Estimate:
     how = dict.fromkeys(parts, _FROM_PIXELS)
     quality = None if source is None else quality_of_file(source)
     if quality is not None:
-        parts["jpeg"], how["jpeg"] = float(quality[0]), "from the file's own tables"
+        parts["jpeg"] = float(quality[0])
+        how["jpeg"] = "from the file's own tables" if quality[1] else "nearest to the file's tables"
     noise = None if source is None else noise_of_file(source)
     if noise is not None:
         parts |= {"noise": noise, "jpeg": 100.0}

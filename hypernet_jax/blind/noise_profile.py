@@ -1,5 +1,6 @@
 """The noise of a developed raw file, from the noise profile in the file."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,16 @@ def noise_of_file(path: Path) -> float | None:
     The RMS over the colours after white balance, demosaicing and gamma. The colour matrix is
     ignored.
 
+    Args:
+      path: any file.
+
     Returns:
-      None if the file is not a DNG or has no noise profile.
+      A finite number from 0 on, or None if the file is not a DNG or has no usable noise profile.
     """
     if path.suffix.lower() != ".dng":
         return None
+    # What is wrong with a file's structure does not concern the user here.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         with tifffile.TiffFile(path) as file:
             found = [_values(page, _PROFILE) for page in _pages(file)]
@@ -40,8 +46,10 @@ def noise_of_file(path: Path) -> float | None:
     if not (np.isfinite(profile).all() and np.isfinite(seen).all() and (seen > 0).all()):
         return None
     slope, offset = profile.reshape((-1, 2)).T
-    variance = np.maximum(slope * _GREY * seen + offset, 0.0) / np.square(seen)
-    return float(255.0 * _SLOPE * _LEFT * np.sqrt(variance.mean()))
+    with np.errstate(all="ignore"):
+        variance = np.maximum(slope * _GREY * seen + offset, 0.0) / np.square(seen)
+        deviation = float(255.0 * _SLOPE * _LEFT * np.sqrt(variance.mean()))
+    return deviation if np.isfinite(deviation) else None
 
 
 def _pages(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -55,5 +63,8 @@ def _values(page: tifffile.TiffPage, name: str) -> np.ndarray | None:
     if tag is None:
         return None
     values = np.asarray(tag.value, np.float64).ravel()
+    if tag.dtype not in (5, 10):
+        return values
     # Rational numbers are stored as alternating numerators and denominators.
-    return values[::2] / values[1::2] if tag.dtype in (5, 10) else values
+    with np.errstate(all="ignore"):
+        return values[::2] / values[1::2]

@@ -38,7 +38,7 @@ SIDE, TILES = 192, 4
 # are wrong but sure of themselves cannot decide alone.
 LARGEST = 3.0
 # Sigma, in pixels, up to which blur is natural, and from which on it is not.
-_NATURAL_BLUR = (1.2, 1.5)
+NATURAL_BLUR = (1.2, 1.5)
 
 
 def apply_layers(layers, cells):
@@ -129,7 +129,7 @@ def beyond_natural(part: str, values):
     """
     if part != "blur":
         return values
-    low, high = _NATURAL_BLUR
+    low, high = NATURAL_BLUR
     return values * np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
@@ -216,8 +216,14 @@ def load_parts_estimator(path: str | Path) -> PartsEstimator:
         names = tuple(map(str, json.loads(metadata["names"])))
         count = sum(name.startswith("kernel_") for name in arrays)
         layers = tuple((arrays[f"kernel_{n}"], arrays[f"bias_{n}"]) for n in range(count))
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("some of its numbers are not finite")
+        if not (arrays["deviation"] > 0).all() or arrays["gain"].shape != (len(names),):
+            raise ValueError("its scales do not fit")
         cells = np.zeros((3, 3, 1)) * arrays["mean"] / arrays["deviation"]
-        weighted_mean(apply_layers(layers, cells)) / arrays["gain"]
+        found = weighted_mean(apply_layers(layers, cells))
+        if found.shape[-1] != len(names):
+            raise ValueError(f"it has {found.shape[-1]} outputs for {len(names)} parts")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The file {path} does not describe its network ({error}).") from None
     return PartsEstimator(names, arrays["gain"], arrays["mean"], arrays["deviation"], layers)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypernet_jax.files import (
     refuse_inputs,
     temporary_folder,
     write_atomically,
+    write_together,
 )
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.portable import bake, describe, is_plain
@@ -71,13 +73,16 @@ def _export_darktable(args: argparse.Namespace) -> int:
         )
     if args.task is not None:
         check_shipped(args.task)
-    output = local_path(args.output)
+    # Without .. at its end, which no folder can be renamed to.
+    output = Path(os.path.normpath(local_path(args.output)))
     if args.overwrite:
         raise UserError(
             "--overwrite is not for darktable, because folders are never overwritten; leave it out "
             f"and choose a new name, or remove {output} first."
         )
-    if output.exists():
+    if str(args.output) == "-":
+        raise UserError("The output - is no name of a folder; give one.")
+    if os.path.lexists(output):
         raise UserError(
             f"The output {output} already exists, and folders are never overwritten; choose "
             "another name or remove it."
@@ -96,10 +101,13 @@ def _export_darktable(args: argparse.Namespace) -> int:
     ensure_folder(output.parent)
     with temporary_folder(output.parent) as folder:
         whole = folder / "model"
-        whole.mkdir()
-        (whole / "model.onnx").write_bytes(content)
-        (whole / "config.json").write_text(json.dumps(config, indent=4) + "\n")
-        whole.rename(output)
+        try:
+            whole.mkdir()
+            (whole / "model.onnx").write_bytes(content)
+            (whole / "config.json").write_text(json.dumps(config, indent=4) + "\n")
+            whole.rename(output)
+        except OSError as error:
+            raise UserError(f"The output {output} cannot be written ({error.strerror}).") from None
     print(f"wrote {output} (config.json and model.onnx, {len(content):,} bytes)")
     return 0
 
@@ -167,8 +175,7 @@ def export(args: argparse.Namespace) -> int:
         content = stablehlo_bytes(model, theta, level_map=args.level_map)
         metadata = describe(model, level=level, layout="NHWC", level_map=args.level_map)
         text = json.dumps(metadata, indent=2) + "\n"
-        write_atomically(outputs[1], text.encode(), overwrite=args.overwrite)
-        write_atomically(output, content, overwrite=args.overwrite)
+        write_together(dict(zip(outputs, (content, text.encode()), strict=True)), args.overwrite)
     served = "every level, given as an input" if not is_plain(model) else "one plain network"
     if args.level_map:
         served = "a level for each pixel, given as an input"

@@ -34,6 +34,10 @@ def resolve_level(
       pixels: (H, W, C), uint8, uint16 or float in [0, 1].
       source: the file that the pixels came from.
       estimator: replaces the task's own estimator.
+
+    Raises:
+      UserError: if the level is not valid, or to be estimated and the pixels are not such an image,
+        or the estimator cannot tell.
     """
     request = task.space.request(level)
     if not request.estimated:
@@ -42,12 +46,18 @@ def resolve_level(
         raise UserError(
             f"This network serves only the level {task.space.low}; give that instead of auto."
         )
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or not pixels.size:
+        raise UserError(
+            f"The level is estimated from an image (H, W, 3) or (H, W, 1), not {pixels.shape}."
+        )
     # The middle is enough: a very large image in float32 would take too much memory. Its corner
     # is at a multiple of 16 pixels, to stay aligned with JPEG's blocks of halved chrominance.
     middle = tuple(
         slice(max(0, length - ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )
     pixels = pixels[middle][:ESTIMATE_SIDE, :ESTIMATE_SIDE]
+    if not np.isfinite(pixels).all():
+        raise UserError("The image has samples that are not finite numbers; replace them.")
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
         own = task.space.parse(estimator(pixels / 255))

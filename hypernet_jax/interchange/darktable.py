@@ -151,6 +151,8 @@ def darktable_config(model: Model, name: str, *, estimates: bool = False) -> dic
 
 
 def _slug(name: str) -> str:
-    """The name in lower-case ASCII letters, digits and hyphens; a number if it has none of them."""
+    """The name in lower-case ASCII letters, digits and hyphens, and a number if that differs."""
     slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
-    return slug or f"{zlib.crc32(name.encode()):08x}"
+    if slug == name:
+        return slug
+    return "-".join(filter(None, (slug, f"{zlib.crc32(name.encode()):08x}")))

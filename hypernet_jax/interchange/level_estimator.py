@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import local_path, write_atomically
+from hypernet_jax.images.limits import check_unit_range
 from hypernet_jax.interchange.torch_layout import State, StateDict
 from hypernet_jax.networks.level_network import LevelNetwork
 from hypernet_jax.tasks import get_task
@@ -58,10 +59,12 @@ class LevelEstimator:
         image = np.asarray(image)
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
             raise UserError(f"An image must be uint8, or float in [0, 1], not {image.dtype}.")
+        if image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)) or not image.size:
+            raise UserError(f"An image must be (H, W) or (H, W, 3), not of shape {image.shape}.")
+        if image.dtype != np.uint8:
+            check_unit_range(image)
         pixels = image / 255.0 if image.dtype == np.uint8 else image
         pixels = np.atleast_3d(pixels).astype(np.float32)
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
-            raise UserError(f"An image must be (H, W) or (H, W, 3), not of shape {image.shape}.")
         if pixels.shape[2] != self.network.colours:
             # Grey becomes three equal channels; colour becomes its mean.
             grey = pixels.mean(axis=2, keepdims=True)
@@ -102,9 +105,10 @@ def level_estimator(state: State, *, task: str) -> LevelEstimator:
     """Turns the state dict of HyperRes' published noise-level network into an estimator.
 
     Raises:
-      UserError: names the first entry that is missing or does not fit.
+      UserError: names the first entry that is missing or does not fit; or for a task whose level
+        has several parts.
     """
-    get_task(task)
+    get_task(task).space.single  # noqa: B018  refuses several parts
     taken = StateDict(state, what="HyperRes' published noise-level network")
     kernel, bias = taken.conv("conv1", inputs=None, outputs=None)
     colours, channels = kernel.shape[2:]
@@ -153,12 +157,13 @@ def load_level_estimator(path: str | Path) -> LevelEstimator:
         model = json.loads(metadata["model"])
         network = LevelNetwork(model["colours"], model["channels"], tuple(model["hidden"]))
         task, crop = get_task(model["task"]).name, int(model["crop"])
-    except (KeyError, TypeError, ValueError) as error:
+        get_task(task).space.single  # noqa: B018  refuses several parts
+        image = jax.ShapeDtypeStruct((1, crop, crop, network.colours), jnp.float32)
+        expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+        arrays = {name: jnp.asarray(value) for name, value in flat.items()}
+        params = traverse_util.unflatten_dict(arrays, sep="/")
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"The file {path} does not describe its network ({error}).") from None
-    arrays = {name: jnp.asarray(value) for name, value in flat.items()}
-    params = traverse_util.unflatten_dict(arrays, sep="/")
-    image = jax.ShapeDtypeStruct((1, crop, crop, network.colours), jnp.float32)
-    expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
     if jax.tree.map(jnp.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
         raise UserError(f"The weights in {path} do not fit the network in its metadata.")
     return LevelEstimator(task=task, crop=crop, network=network, params=params)

@@ -13,6 +13,7 @@ from hypernet_jax.blind import statistics as seen
 from hypernet_jax.blind.parts import (
     ESTIMATE_SIDE,
     LARGEST,
+    NATURAL_BLUR,
     SIDE,
     TILES,
     PartsEstimator,
@@ -33,7 +34,8 @@ def export_estimator(estimator: PartsEstimator, space: LevelSpace) -> onnx.Model
     """A model from "image", (1, 3, height, width) in [0, 1], to "level", (A,) in native units.
 
     It looks at 16 tiles of 192 pixels in the middle 2048x2048 pixels. For images of at least 256
-    pixels per side this equals `resolve_level`, which skips repeated tiles of smaller images.
+    pixels per side this equals `resolve_level`. Smaller images are continued symmetrically to
+    192 pixels and their tiles repeat, so their levels differ.
     """
     build = _Builder()
     tiles = build.op("Mul", _tiles(build, _middle(build)), build.number(255.0))
@@ -300,10 +302,17 @@ def _weighted_quantiles(
 def _value(build: _Builder, axis: LevelAxis, z: str) -> str:
     """The level for z, interpolated linearly in a table."""
     low, high = sorted(float(axis.normalise(end)) for end in (axis.low, axis.high))
-    knots = np.linspace(low, high, _KNOTS)
+    evenly = np.linspace(axis.low, axis.high, _KNOTS)
+    if axis.name == "blur":  # the kinks of `beyond_natural`
+        evenly = np.union1d(evenly, NATURAL_BLUR)
+    # Even steps of z and of the level: each is dense where the other is not.
+    of_levels = np.clip(np.asarray(axis.normalise(evenly), np.float64), low, high)
+    knots = np.union1d(np.linspace(low, high, _KNOTS), of_levels)
+    knots = knots[np.diff(knots, prepend=-np.inf) > 1e-6]
     values = beyond_natural(axis.name, np.asarray(axis.values_at(knots)))
     inside = build.op("Sub", z, build.numbers(knots[:-1]))
-    inside = build.op("Clip", inside, build.number(0.0), build.number(knots[1] - knots[0]))
+    # Limited to the width of each step.
+    inside = build.op("Relu", build.op("Min", inside, build.numbers(np.diff(knots))))
     slopes = np.diff(values) / np.diff(knots)
     risen = build.op("MatMul", inside, build.numbers(slopes[:, None]))
     return build.op("Add", risen, build.number(values[0]))

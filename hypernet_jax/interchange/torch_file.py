@@ -14,6 +14,8 @@ from hypernet_jax.files import local_path
 
 __all__ = ["read_state_dict"]
 
+# safetensors' names of the types that are read.
+_KINDS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 # Keys under which training scripts store the state dict among the rest of their state.
 _WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model")
 
@@ -47,7 +49,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
                 f"The entry {name!r} of {path} has values that are not finite; "
                 "give an earlier checkpoint of that training run."
             )
-    return {_plain_name(name): array for name, array in state.items()}
+    plain = {_plain_name(name): array for name, array in state.items()}
+    if len(plain) < len(state):
+        raise UserError(
+            f"Some names of entries of {path} differ only by 'module.'; save the state dict of the "
+            "model itself, without its parallel wrapper."
+        )
+    return plain
 
 
 def _plain_name(name: str) -> str:
@@ -57,8 +65,14 @@ def _plain_name(name: str) -> str:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="np") as file:
-            names = list(file.keys())
-            return {name: np.asarray(file.get_tensor(name), np.float32) for name in names}
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            for name, kind in kinds.items():
+                if kind not in _KINDS:
+                    raise UserError(
+                        f"The entry {name!r} of {path} is of type {kind}, which is not read; "
+                        "convert it to 32-bit floats."
+                    )
+            return {name: np.asarray(file.get_tensor(name), np.float32) for name in kinds}
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged and cannot be read ({_first_sentence(error)})."

@@ -91,7 +91,7 @@ def to_hwio(kernel: np.ndarray) -> np.ndarray:
 
 
 def restoration_theta(
-    state: State, *, task: str, level: float | None = None, residual_output: bool = False
+    state: State, *, task: str, level: Any = None, residual_output: bool = False
 ) -> tuple[Theta, dict[str, Any]]:
     """Turns the state dict of a restoration network into theta and the config of its model.
 
@@ -101,7 +101,7 @@ def restoration_theta(
         `conv4`, `conv5` leads to the image by a pixel shuffle). Width, number of blocks and
         colours are inferred from the shapes.
       task: name of its task.
-      level: for a plain network, the level that it was trained for, in native units.
+      level: for a plain network, the level that it was trained for, as `LevelSpace.parse` takes it.
       residual_output: a plain network adds the degraded image to its output.
 
     Raises:

@@ -53,11 +53,11 @@ class HypernetRestore:
         blend: float = 1.0,
         mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, str]:
-        """Returns the restored images, float32 (N, H, W, 3), and their levels, one per line.
+        """Returns the restored images, float32 (N, H, W, C), and their levels, one per line.
 
         Args:
-          image: (N, H, W, C) in [0, 1], 16-bit floats included; without images the result has
-            none either.
+          image: (N, H, W, C) in [0, 1], 16-bit floats included, C = 1, 3 or 4, of which the fourth
+            is left out; without images the result has none either.
           task: name of a task with shipped weights.
           level: in native units; parts may be "auto".
           blend: the weight of the restored image, 0 to 1.
@@ -65,9 +65,11 @@ class HypernetRestore:
             of the level. Fewer masks than images are repeated.
 
         Raises:
-          UserError: (a ValueError) for a level out of range, a mask of other axes or proportions,
-            or a mask if the task enlarges.
+          UserError: (a ValueError) for images of other axes, a level out of range, a mask of other
+            axes or proportions, or a mask if the task enlarges.
         """
+        if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+            raise UserError(f"Images must be of shape (N, H, W, 3), not {tuple(image.shape)}.")
         if not len(image):
             return image[..., :3].detach().float(), ""
         restorer = _restorer(task)
