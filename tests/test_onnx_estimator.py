@@ -100,7 +100,7 @@ def test_the_table_of_levels(axis):
         found = session.run(None, {"z": np.float32([[z]])})[0][0, 0]
         expected = beyond_natural(axis.name, axis.value_at(float(np.clip(z, *ends))))
         close = float(axis.normalise(found)) == pytest.approx(
-            float(axis.normalise(expected)), abs=5e-4
+            float(axis.normalise(expected)), abs=1e-3
         )
         # At quality 100 z is infinitely steep.
         assert close or found == pytest.approx(expected, abs=5e-3)

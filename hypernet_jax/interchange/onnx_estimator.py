@@ -302,11 +302,13 @@ def _weighted_quantiles(
 def _value(build: _Builder, axis: LevelAxis, z: str) -> str:
     """The level for z, interpolated linearly in a table."""
     low, high = sorted(float(axis.normalise(end)) for end in (axis.low, axis.high))
-    evenly = np.linspace(axis.low, axis.high, _KNOTS)
+    # Even steps of z, and of the level, denser at both ends, where z may be steep.
+    shares = np.linspace(0.0, 1.0, _KNOTS)
+    shares = np.concatenate([shares**2, 1.0 - shares**2])
+    levels = axis.low + (axis.high - axis.low) * shares
     if axis.name == "blur":  # the kinks of `beyond_natural`
-        evenly = np.union1d(evenly, NATURAL_BLUR)
-    # Even steps of z and of the level: each is dense where the other is not.
-    of_levels = np.clip(np.asarray(axis.normalise(evenly), np.float64), low, high)
+        levels = np.append(levels, NATURAL_BLUR)
+    of_levels = np.clip(np.asarray(axis.normalise(levels), np.float64), low, high)
     knots = np.union1d(np.linspace(low, high, _KNOTS), of_levels)
     knots = knots[np.diff(knots, prepend=-np.inf) > 1e-6]
     values = beyond_natural(axis.name, np.asarray(axis.values_at(knots)))
