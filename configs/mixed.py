@@ -21,7 +21,7 @@ def get_config(variant="base"):
     config = task_recipe(
         variant,
         "mixed",
-        drawn=((0.0, 0.0, 10.0), (4.0, 50.0, 100.0)),
+        drawn={"blur": (0.0, 4.0), "noise": (0.0, 50.0), "jpeg": (10.0, 100.0)},
         published=({"blur": 1}, {"blur": 4, "noise": 15}, {"noise": 50}, {"jpeg": 10}),
         validated=(
             {},

@@ -14,7 +14,7 @@ def get_config(variant="base"):
     config = task_recipe(
         variant,
         "photo",
-        drawn=((0.0, 15.0, 0.0), (60.0, 100.0, 2.5)),
+        drawn={"noise": (0.0, 60.0), "jpeg": (15.0, 100.0), "blur": (0.0, 2.5)},
         published=({"noise": 15}, {"noise": 35, "jpeg": 50}, {"jpeg": 20}, {"blur": 1}),
         validated=(
             {},

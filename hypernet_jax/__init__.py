@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from hypernet_jax.inference.restorer import Restorer
     from hypernet_jax.levels import Level, LevelSpace
     from hypernet_jax.model import Model, make_model
+    from hypernet_jax.networks.registry import register_network
     from hypernet_jax.networks.residual import ResidualNetwork
     from hypernet_jax.networks.unet import UNet
+    from hypernet_jax.normalisation import register_normalisation
     from hypernet_jax.photographs.restoring import restore_file
-    from hypernet_jax.tasks import TASKS, Task, get_task
+    from hypernet_jax.tasks import TASKS, Protocol, Task, get_task, register_task
     from hypernet_jax.weights import load_weights, save_weights
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Model",
     "Polynomial",
     "Proportional",
+    "Protocol",
     "ResidualNetwork",
     "Restorer",
     "Task",
@@ -59,6 +62,9 @@ __all__ = [
     "load_weights",
     "make_model",
     "path_matches",
+    "register_network",
+    "register_normalisation",
+    "register_task",
     "restore_file",
     "save_weights",
 ]
@@ -75,7 +81,9 @@ _HOMES = {
     "networks.residual": ("ResidualNetwork",),
     "networks.unet": ("UNet",),
     "photographs.restoring": ("restore_file",),
-    "tasks": ("TASKS", "Task", "get_task"),
+    "networks.registry": ("register_network",),
+    "normalisation": ("register_normalisation",),
+    "tasks": ("TASKS", "Protocol", "Task", "get_task", "register_task"),
     "weights": ("load_weights", "save_weights"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

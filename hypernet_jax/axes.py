@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import numbers
+import re
 import reprlib
 from typing import Any
 
@@ -24,6 +26,10 @@ __all__ = [
 ]
 
 
+# Of axes, in the text of a level.
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]*")
+
+
 def in_full(value: float) -> str:
     """The shortest text of a value in float32, in which networks compute."""
     return np.format_float_positional(np.float32(value), trim="-")
@@ -34,7 +40,7 @@ class LevelAxis:
     """One quantity that a level is made of.
 
     Attributes:
-      name: the name of the part in "noise=15,jpeg=40".
+      name: the name of the part in "noise=15,jpeg=40": letters, digits, "_" and "-".
       quantity: what it measures, for messages and the axes of plots.
       unit: its unit; may be empty.
       low: the smallest accepted value (inclusive).
@@ -47,6 +53,9 @@ class LevelAxis:
         much larger than 1, updates of the slopes outweigh those of the base, and both learn
         slowly.
       step: the increment of a slider.
+
+    Raises:
+      UserError: if one of them is not valid.
     """
 
     name: str
@@ -67,6 +76,28 @@ class LevelAxis:
                 f"Unknown normalisation {self.normalisation!r} of levels; "
                 f"choose one of {', '.join(NORMALISATIONS)}."
             )
+        name = self.name
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() == "auto":
+            raise UserError(
+                f"The axis of a level cannot be called {name!r}; use letters, digits, _ and -, and "
+                "a letter first."
+            )
+        values = (self.low, self.high, self.neutral, self.step)
+        if not all(isinstance(each, numbers.Real) and math.isfinite(each) for each in values):
+            raise UserError(
+                f"low, high, neutral and step of the axis {name} must be finite numbers."
+            )
+        # A plain network's axis has a single value, and keeps the rest.
+        if self.low > self.high or (self.low < self.high and not self._holds(self.neutral)):
+            raise UserError(
+                f"The axis {name} needs low <= neutral <= high, not {self.low:g}, "
+                f"{self.neutral:g}, {self.high:g}."
+            )
+        if self.step <= 0:
+            raise UserError(f"The step of the axis {name} must be positive, not {self.step:g}.")
+
+    def _holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
 
     def counted(
         self, normalisation: str, *, origin: float | None = None, far: float | None = None
@@ -120,12 +151,12 @@ class LevelAxis:
             number = float("" if is_boolean(value) else value)
         except (TypeError, ValueError, OverflowError):
             raise UserError(
-                f"The level {reprlib.repr(value)} is not a number; give a {self.describe()}."
+                f"The level {reprlib.repr(value)} is not a number; give {self.with_article()}."
             ) from None
         with np.errstate(over="ignore"):
             low, single, high = np.array([self.low, number, self.high], np.float32)
         if not math.isfinite(number) or not low <= single <= high:
-            raise UserError(f"The level {number:.9g} is out of range; give a {self.describe()}.")
+            raise UserError(f"The level {number:.9g} is out of range; give {self.with_article()}.")
         return number
 
     def limited(self, value: float) -> float:
@@ -149,6 +180,15 @@ class LevelAxis:
             level = f"{self.quantity} of {in_full(self.only)}{unit}"
             return f"{level}, the only one that this network serves"
         return f"{self.quantity} from {self.low:g} to {self.high:g}{unit}"
+
+    def with_article(self) -> str:
+        """E.g. 'a noise sigma from 0 to 100 (8-bit grey levels)'."""
+        article = "an" if self.quantity[:1].lower() in tuple("aeiou") else "a"
+        return f"{article} {self.describe()}"
+
+    def measured(self) -> str:
+        """The quantity and its unit, e.g. 'noise sigma, 8-bit grey levels'."""
+        return f"{self.quantity}, {self.unit}" if self.unit else self.quantity
 
 
 NOISE_SIGMA = LevelAxis(

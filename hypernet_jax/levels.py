@@ -49,6 +49,10 @@ class LevelSpace:
     axes: tuple[LevelAxis, ...]
 
     def __post_init__(self):
+        if not isinstance(self.axes, tuple) or not all(
+            isinstance(axis, LevelAxis) for axis in self.axes
+        ):
+            raise UserError("A level space is made of axes; write LevelSpace.of(axis, ...).")
         if not self.axes or len(set(self.names)) != len(self.axes):
             raise UserError("The levels of a task need one or more axes, of different names.")
 
@@ -155,7 +159,7 @@ class LevelSpace:
             low, high = np.float32(axis.low), np.float32(axis.high)
             if not (part.min() >= low and part.max() <= high):  # also catches NaN
                 raise UserError(
-                    f"Some levels in the map are out of range; give a {axis.describe()}."
+                    f"Some levels in the map are out of range; give {axis.with_article()}."
                 )
         return levels
 
@@ -299,6 +303,14 @@ class LevelSpace:
         if len(self) == 1:
             return self.axes[0].describe()
         return "; ".join(f"{axis.name}: {axis.describe()}" for axis in self.axes)
+
+    def with_article(self) -> str:
+        """As `describe`, with an article if there is one axis."""
+        return self.axes[0].with_article() if len(self) == 1 else self.describe()
+
+    def measured(self) -> str:
+        """The quantities and units of the axes, for tables."""
+        return "; ".join(axis.measured() for axis in self.axes)
 
 
 @dataclasses.dataclass(frozen=True)

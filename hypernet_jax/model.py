@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Real
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant, make_features
 from hypernet_jax.hypernet import HyperNetwork, Theta, count_parameters, path_matches
+from hypernet_jax.levels import LevelSpace
 from hypernet_jax.networks import (
     apply_bank,
     apply_network,
@@ -29,6 +30,7 @@ from hypernet_jax.programs import compiled
 from hypernet_jax.runtime import start_jax
 from hypernet_jax.tasks import Task, get_task
 from hypernet_jax.tensors import fingerprint_of
+from hypernet_jax.trained_levels import check_trained_levels, trained_levels
 
 __all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
 
@@ -192,9 +194,21 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A network that does not depend on the level and is trained at a single level
     is a plain network: its entry "level" is the level that it serves.
+
+    Raises:
+      UserError: for an unknown task, or levels that are none of its own.
     """
     levels = config["levels"]
-    fixed = {get_task(config["task"]).space.parse(level) for level in levels["fixed"]}
+    task = get_task(config["task"])
+    fixed = {task.space.parse(level) for level in levels["fixed"]}
+    records = config.get("trained_levels")  # of a checkpoint
+    if records is None:
+        ends = [level.values for level in fixed]
+        low, high = (
+            fold(ends, axis=0) if ends else _of_each_axis(levels[name], len(task.space))
+            for name, fold in (("low", np.min), ("high", np.max))
+        )
+        records = trained_levels(_counted_space(task, levels), low, high)
     plain = config["features"]["name"] == "constant" and len(fixed) == 1
     return {
         "task": config["task"],
@@ -202,6 +216,7 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "network": dict(config["network"]),
         "features": dict(config["features"]),
         "generated": config["generated"],
+        "trained_levels": records,
         **({"level": fixed.pop().plain()} if plain else {}),
         **{
             name: _jsonable(levels[name])
@@ -230,6 +245,15 @@ def _of_each_axis(value: Any, axes: int) -> tuple:
     return (value,) * axes
 
 
+def _counted_space(task: Task, config: Mapping[str, Any]) -> LevelSpace:
+    """The levels of a task with the normalisation of a config."""
+    normalisations, origins, fars = (
+        _of_each_axis(config.get(name), len(task.space))
+        for name in ("normalisation", "origin", "far")
+    )
+    return task.space.counted(normalisations, origins=origins, fars=fars)
+
+
 def make_model(
     config: Mapping[str, Any],
     *,
@@ -246,11 +270,9 @@ def make_model(
     """
     start_jax()
     task = get_task(config["task"])
-    space = task.space
-    normalisations, origins, fars = (
-        _of_each_axis(config.get(name), len(space)) for name in ("normalisation", "origin", "far")
-    )
-    space = space.counted(normalisations, origins=origins, fars=fars)
+    space = _counted_space(task, config)
+    if "trained_levels" in config:
+        check_trained_levels(config["trained_levels"], space)
     if "level" in config:
         space = space.at(config["level"])
     task = dataclasses.replace(task, space=space)

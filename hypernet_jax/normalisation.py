@@ -5,9 +5,14 @@ in z the best choice is roughly linear in the strength of restoration, and 0 whe
 nothing to restore.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 
-__all__ = ["NORMALISATIONS"]
+from hypernet_jax.errors import UserError
+
+__all__ = ["NORMALISATIONS", "register_normalisation"]
 
 
 def _published(level):
@@ -57,7 +62,7 @@ def _blur_loss(level):
     return level * level / (1.0 + level * level)
 
 
-NORMALISATIONS = {
+NORMALISATIONS: dict[str, Callable[[Any], Any]] = {
     "published": _published,
     "per_hundred": _per_hundred,
     "noise_share": _noise_share,
@@ -65,3 +70,18 @@ NORMALISATIONS = {
     "scale_loss": _scale_loss,
     "blur_loss": _blur_loss,
 }
+
+
+def register_normalisation(name: str, to_z: Callable[[Any], Any]) -> None:
+    """Makes a map from levels to z available to axes and as `config.levels.normalisation`.
+
+    Args:
+      name: a new name.
+      to_z: float32 JAX arrays of any shape, in native units -> z, elementwise; JAX traces it.
+
+    Raises:
+      UserError: if the name is taken.
+    """
+    if name in NORMALISATIONS:
+        raise UserError(f"There is a normalisation {name!r} already; choose another name.")
+    NORMALISATIONS[name] = to_z

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import jax
 
 from hypernet_jax.errors import UserError
+from hypernet_jax.plugins import load_plugins
 
 __all__ = ["ordinary_arithmetic", "start_jax"]
 
@@ -50,6 +51,7 @@ def start_jax() -> None:
     except (RuntimeError, AssertionError) as error:
         raise UserError(_without_devices(error)) from None
     _started = True
+    load_plugins()
 
 
 def _check_addresses() -> None:

@@ -4,9 +4,11 @@ Everything specific to a task is defined here; the commands, the page and traini
 read it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import luminance
 from hypernet_jax.levels import PHOTO, Level, LevelSpace
 from hypernet_jax.metrics import rgb_to_y
+from hypernet_jax.plugins import VARIABLE, load_plugins
 
-__all__ = ["DEFAULT_TASK", "TASKS", "Protocol", "Task", "get_task"]
+__all__ = ["DEFAULT_TASK", "TASKS", "Protocol", "Task", "get_task", "register_task"]
 
 # The task when none is given.
 DEFAULT_TASK = "photo"
@@ -134,7 +137,7 @@ class Task:
         if self.estimate is None:
             raise UserError(
                 f"The level of the task {self.name} cannot be estimated; "
-                f"give a {self.space.describe()}."
+                f"give {self.space.with_article()}."
             )
         return self.estimate(pixels, source)
 
@@ -150,7 +153,7 @@ class Task:
 
 
 def _task_of_space(name: str, space: LevelSpace) -> Task:
-    return dataclasses.replace(TASKS[name], space=space)
+    return dataclasses.replace(get_task(name), space=space)
 
 
 def _luma_plane(image: np.ndarray, level: Level) -> np.ndarray:
@@ -185,141 +188,209 @@ _BLURRED = Chain(BLUR, QUANTISE)
 # In the order of He et al., Interactive Multi-Dimension Modulation (CResMD), ECCV 2020.
 _MIXED = Chain(BLUR, QUANTISE, NOISE, QUANTISE, CAMERA_JPEG)
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            name="denoise",
-            title="Gaussian denoising",
-            space=LevelSpace.of(NOISE_SIGMA),
-            degradation=_NOISY,
-            protocols={
-                "8-bit": Protocol("noise added, clipped to 0..255 and rounded; RGB", _NOISY),
-                "float": Protocol(
-                    "noise added, neither clipped nor rounded; RGB",
-                    Chain(NOISE),
-                ),
-                "grey": Protocol(
-                    "made grey, noise added, clipped to 0..255 and rounded",
-                    _NOISY,
-                    reference=_grey,
-                ),
-            },
-            levels=(5, 15, 25, 35, 50, 75),
-            demo_levels=(15, 25, 50),
-            starting_level=25.0,
-            estimate=estimate_noise,
-        ),
-        Task(
-            name="dejpeg",
-            title="JPEG artefact removal",
-            space=LevelSpace.of(JPEG_QUALITY),
-            # Crops of JPEG files keep the artefacts, but their corner is inside a block.
-            degradation=Chain(QUANTISE, CROPPED_JPEG),
-            protocols={
-                "colour": Protocol("libjpeg, 4:2:0; RGB", _COMPRESSED, blocking=True),
-                "grey": Protocol(
-                    "BT.601 Y plane compressed as a grey image",
-                    _COMPRESSED,
-                    reference=_luma_plane,
-                    blocking=True,
-                ),
-            },
-            levels=(10, 20, 30, 40),
-            demo_levels=(40, 20, 10),
-            starting_level=20.0,
-            estimate=estimate_quality,
-        ),
-        Task(
-            name="sr",
-            title="Super-resolution",
-            space=LevelSpace.of(SCALE_FACTOR),
-            degradation=_ENLARGED,
-            protocols={
-                "y": Protocol(
-                    "antialiased bicubic down; Y channel, border of the scale shaved",
-                    _ENLARGED,
-                    reference=_crop_to_multiple,
-                    luma=True,
-                    shave=_scale_shave,
-                ),
-            },
-            levels=(2, 3, 4),
-            demo_levels=(2, 3, 4),
-            starting_level=2.0,
-            enlarges_by="scale",
-        ),
-        Task(
-            name="deblur",
-            title="Removal of Gaussian blur",
-            space=LevelSpace.of(BLUR_SIGMA),
-            degradation=Chain(BLUR, SLIGHT_DAMAGE),
-            protocols={
-                "8-bit": Protocol("blurred, mirrored at the border, rounded; RGB", _BLURRED),
-            },
-            levels=(0.5, 1, 2, 3, 4),
-            demo_levels=(1, 2, 3),
-            starting_level=2.0,
-        ),
-        Task(
-            name="photo",
-            title="Photographs as they are",
-            space=PHOTO,
-            degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, SLIGHT_COMPRESSION, CAMERA_JPEG),
-            protocols={
-                "camera": Protocol(
-                    "blur, camera noise, 8 bits, JPEG 4:2:0; RGB",
-                    Chain(BLUR, SENSOR_NOISE, QUANTISE, CAMERA_JPEG),
-                ),
-                "white": Protocol(
-                    "blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB",
-                    _MIXED,
-                ),
-            },
-            levels=(
-                {"noise": 5},
-                {"noise": 15},
-                {"noise": 30},
-                {"jpeg": 30},
-                {"blur": 1},
-                {"noise": 10, "jpeg": 60, "blur": 0.7},
+TASKS: dict[str, Task] = {}
+
+
+def register_task(task: Task) -> None:
+    """Makes a task available to all commands and functions under its name.
+
+    Raises:
+      UserError: if the name is taken, or the task does not fit together: levels outside the
+        space, operators of axes that it lacks, no protocol.
+    """
+    if task.name in TASKS:
+        raise UserError(f"There is a task {task.name!r} already; choose another name.")
+    if not isinstance(task.name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", task.name):
+        raise UserError(
+            f"A task cannot be called {task.name!r}; use letters, digits, _ and -, and a letter "
+            "first."
+        )
+    with _of_task(task.name):
+        _check(task)
+    TASKS[task.name] = task
+
+
+@contextlib.contextmanager
+def _of_task(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"The task {name} does not fit together: {error}") from None
+
+
+def _check(task: Task) -> None:
+    """Raises `UserError` for what contradicts itself."""
+    space = task.space
+    if not isinstance(space, LevelSpace):
+        raise UserError("its space is none; write LevelSpace.of(axis, ...).")
+    if not task.protocols:
+        raise UserError("it needs at least one protocol, with which it is evaluated.")
+    chains = {"degradation": task.degradation}
+    for name, protocol in task.protocols.items():
+        if not isinstance(protocol, Protocol):
+            raise UserError(f"the protocol {name} is no Protocol.")
+        chains[f"protocol {name}"] = protocol.degradation
+    for name, chain in chains.items():
+        if not isinstance(chain, Chain):
+            raise UserError(f"its {name} is no chain; write Chain(Operator(function, ...), ...).")
+        for axis in chain.axes:
+            if axis not in space.names:
+                raise UserError(
+                    f"its {name} takes the part {axis!r}, but its levels have "
+                    f"{', '.join(space.names)}."
+                )
+    for name in ("levels", "demo_levels"):
+        if not isinstance(getattr(task, name), Sequence):
+            raise UserError(f"its {name} are no tuple of levels.")
+    if len(task.demo_levels) != 3:
+        raise UserError(f"demo_levels has {len(task.demo_levels)} levels; give three.")
+    for level in (*task.levels, *task.demo_levels, task.starting_level):
+        space.parse(level)
+    if task.enlarges_by is not None and task.enlarges_by not in space.names:
+        raise UserError(
+            f"enlarges_by is {task.enlarges_by!r}, but its levels have {', '.join(space.names)}."
+        )
+
+
+_OWN = (
+    Task(
+        name="denoise",
+        title="Gaussian denoising",
+        space=LevelSpace.of(NOISE_SIGMA),
+        degradation=_NOISY,
+        protocols={
+            "8-bit": Protocol("noise added, clipped to 0..255 and rounded; RGB", _NOISY),
+            "float": Protocol(
+                "noise added, neither clipped nor rounded; RGB",
+                Chain(NOISE),
             ),
-            demo_levels=(
-                {"noise": 8},
-                {"noise": 15, "jpeg": 60},
-                {"noise": 25, "jpeg": 50, "blur": 0.7},
+            "grey": Protocol(
+                "made grey, noise added, clipped to 0..255 and rounded",
+                _NOISY,
+                reference=_grey,
             ),
-            starting_level={"noise": 10, "jpeg": 80},
-            estimate=estimate_photo,
+        },
+        levels=(5, 15, 25, 35, 50, 75),
+        demo_levels=(15, 25, 50),
+        starting_level=25.0,
+        estimate=estimate_noise,
+    ),
+    Task(
+        name="dejpeg",
+        title="JPEG artefact removal",
+        space=LevelSpace.of(JPEG_QUALITY),
+        # Crops of JPEG files keep the artefacts, but their corner is inside a block.
+        degradation=Chain(QUANTISE, CROPPED_JPEG),
+        protocols={
+            "colour": Protocol("libjpeg, 4:2:0; RGB", _COMPRESSED, blocking=True),
+            "grey": Protocol(
+                "BT.601 Y plane compressed as a grey image",
+                _COMPRESSED,
+                reference=_luma_plane,
+                blocking=True,
+            ),
+        },
+        levels=(10, 20, 30, 40),
+        demo_levels=(40, 20, 10),
+        starting_level=20.0,
+        estimate=estimate_quality,
+    ),
+    Task(
+        name="sr",
+        title="Super-resolution",
+        space=LevelSpace.of(SCALE_FACTOR),
+        degradation=_ENLARGED,
+        protocols={
+            "y": Protocol(
+                "antialiased bicubic down; Y channel, border of the scale shaved",
+                _ENLARGED,
+                reference=_crop_to_multiple,
+                luma=True,
+                shave=_scale_shave,
+            ),
+        },
+        levels=(2, 3, 4),
+        demo_levels=(2, 3, 4),
+        starting_level=2.0,
+        enlarges_by="scale",
+    ),
+    Task(
+        name="deblur",
+        title="Removal of Gaussian blur",
+        space=LevelSpace.of(BLUR_SIGMA),
+        degradation=Chain(BLUR, SLIGHT_DAMAGE),
+        protocols={
+            "8-bit": Protocol("blurred, mirrored at the border, rounded; RGB", _BLURRED),
+        },
+        levels=(0.5, 1, 2, 3, 4),
+        demo_levels=(1, 2, 3),
+        starting_level=2.0,
+    ),
+    Task(
+        name="photo",
+        title="Photographs as they are",
+        space=PHOTO,
+        degradation=Chain(BLUR, PHOTO_NOISE, QUANTISE, SLIGHT_COMPRESSION, CAMERA_JPEG),
+        protocols={
+            "camera": Protocol(
+                "blur, camera noise, 8 bits, JPEG 4:2:0; RGB",
+                Chain(BLUR, SENSOR_NOISE, QUANTISE, CAMERA_JPEG),
+            ),
+            "white": Protocol(
+                "blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB",
+                _MIXED,
+            ),
+        },
+        levels=(
+            {"noise": 5},
+            {"noise": 15},
+            {"noise": 30},
+            {"jpeg": 30},
+            {"blur": 1},
+            {"noise": 10, "jpeg": 60, "blur": 0.7},
         ),
-        Task(
-            name="mixed",
-            title="Blur, white noise and JPEG",
-            space=LevelSpace.of(BLUR_SIGMA, NOISE_SIGMA, JPEG_QUALITY),
-            degradation=_MIXED,
-            protocols={
-                "8-bit": Protocol("blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB", _MIXED),
-            },
-            levels=tuple(
-                {"blur": blur, "noise": noise, "jpeg": quality}
-                for blur in (0, 1, 4)
-                for noise in (0, 15, 50)
-                for quality in (100, 80, 10)
-                if (blur, noise, quality) != (0, 0, 100)
-            ),
-            demo_levels=(
-                {"noise": 15},
-                {"blur": 1, "noise": 15, "jpeg": 80},
-                {"blur": 1, "noise": 50, "jpeg": 10},
-            ),
-            starting_level={"noise": 15, "jpeg": 80},
+        demo_levels=(
+            {"noise": 8},
+            {"noise": 15, "jpeg": 60},
+            {"noise": 25, "jpeg": 50, "blur": 0.7},
         ),
-    )
-}
+        starting_level={"noise": 10, "jpeg": 80},
+        estimate=estimate_photo,
+    ),
+    Task(
+        name="mixed",
+        title="Blur, white noise and JPEG",
+        space=LevelSpace.of(BLUR_SIGMA, NOISE_SIGMA, JPEG_QUALITY),
+        degradation=_MIXED,
+        protocols={
+            "8-bit": Protocol("blur, 8 bits, white noise, 8 bits, JPEG 4:2:0; RGB", _MIXED),
+        },
+        levels=tuple(
+            {"blur": blur, "noise": noise, "jpeg": quality}
+            for blur in (0, 1, 4)
+            for noise in (0, 15, 50)
+            for quality in (100, 80, 10)
+            if (blur, noise, quality) != (0, 0, 100)
+        ),
+        demo_levels=(
+            {"noise": 15},
+            {"blur": 1, "noise": 15, "jpeg": 80},
+            {"blur": 1, "noise": 50, "jpeg": 10},
+        ),
+        starting_level={"noise": 15, "jpeg": 80},
+    ),
+)
+for _task in _OWN:
+    register_task(_task)
 
 
 def get_task(name: str) -> Task:
     """Returns the task called `name`, or raises a `UserError` that lists the tasks."""
     if name not in TASKS:
-        raise UserError(f"Unknown task {name!r}; choose one of {', '.join(TASKS)}.")
+        load_plugins()  # a process for part of the work has not done so
+    if name not in TASKS:
+        raise UserError(
+            f"Unknown task {name!r}; choose one of {', '.join(TASKS)}, or name the file that "
+            f"registers it in the environment variable {VARIABLE}."
+        )
     return TASKS[name]

@@ -20,7 +20,7 @@ FOREIGN = {
     "python3", "xprof",
 }  # fmt: skip
 # Configs that a reader of a tutorial writes.
-OF_READERS = ("configs/shallow.py",)
+OF_READERS = ("configs/shallow.py", "impulse_config.py:compact")
 # Words of loops in shells.
 _KEYWORDS = {"for", "do", "done", "."}
 _REDIRECTIONS = {">", "<", ">>"}
@@ -74,6 +74,10 @@ def check(words: list[str]) -> None:
         assert all(f"\n{target}:" in makefile for target in targets), words
     elif program == "pip":
         _check_extras(words)
+    elif program == "export" and words[1].startswith("HYPERNET_JAX_"):
+        variable = words[1].partition("=")[0]
+        sources = (REPOSITORY / "hypernet_jax").rglob("*.py")
+        assert any(f'"{variable}"' in path.read_text() for path in sources), words
     else:
         assert program in FOREIGN | _KEYWORDS or program.startswith((".venv", "for")), words
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hypernet_jax import tasks
 from hypernet_jax.cli.main import main
 from hypernet_jax.interchange.level_estimator import LevelEstimator
 from hypernet_jax.networks import registry
@@ -73,6 +74,7 @@ def test_the_python_of_a_page_runs(page, photograph, tmp_path, monkeypatch):
     """All blocks in turn, in one namespace and a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
+    monkeypatch.setattr(tasks, "TASKS", dict(tasks.TASKS))
     if name_of(page) == "docs/howto/export.md":
         pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is not installed")
     PREPARED.get(name_of(page), lambda photograph: None)(photograph)

@@ -31,7 +31,7 @@ def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
 
     Args:
       output: folder for the pictures.
-      chosen: levels by task; tasks not in it show their default levels.
+      chosen: levels by task; if there is none, all tasks at their default levels.
       overwrite: replace existing pictures.
     """
     plan = {}
@@ -39,7 +39,7 @@ def demo(output: str, chosen: Mapping[str, str], *, overwrite: bool) -> int:
         space = TASKS[name].space
         if name in chosen:
             plan[name] = space.parse_list(chosen[name])
-        else:
+        elif not chosen:
             plan[name] = [space.parse(level) for level in TASKS[name].demo_levels]
     folder = ensure_folder(output)
     for name in plan:

@@ -10,7 +10,7 @@ from hypernet_jax.errors import UserError, missing_extra
 from hypernet_jax.files import local_path
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.networks import network_options
-from hypernet_jax.weights import load_weights
+from hypernet_jax.weights import load_weights_and_config
 
 __all__ = ["info", "load_config"]
 
@@ -36,15 +36,20 @@ def load_config(name: str):
         raise UserError(f"The config {file} cannot be run ({error}).") from None
 
 
-def _model(args: argparse.Namespace, config: Any) -> Model:
-    if config is not None:
-        try:
-            return make_model(model_config(config))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"The config {args.config} does not define a model ({error})."
-            ) from None
-    return load_weights(args.weights)[0]
+def _model(args: argparse.Namespace, config: Any) -> tuple[Model, dict[str, Any]]:
+    """The model, and the dict that describes it."""
+    if config is None:
+        model, _, described = load_weights_and_config(args.weights)
+        return model, described
+    # It imports packages of the extra `train`, as the config itself does.
+    from hypernet_jax.training.config import check_config
+
+    try:
+        check_config(config)
+        described = model_config(config)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"The config {args.config} does not define a model ({error}).") from None
+    return make_model(described), described
 
 
 def info(args: argparse.Namespace) -> int:
@@ -52,11 +57,15 @@ def info(args: argparse.Namespace) -> int:
     if args.step and args.config is None:
         raise UserError("--step is for a training config; give --config.")
     config = None if args.config is None else load_config(args.config)
-    model = _model(args, config)
+    model, described = _model(args, config)
     content = {
         "source": args.config or args.weights,
         "task": model.task.name,
         "level": model.task.space.describe(),
+        "trained_levels": {
+            each["name"]: [each["low"], each["high"]]
+            for each in described.get("trained_levels", ())
+        },
         "network": network_options(model.network),
         **model.parameter_counts(),
         "flops_per_pixel": round(model.flops_per_pixel()),

@@ -15,6 +15,7 @@ from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.cli.words import counted
 from hypernet_jax.errors import UserError
+from hypernet_jax.plugins import load_plugins
 from hypernet_jax.version import __version__
 
 __all__ = ["main"]
@@ -307,7 +308,9 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     for task in shipped_tasks():
         example = TASKS[task].space.format_list(TASKS[task].demo_levels)
         demo.add_argument(
-            f"--{task}", metavar="LEVELS", help=f'levels of {task}; default: "{example}"'
+            f"--{task}",
+            metavar="LEVELS",
+            help=f'only {task}, and others that are named, at these levels; default: "{example}"',
         )
     demo.set_defaults(run=_demo)
 
@@ -436,6 +439,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_with_sentence():
         with stopping_at_once():
             arguments = sys.argv[1:] if argv is None else argv
+            load_plugins()  # arguments depend on the tasks that there are
             args = _parsed(arguments)
 
             from hypernet_jax.runtime import ordinary_arithmetic, start_jax

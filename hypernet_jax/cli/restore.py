@@ -105,7 +105,7 @@ def _level(args: argparse.Namespace, task: Task) -> LevelRequest:
         given = AUTO if several and task.space.only is None else task.space.only
     if given is None:
         auto = ", or auto" if task.estimate is not None else ""
-        raise UserError(f"Give --{flag}: a {task.space.describe()}{auto}.")
+        raise UserError(f"Give --{flag}: {task.space.with_article()}{auto}.")
     try:
         return task.space.request(given)
     except UserError as error:
@@ -477,7 +477,12 @@ def _with_levels(
     found = [(job, levels.get(place(job.source))) for job in jobs]
     jobs = [dataclasses.replace(job, level=level) for job, level in found if level is not None]
     if not jobs:
-        raise UserError(f"The table {table} names none of the images; check its column of files.")
+        named = next(iter(levels), None)
+        first = "" if named is None else f", whose first row means {named}"
+        raise UserError(
+            f"The table {table} names none of the images; check its column of files{first} (names "
+            "are relative to the folder of the table)."
+        )
     left_out = [job.source for job, level in found if level is None]
     if left_out:
         print(f"left out, as {table} has no row for them:", file=sys.stderr)

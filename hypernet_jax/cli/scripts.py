@@ -6,6 +6,7 @@ from absl import app, flags, logging
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.errors import UserError
+from hypernet_jax.plugins import load_plugins
 
 __all__ = ["run_script"]
 
@@ -58,4 +59,5 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     with exit_with_sentence():
         # Orbax and XLA log every file and backend; --verbosity=0 shows these messages.
         logging.set_verbosity(logging.WARNING)
+        load_plugins()
         app.run(main, flags_parser=_parse)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Key, Real
+
+from hypernet_jax.errors import UserError
 
 __all__ = ["Chain", "Operator", "degrade_example", "degrade_examples", "example_key"]
 
@@ -36,6 +39,14 @@ class Operator:
     quantises: bool = False
     absent_at: float | None = None
 
+    def __post_init__(self):
+        if not callable(self.function):
+            raise UserError(
+                f"An operator needs a function (key, image, value), not {self.function}."
+            )
+        if self.axis is not None and not isinstance(self.axis, str):
+            raise UserError(f"The axis of an operator is the name of one, not {self.axis!r}.")
+
     def __call__(self, key: jax.Array | None, image: Any, level: Mapping[str, Any]) -> Any:
         """Returns the degraded image; `level` holds values by the names of its parts."""
         if self.axis is None:
@@ -59,6 +70,19 @@ class Chain:
     operators: tuple[Operator, ...]
 
     def __init__(self, *operators: Operator):
+        """Joins operators.
+
+        Raises:
+          UserError: if there is none, or something is not an `Operator`.
+        """
+        if not operators:
+            raise UserError("A chain needs at least one operator, such as QUANTISE.")
+        for each in operators:
+            if not isinstance(each, Operator):
+                raise UserError(
+                    f"A chain joins operators, and {reprlib.repr(each)} is none; write "
+                    "Chain(Operator(function, ...), ...)."
+                )
         object.__setattr__(self, "operators", operators)
 
     @property

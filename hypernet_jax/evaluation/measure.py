@@ -216,7 +216,7 @@ def measured(
         "task": task.name,
         "protocol": name,
         "protocol_description": rule.description,
-        "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
+        "level": task.space.measured(),
         "seed": seed,
         "rows": rows,
     }

@@ -107,7 +107,7 @@ def evaluate_pairs(
         "task": task.name,
         "protocol": "pairs",
         "protocol_description": "real noisy and clean photographs; 8-bit RGB",
-        "level": "; ".join(f"{axis.quantity}, {axis.unit}" for axis in task.space.axes),
+        "level": task.space.measured(),
         "seed": 0,
         **about(restorer),
         "rows": rows,

@@ -126,7 +126,7 @@ def restoration_theta(
     if level is None:
         raise UserError(
             "The checkpoint holds a plain network; give the --level that it was trained for: "
-            f"a {space.describe()}."
+            f"{space.with_article()}."
         )
     return _plain(state, task, space.parse(level), residual_output)
 

@@ -269,7 +269,7 @@ def restore_file(
         raise UserError(f"{options!r} is not an Options; give Options(level, ...).")
     if options is None:
         if level is None:
-            raise UserError(f"Give a level: a {restorer.space.describe()}.")
+            raise UserError(f"Give a level: {restorer.space.with_article()}.")
         options = Options(level, overwrite=overwrite, limit=limit)
     elif level is not None or overwrite or limit != DEFAULT_LIMIT:
         raise UserError(

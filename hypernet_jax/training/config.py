@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from hypernet_jax.data.levels import PER
 from hypernet_jax.errors import UserError
@@ -13,6 +14,7 @@ from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import LEVEL_FORMS, make_model, model_config
 from hypernet_jax.tasks import get_task
 from hypernet_jax.training.recipes import recipe
+from hypernet_jax.training.trial import check_degradation
 
 __all__ = ["check_config", "config_difference", "flatten"]
 
@@ -130,10 +132,29 @@ def _check_normalisation(space: LevelSpace) -> None:
             )
 
 
+def _check_varied(levels, space: LevelSpace) -> None:
+    """Checks that drawn levels vary in each part, if they vary in any.
+
+    A task's config takes the lows of all parts, then the highs, which are easily mixed up.
+    """
+    if levels.fixed:
+        return
+    varied = np.broadcast_to(np.less(levels.low, levels.high), (len(space),))
+    if varied.any() and not varied.all():
+        axis = space.axes[int(np.argmin(varied))]
+        raise UserError(
+            f"config.levels.low and config.levels.high are equal for {axis.name}, so it is never "
+            f"trained; give the lows of {', '.join(space.names)}, and then their highs."
+        )
+
+
 def check_config(config) -> None:
-    """Raises `UserError` if a value is not valid for training."""
+    """Raises `UserError` if a value is not valid for training, or the degradation does not work."""
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"The config is a {type(config).__name__}; give a ConfigDict.")
     _check_fields(config)
-    levels, space = config.levels, get_task(config.task).space
+    task = get_task(config.task)
+    levels, space = config.levels, task.space
     _check_axes(levels, len(space))
     if not config.validation.levels:
         raise UserError("config.validation.levels is empty; give at least one level.")
@@ -156,6 +177,7 @@ def check_config(config) -> None:
     _check_normalisation(make_model(model_config(config)).task.space)
     if np.any(np.greater(levels.low, levels.high)):
         raise UserError("config.levels.low must not be above config.levels.high.")
+    _check_varied(levels, space)
     if levels.per not in PER:
         raise UserError(f"config.levels.per is {levels.per!r}; choose one of {', '.join(PER)}.")
     if config.compute_dtype not in ("float32", "bfloat16"):
@@ -175,7 +197,7 @@ def check_config(config) -> None:
         raise UserError(
             f"config.levels.per={levels.per} draws levels; leave config.levels.fixed empty."
         )
-    if levels.per == "pixel" and not get_task(config.task).degradation.traceable:
+    if levels.per == "pixel" and not task.degradation.traceable:
         raise UserError(
             f"config.levels.per=pixel needs degradations that run on the device, but one of the "
             f"task {config.task} does not; choose crop."
@@ -196,6 +218,7 @@ def check_config(config) -> None:
     for name, value in positive.items():
         if value < 1:
             raise UserError(f"config.{name} is {value}; it must be at least 1.")
+    check_degradation(task)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -30,10 +30,12 @@ from hypernet_jax.data.prepare import (
 )
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import storage_path
 from hypernet_jax.tasks import get_task
+from hypernet_jax.trained_levels import check_trained_levels
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
 from hypernet_jax.training.distillation import Teachers, load_teachers
@@ -52,6 +54,9 @@ __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 
 # What a checkpoint's config holds beside the fields of configs/.
 _DATASET, _TEACHERS = "dataset_fingerprint", "teachers_fingerprint"
+_LEVELS = "trained_levels"
+# Range of z below which the level has next to no influence.
+_LEAST_RANGE = 0.01
 
 
 def make_sampler(config) -> LevelSampler:
@@ -166,8 +171,10 @@ def _stop_on_signal(checkpoints: Checkpoints, asked: threading.Event):
             signal.signal(number, handler)
 
 
-def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) -> None:
-    """Raises `UserError` where a run would go on with another config, dataset or teachers."""
+def _check_same_run(
+    given: dict[str, Any], saved: dict[str, Any], workdir: Any, space: LevelSpace
+) -> None:
+    """Raises `UserError` where a run would go on with other data, teachers, levels or config."""
     for mark, group, name, other in (
         (_DATASET, "data", "dataset", "another dataset"),
         (_TEACHERS, "distillation", "teachers", "other teachers"),
@@ -179,6 +186,9 @@ def _check_same_run(given: dict[str, Any], saved: dict[str, Any], workdir: Any) 
             )
         # The same, even if it was moved.
         given[group][name] = saved[group][name]
+    del given[_LEVELS]
+    if _LEVELS in saved:
+        check_trained_levels(saved.pop(_LEVELS), space)
     difference = config_difference(saved, given)
     if difference:
         longer = (
@@ -218,8 +228,8 @@ def _check_finite(what: str, values: Any, step: int) -> None:
     """Raises `UserError` for a tree of numbers or arrays some of which are not finite."""
     if not _all_finite(values):
         raise UserError(
-            f"{what} not finite at step {step}; "
-            "lower config.optimizer.learning_rate and start again in another workdir; "
+            f"{what} not finite at step {step}; lower config.optimizer.learning_rate and start "
+            "again in another workdir, or check what a degradation of your own returns; "
             "checkpoints that were saved before are kept."
         )
 
@@ -281,7 +291,12 @@ def _train(
     dataset = local_dataset(config.data.dataset) if config.data.dataset else default_dataset()
     iterator = make_iterator(config, model, dataset, sampler)
     teachers = load_teachers(config, model)
-    marks = {_DATASET: fingerprint(dataset), _TEACHERS: teachers.fingerprint if teachers else ""}
+    described = model_config(config)
+    marks = {
+        _DATASET: fingerprint(dataset),
+        _TEACHERS: teachers.fingerprint if teachers else "",
+        _LEVELS: described[_LEVELS],
+    }
     config_json = json.dumps(json.loads(config.to_json()) | marks)
     check_crop_size(dataset, config.data.crop_size)
     # A run that goes on has all it needs in its checkpoint; its first weights may be gone.
@@ -294,10 +309,20 @@ def _train(
         validation = Validation(model, open_split(dataset, "validation"), config.validation)
     elif first and progress:
         print(
-            f"Note: {dataset} has no held-out photographs, so nothing is validated; prepare two or "
-            "more photographs for that.",
+            f"Note: {dataset} has no held-out photographs, so nothing is validated; prepare it "
+            "with --held-out 1 or more for that.",
             file=sys.stderr,
         )
+
+    if first and progress:
+        for record in described[_LEVELS]:
+            if abs(record["z"][-1] - record["z"][0]) < _LEAST_RANGE:
+                print(
+                    f"Note: z of {record['name']} goes only from {record['z'][0]:g} to "
+                    f"{record['z'][-1]:g}, so the networks will hardly differ; set "
+                    "config.levels.far to the level where z is to be 1.",
+                    file=sys.stderr,
+                )
 
     with contextlib.ExitStack() as stack:
         # Of several processes, the first one writes and validates.
@@ -305,7 +330,11 @@ def _train(
             stack.enter_context(alone_in(workdir))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
         state = checkpoints.restore(
-            state, iterator, lambda saved: _check_same_run(json.loads(config_json), saved, workdir)
+            state,
+            iterator,
+            lambda saved: _check_same_run(
+                json.loads(config_json), saved, workdir, model.task.space
+            ),
         )
         start = step = int(state.step)
         _check_profile(profile, done=start, steps=config.steps)

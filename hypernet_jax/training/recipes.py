@@ -6,8 +6,10 @@ its comment gives the published one. Sequences are tuples, because lists cannot 
 overridden on the command line.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -233,19 +235,35 @@ def recipe(variant: str) -> ConfigDict:
     return _RECIPES[variant]()
 
 
-def use_task(config: ConfigDict, task: str, drawn: tuple[Any, Any]) -> None:
+def _ends(task: str, drawn: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lowest and the highest drawn value of each part of the level."""
+    space = get_task(task).space
+    if isinstance(drawn, Mapping):
+        if set(drawn) != set(space.names) or any(np.size(ends) != 2 for ends in drawn.values()):
+            raise UserError(
+                f"drawn is {drawn}; give a pair of numbers for each of {', '.join(space.names)}."
+            )
+        drawn = [{name: ends[index] for name, ends in drawn.items()} for index in (0, 1)]
+    if not isinstance(drawn, Sequence) or len(drawn) != 2 or isinstance(drawn, str):
+        raise UserError(f"drawn is {drawn!r}; give the lowest level and the highest.")
+    low, high = (space.parse(end).values for end in drawn)
+    return low, high
+
+
+def use_task(config: ConfigDict, task: str, drawn: Any) -> None:
     """Sets the task of a recipe, with the range of drawn levels and the axes' normalisation."""
     config.task = task
     axes = get_task(task).space.axes
-    values = {
-        "low": drawn[0],
-        "high": drawn[1],
+    low, high = _ends(task, drawn)
+    values: dict[str, Any] = {
+        "low": low,
+        "high": high,
         "normalisation": tuple(axis.normalisation for axis in axes),
         "origin": tuple(axis.origin for axis in axes),
         "far": tuple(axis.far for axis in axes),
     }
     if len(axes) == 1:
-        values |= {name: values[name][0] for name in ("normalisation", "origin", "far")}
+        values = {name: own[0] for name, own in values.items()}
         config.levels.update(values)
     else:
         for name in ("power", "whole", "absent"):
@@ -260,7 +278,7 @@ def task_recipe(
     variant: str,
     task: str,
     *,
-    drawn: tuple[Any, Any],
+    drawn: Any,
     published: tuple[Any, ...],
     validated: tuple[Any, ...],
     compact_steps: int,
@@ -270,14 +288,21 @@ def task_recipe(
     Args:
       variant: one of `VARIANTS`, or "" for base; append "_grey" for a one-channel network.
       task: name of the task.
-      drawn: lowest and highest drawn level, not used by the published recipe; tuples with a
-        number for each part if levels have parts.
+      drawn: lowest and highest drawn level, not used by the published recipe; if levels have
+        parts, {"noise": (0, 50), "jpeg": (10, 90)}, or two levels as `LevelSpace.parse` takes
+        them: the lows, then the highs.
       published: the fixed levels of the published recipe.
       validated: levels for validation.
       compact_steps: steps of the compact recipes.
 
     The normalisation is the task's own, except in the published recipe.
+
+    Raises:
+      UserError: for an unknown variant or task, or levels that are none of the task.
     """
+    for name, levels in (("published", published), ("validated", validated)):
+        if not isinstance(levels, tuple):
+            raise UserError(f"{name} is {levels!r}; give a tuple of levels.")
     variant, grey = variant.removesuffix("_grey"), variant.endswith("_grey")
     config = recipe(variant)
     if variant == "published":
@@ -285,7 +310,10 @@ def task_recipe(
         config.levels.fixed = published
         # Not used, because the levels are fixed, but checked.
         with config.ignore_type():  # tuples, if levels have parts
-            config.levels.low, config.levels.high = drawn
+            ends = _ends(task, drawn)
+            config.levels.low, config.levels.high = (
+                end[0] if len(end) == 1 else end for end in ends
+            )
     else:
         use_task(config, task, drawn)
     config.network.colours = 1 if grey else 3
