@@ -52,8 +52,10 @@ def register_storage(scheme: str, path_class: type) -> None:
 
     Args:
       scheme: such as "az".
-      path_class: of such paths, with the methods of `pathlib.Path`; made from the whole address.
-        Its `write_bytes` makes a file appear whole or not at all, as object stores do.
+      path_class: a subclass of `pathlib.PurePosixPath`, made from the whole address. Weights and
+        reports need `exists`, `is_file`, `is_dir`, `read_bytes`, `write_bytes` and `unlink` of
+        `pathlib.Path`; datasets and workdirs `iterdir`, `rglob`, `stat`, `open`, `mkdir` and
+        `rmtree(missing_ok)` as well. `write_bytes` makes a file appear whole or not at all.
     """
     from etils import epath
 

@@ -285,7 +285,10 @@ def open_split(dataset: str | Path, split: str):
     import tensorflow_datasets as tfds
 
     if not local_path(dataset).is_dir():
-        raise UserError(f"There is no dataset {dataset}; check config.data.dataset.")
+        raise UserError(
+            f"There is no dataset {dataset}; give config.data.dataset the folder or address that "
+            "`hypernet-jax prepare` wrote."
+        )
     if not (Path(dataset) / "dataset_info.json").exists():
         raise UserError(
             f"The folder {dataset} is not a prepared dataset; make one from photographs with "
