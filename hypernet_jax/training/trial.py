@@ -1,5 +1,6 @@
 """Tries the degradation of a task, so that mistakes in it are reported before the first step."""
 
+import functools
 import traceback
 from typing import Any
 
@@ -30,19 +31,26 @@ def check_degradation(task: Task) -> None:
         if operator.axis is not None:
             axis = task.space.axes[task.space.names.index(operator.axis)]
             values = (axis.low, axis.high, axis.neutral)
-        called = f"The operator {_name(operator)} of the task {task.name}"
-        for shape in ((2, _SIDE, _SIDE, 3), (_SIDE, _SIDE, 1)):
-            try:
-                problem = _traced(operator, shape, values) if operator.traceable else None
-                if problem is None and not (operator.traceable and _is_ours(operator)):
-                    problem = _run(operator, shape, values)
-            except UserError:
-                raise
-            # It is the user's own code.
-            except Exception as error:
-                raise UserError(f"{called} {_failure(operator, error, shape)}.") from error
-            if problem is not None:
-                raise UserError(f"{called} {problem}.")
+        if problem := _problem(operator, values):
+            raise UserError(f"The operator {_name(operator)} of the task {task.name} {problem}.")
+
+
+@functools.cache
+def _problem(operator: Operator, values: tuple[float | None, ...]) -> str | None:
+    """What is wrong with an operator, tried at its lowest, highest and neutral value."""
+    for shape in ((2, _SIDE, _SIDE, 3), (_SIDE, _SIDE, 1)):
+        try:
+            problem = _traced(operator, shape, values) if operator.traceable else None
+            if problem is None and not (operator.traceable and _is_ours(operator)):
+                problem = _run(operator, shape, values)
+        except UserError:
+            raise
+        # It is the user's own code.
+        except Exception as error:
+            problem = _failure(operator, error, shape)
+        if problem is not None:
+            return problem
+    return None
 
 
 def _name(operator: Operator) -> str:
