@@ -71,13 +71,15 @@ class LevelAxis:
     step: float = 1.0
 
     def __post_init__(self):
-        if self.normalisation not in NORMALISATIONS:
+        if not isinstance(self.normalisation, str) or self.normalisation not in NORMALISATIONS:
             raise UserError(
                 f"Unknown normalisation {self.normalisation!r} of levels; "
                 f"choose one of {', '.join(NORMALISATIONS)}."
             )
         name = self.name
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() == "auto":
+        if isinstance(name, str) and name.lower() == "auto":
+            raise UserError("No axis can be called auto, which stands for an estimate.")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise UserError(
                 f"The axis of a level cannot be called {name!r}; use letters, digits, _ and -, and "
                 "a letter first."

@@ -80,8 +80,10 @@ def register_normalisation(name: str, to_z: Callable[[Any], Any]) -> None:
       to_z: float32 JAX arrays of any shape, in native units -> z, elementwise; JAX traces it.
 
     Raises:
-      UserError: if the name is taken.
+      UserError: if the name is taken, or is none, or `to_z` is no function.
     """
+    if not isinstance(name, str) or not callable(to_z):
+        raise UserError(f"A normalisation is a name and a function, not {name!r} and {to_z!r}.")
     if name in NORMALISATIONS:
         raise UserError(f"There is a normalisation {name!r} already; choose another name.")
     NORMALISATIONS[name] = to_z

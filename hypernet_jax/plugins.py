@@ -4,11 +4,11 @@ Every command imports those that the environment variable HYPERNET_JAX_PLUGINS n
 modules, separated like the folders of PATH.
 """
 
-import functools
 import importlib
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 
 from hypernet_jax.errors import UserError
@@ -17,44 +17,75 @@ __all__ = ["VARIABLE", "load_plugins"]
 
 VARIABLE = "HYPERNET_JAX_PLUGINS"
 
+# A plugin may call what loads plugins, so those that are being loaded count as well.
+_begun: set[str] = set()
+_lock = threading.RLock()
+
 
 def load_plugins() -> None:
-    """Imports all plugins, once per process.
+    """Imports all plugins that are not imported yet.
 
     Raises:
       UserError: if one cannot be imported.
     """
     for name in os.environ.get(VARIABLE, "").split(os.pathsep):
-        if name:
-            _load(name)
+        key = str(Path(name).resolve()) if name.endswith(".py") else name
+        if not name or key in _begun:
+            continue
+        with _lock:
+            if key in _begun:
+                continue
+            _begun.add(key)
+            try:
+                _load(name)
+            except BaseException:
+                _begun.discard(key)
+                raise
 
 
-@functools.cache
 def _load(name: str) -> None:
     try:
-        if not name.endswith(".py"):
+        if name.endswith(".py"):
+            _load_file(Path(name))
+        else:
             importlib.import_module(name)
-            return
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"There is no plugin {name}; check {VARIABLE}.")
-        if path.stem in sys.modules:
-            raise UserError(
-                f"The plugin {name} has the name of another module, {path.stem}; rename the file."
-            )
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        # Where `import` and pickle look for it.
-        sys.modules[path.stem] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[path.stem]
-            raise
     except UserError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise _broken(name, error) from error
+        raise UserError(
+            f"There is no module {name} for {VARIABLE}; install it, or give a file, such as "
+            f"{name}.py."
+        ) from None
     # It may raise anything.
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise UserError(f"The plugin {name} cannot be loaded ({reason}); mend it.") from error
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: BaseException) -> UserError:
+    reason = f"{type(error).__name__}: {error}".rstrip(".")
+    return UserError(f"The plugin {name} cannot be loaded ({reason}).")
+
+
+def _load_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"There is no plugin {path}; check {VARIABLE}.")
+    for held in (path.stem, "__main__"):
+        file = getattr(sys.modules.get(held), "__file__", None)
+        if file is not None and Path(file).resolve() == path.resolve():
+            return  # imported already, or the script that runs
+    if path.stem in sys.modules:
+        raise UserError(
+            f"The plugin {path} has the name of another module, {path.stem}; rename the file."
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Where `import` and pickle look for it in this process.
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise

@@ -43,6 +43,7 @@ def start_jax() -> None:
             "multiprocessing.get_context('spawn') instead."
         )
     if _started:
+        load_plugins()
         return
     _check_addresses()
     try:

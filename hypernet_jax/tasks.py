@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,13 +199,15 @@ def register_task(task: Task) -> None:
       UserError: if the name is taken, or the task does not fit together: levels outside the
         space, operators of axes that it lacks, no protocol.
     """
-    if task.name in TASKS:
-        raise UserError(f"There is a task {task.name!r} already; choose another name.")
+    if not isinstance(task, Task):
+        raise UserError(f"{reprlib.repr(task)} is no task; give a Task(...).")
     if not isinstance(task.name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", task.name):
         raise UserError(
             f"A task cannot be called {task.name!r}; use letters, digits, _ and -, and a letter "
             "first."
         )
+    if task.name in TASKS:
+        raise UserError(f"There is a task {task.name!r} already; choose another name.")
     with _of_task(task.name):
         _check(task)
     TASKS[task.name] = task
@@ -223,8 +226,8 @@ def _check(task: Task) -> None:
     space = task.space
     if not isinstance(space, LevelSpace):
         raise UserError("its space is none; write LevelSpace.of(axis, ...).")
-    if not task.protocols:
-        raise UserError("it needs at least one protocol, with which it is evaluated.")
+    if not isinstance(task.protocols, Mapping) or not task.protocols:
+        raise UserError("protocols is a dict with at least one Protocol, for its evaluation.")
     chains = {"degradation": task.degradation}
     for name, protocol in task.protocols.items():
         if not isinstance(protocol, Protocol):
@@ -239,9 +242,13 @@ def _check(task: Task) -> None:
                     f"its {name} takes the part {axis!r}, but its levels have "
                     f"{', '.join(space.names)}."
                 )
+    for axis in space.names:
+        if axis not in task.degradation.axes:
+            raise UserError(f"no operator of its degradation takes the part {axis!r}.")
     for name in ("levels", "demo_levels"):
-        if not isinstance(getattr(task, name), Sequence):
-            raise UserError(f"its {name} are no tuple of levels.")
+        levels = getattr(task, name)
+        if not isinstance(levels, Sequence) or isinstance(levels, str):
+            raise UserError(f"{name} is {levels!r}; give a tuple of levels.")
     if len(task.demo_levels) != 3:
         raise UserError(f"demo_levels has {len(task.demo_levels)} levels; give three.")
     for level in (*task.levels, *task.demo_levels, task.starting_level):

@@ -8,8 +8,10 @@ import numpy as np
 from hypernet_jax.errors import UserError
 from hypernet_jax.levels import LevelSpace
 
-__all__ = ["check_trained_levels", "trained_levels"]
+__all__ = ["check_trained_levels", "notes_on", "trained_levels"]
 
+# Range of z below which a part of the level has next to no influence.
+_LEAST_RANGE = 0.01
 # Largest difference in z that is due to rounding alone.
 _ROUNDING = 1e-4
 
@@ -41,6 +43,25 @@ def trained_levels(
     return records
 
 
+def notes_on(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on parts of the level that training hardly varies, if it varies any."""
+    varied = [record for record in records if record["low"] < record["high"]]
+    notes = []
+    for record in records if varied else ():
+        name, z = record["name"], record["z"]
+        if record not in varied:
+            notes.append(
+                f"{name} is always {record['low']:g} in training; if that is not meant, check "
+                "config.levels.low, which has the lows of all parts, and config.levels.high."
+            )
+        elif max(z) - min(z) < _LEAST_RANGE:
+            notes.append(
+                f"z of {name} goes only from {min(z):g} to {max(z):g}, so the networks will hardly "
+                "differ; set config.levels.far to the level where z is to be 1."
+            )
+    return notes
+
+
 def check_trained_levels(records: Sequence[Mapping[str, Any]], space: LevelSpace) -> None:
     """Raises `UserError` if levels of a space mean something else than when weights were trained.
 
@@ -56,7 +77,7 @@ def check_trained_levels(records: Sequence[Mapping[str, Any]], space: LevelSpace
         )
     for axis, record in zip(space.axes, records, strict=True):
         z = np.asarray(axis.normalise(np.linspace(record["low"], record["high"], 3)))
-        if not np.allclose(z, record["z"], atol=_ROUNDING):
+        if not np.allclose(z, record["z"], atol=_ROUNDING, equal_nan=True):
             raise UserError(
                 f"The normalisation of {axis.name} has changed since the weights were trained: z "
                 f"at {record['high']:g} was {record['z'][-1]:g} and is now {z[-1]:g}; restore it, "

@@ -20,7 +20,7 @@ FOREIGN = {
     "python3", "xprof",
 }  # fmt: skip
 # Configs that a reader of a tutorial writes.
-OF_READERS = ("configs/shallow.py", "impulse_config.py:compact")
+OF_READERS = ("=shallow_config.py", "impulse_config.py:compact")
 # Words of loops in shells.
 _KEYWORDS = {"for", "do", "done", "."}
 _REDIRECTIONS = {">", "<", ">>"}

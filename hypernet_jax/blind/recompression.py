@@ -62,7 +62,9 @@ def _dips(blocks: Float[np.ndarray, "n 8 8"]) -> Float[np.ndarray, "100"]:
 
 
 def quality_of_pixels(pixels: Real[np.ndarray, "h w c"]) -> float | None:
-    """Finds the quality at which an image was last compressed, whatever its chroma subsampling.
+    """Finds the quality at which an image was compressed, whatever its chroma subsampling.
+
+    Of several compressions, the strongest one that still shows.
 
     Args:
       pixels: (H, W, C) in 0..255, C = 3 or 1; the top left is the corner of a block. Not

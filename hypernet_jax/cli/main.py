@@ -414,6 +414,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     of_all = any(argument.startswith("--p") for argument in arguments) and asked not in _COMMANDS
+    if asked in _COMMANDS and not {"-h", "--help"} & set(arguments):
+        load_plugins()  # arguments depend on the tasks that there are
     for name, (summary, add_arguments) in _COMMANDS.items():
         command = commands.add_parser(name, help=summary)
         command.set_defaults(parser=command)
@@ -439,7 +441,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with exit_with_sentence():
         with stopping_at_once():
             arguments = sys.argv[1:] if argv is None else argv
-            load_plugins()  # arguments depend on the tasks that there are
             args = _parsed(arguments)
 
             from hypernet_jax.runtime import ordinary_arithmetic, start_jax

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +43,11 @@ class Operator:
         if not callable(self.function):
             raise UserError(
                 f"An operator needs a function (key, image, value), not {self.function}."
+            )
+        if self.traceable and not isinstance(self.function, Hashable):
+            raise UserError(
+                "The function of an operator that JAX traces must be hashable, and "
+                f"{reprlib.repr(self.function)} is not; use a function, or a frozen dataclass."
             )
         if self.axis is not None and not isinstance(self.axis, str):
             raise UserError(f"The axis of an operator is the name of one, not {self.axis!r}.")

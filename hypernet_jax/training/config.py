@@ -132,22 +132,6 @@ def _check_normalisation(space: LevelSpace) -> None:
             )
 
 
-def _check_varied(levels, space: LevelSpace) -> None:
-    """Checks that drawn levels vary in each part, if they vary in any.
-
-    A task's config takes the lows of all parts, then the highs, which are easily mixed up.
-    """
-    if levels.fixed:
-        return
-    varied = np.broadcast_to(np.less(levels.low, levels.high), (len(space),))
-    if varied.any() and not varied.all():
-        axis = space.axes[int(np.argmin(varied))]
-        raise UserError(
-            f"config.levels.low and config.levels.high are equal for {axis.name}, so it is never "
-            f"trained; give the lows of {', '.join(space.names)}, and then their highs."
-        )
-
-
 def check_config(config) -> None:
     """Raises `UserError` if a value is not valid for training, or the degradation does not work."""
     if not isinstance(config, ConfigDict):
@@ -177,7 +161,6 @@ def check_config(config) -> None:
     _check_normalisation(make_model(model_config(config)).task.space)
     if np.any(np.greater(levels.low, levels.high)):
         raise UserError("config.levels.low must not be above config.levels.high.")
-    _check_varied(levels, space)
     if levels.per not in PER:
         raise UserError(f"config.levels.per is {levels.per!r}; choose one of {', '.join(PER)}.")
     if config.compute_dtype not in ("float32", "bfloat16"):
@@ -218,7 +201,7 @@ def check_config(config) -> None:
     for name, value in positive.items():
         if value < 1:
             raise UserError(f"config.{name} is {value}; it must be at least 1.")
-    check_degradation(task)
+    check_degradation(task, side=config.data.crop_size, colours=config.network.colours)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -35,7 +35,7 @@ from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import storage_path
 from hypernet_jax.tasks import get_task
-from hypernet_jax.trained_levels import check_trained_levels
+from hypernet_jax.trained_levels import check_trained_levels, notes_on
 from hypernet_jax.training.config import check_config, config_difference, flatten
 from hypernet_jax.training.cost import StepCost, step_cost
 from hypernet_jax.training.distillation import Teachers, load_teachers
@@ -55,8 +55,6 @@ __all__ = ["make_iterator", "make_parts", "make_sampler", "make_start", "train"]
 # What a checkpoint's config holds beside the fields of configs/.
 _DATASET, _TEACHERS = "dataset_fingerprint", "teachers_fingerprint"
 _LEVELS = "trained_levels"
-# Range of z below which the level has next to no influence.
-_LEAST_RANGE = 0.01
 
 
 def make_sampler(config) -> LevelSampler:
@@ -187,8 +185,7 @@ def _check_same_run(
         # The same, even if it was moved.
         given[group][name] = saved[group][name]
     del given[_LEVELS]
-    if _LEVELS in saved:
-        check_trained_levels(saved.pop(_LEVELS), space)
+    trained = saved.pop(_LEVELS, None)
     difference = config_difference(saved, given)
     if difference:
         longer = (
@@ -201,6 +198,8 @@ def _check_same_run(
             + longer
             * any(each.startswith("config.steps ") for each in difference)
         )
+    if trained is not None:
+        check_trained_levels(trained, space)
 
 
 def _check_profile(profile: tuple[int, int] | None, *, done: int, steps: int) -> None:
@@ -315,14 +314,8 @@ def _train(
         )
 
     if first and progress:
-        for record in described[_LEVELS]:
-            if abs(record["z"][-1] - record["z"][0]) < _LEAST_RANGE:
-                print(
-                    f"Note: z of {record['name']} goes only from {record['z'][0]:g} to "
-                    f"{record['z'][-1]:g}, so the networks will hardly differ; set "
-                    "config.levels.far to the level where z is to be 1.",
-                    file=sys.stderr,
-                )
+        for note in notes_on(described[_LEVELS]):
+            print(f"Note: {note}", file=sys.stderr)
 
     with contextlib.ExitStack() as stack:
         # Of several processes, the first one writes and validates.

@@ -244,7 +244,7 @@ def _ends(task: str, drawn: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
                 f"drawn is {drawn}; give a pair of numbers for each of {', '.join(space.names)}."
             )
         drawn = [{name: ends[index] for name, ends in drawn.items()} for index in (0, 1)]
-    if not isinstance(drawn, Sequence) or len(drawn) != 2 or isinstance(drawn, str):
+    if not isinstance(drawn, (Sequence, np.ndarray)) or len(drawn) != 2 or isinstance(drawn, str):
         raise UserError(f"drawn is {drawn!r}; give the lowest level and the highest.")
     low, high = (space.parse(end).values for end in drawn)
     return low, high

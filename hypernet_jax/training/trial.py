@@ -1,5 +1,6 @@
 """Tries the degradation of a task, so that mistakes in it are reported before the first step."""
 
+import dataclasses
 import functools
 import traceback
 from typing import Any
@@ -8,46 +9,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hypernet_jax.degradations import Operator
+from hypernet_jax.degradations import Chain, Operator
 from hypernet_jax.errors import UserError
 from hypernet_jax.tasks import Task
 
 __all__ = ["check_degradation"]
 
-_SIDE = 16
 
-
-def check_degradation(task: Task) -> None:
-    """Tries each operator of the degradation on small images, several in colour and one in grey.
+def check_degradation(task: Task, *, side: int, colours: int) -> None:
+    """Tries each operator of the degradation on crops, as training and validation run it.
 
     Operators of the package that JAX can trace are traced, and not run.
+
+    Args:
+      task: the task.
+      side: of the crops, in pixels.
+      colours: channels of the network.
 
     Raises:
       UserError: if an operator fails, changes the shape, gives values that are not finite or in
         0..1, or does not draw from its key alone.
     """
+    # A chain on the host degrades grey crops as images of one channel.
+    channels = {colours} if task.degradation.traceable else {colours, 1}
     for operator in task.degradation.operators:
         values: tuple[float | None, ...] = (None,)
         if operator.axis is not None:
             axis = task.space.axes[task.space.names.index(operator.axis)]
             values = (axis.low, axis.high, axis.neutral)
-        if problem := _problem(operator, values):
+        shapes = tuple(
+            shape
+            for count in sorted(channels, reverse=True)
+            for shape in ((2, side, side, count), (side, side, count))
+        )
+        try:
+            problem = _problem(operator, values, shapes)
+        except TypeError:  # a function without a hash
+            problem = _problem.__wrapped__(operator, values, shapes)
+        if problem:
             raise UserError(f"The operator {_name(operator)} of the task {task.name} {problem}.")
 
 
 @functools.cache
-def _problem(operator: Operator, values: tuple[float | None, ...]) -> str | None:
+def _problem(operator: Operator, values: tuple[float | None, ...], shapes: Any) -> str | None:
     """What is wrong with an operator, tried at its lowest, highest and neutral value."""
-    for shape in ((2, _SIDE, _SIDE, 3), (_SIDE, _SIDE, 1)):
+    if operator.traceable and _is_ours(operator):
+        shapes = shapes[:1]
+    for shape in shapes:
         try:
             problem = _traced(operator, shape, values) if operator.traceable else None
             if problem is None and not (operator.traceable and _is_ours(operator)):
                 problem = _run(operator, shape, values)
-        except UserError:
-            raise
         # It is the user's own code.
         except Exception as error:
-            problem = _failure(operator, error, shape)
+            problem = _failure(operator, error, shape, values)
         if problem is not None:
             return problem
     return None
@@ -88,12 +103,13 @@ def _traced(operator: Operator, shape: tuple[int, ...], values: Any) -> str | No
 
 
 def _run(operator: Operator, shape: tuple[int, ...], values: Any) -> str | None:
-    """Runs an operator; returns what is wrong with it."""
+    """Runs an operator as training does; returns what is wrong with it."""
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    degrade = Chain(operator)
     for value in values:
-        level = _level(operator, value)
-        keys = jax.random.split(jax.random.key(0)) if operator.random else (None, None)
-        found, again = (operator(keys[0], image.copy(), level) for _ in range(2))
+        level = {} if value is None else _level(operator, np.float32(value))
+        key = jax.random.key(0) if operator.random else None
+        found, again = (degrade(key, image.copy(), level) for _ in range(2))
         if problem := _wrong_result(found, shape):
             return problem
         found = np.asarray(found)
@@ -119,7 +135,16 @@ def _wrong_result(found: Any, shape: tuple[int, ...]) -> str | None:
     return f"makes {kind} of an image of shape {shape}; keep the shape"
 
 
-def _failure(operator: Operator, error: Exception, shape: tuple[int, ...]) -> str:
+def _works_with(changes: dict[str, Any], operator: Operator, shape: Any, values: Any) -> bool:
+    """Whether nothing is wrong with the operator with some of its fields changed."""
+    changed = dataclasses.replace(operator, **changes)
+    try:
+        return (_traced if changed.traceable else _run)(changed, shape, values) is None
+    except Exception:
+        return False
+
+
+def _failure(operator: Operator, error: Exception, shape: tuple[int, ...], values: Any) -> str:
     """What an error of an operator most likely means, and where it was."""
     kind = type(error).__name__
     reason = f"fails on an image of shape {shape}"
@@ -133,9 +158,9 @@ def _failure(operator: Operator, error: Exception, shape: tuple[int, ...]) -> st
             "cannot be traced by JAX; use jax.numpy, with jnp.where for branches, or make it "
             "Operator(..., traceable=False)"
         )
-    elif not operator.random and "key" in str(error).lower():
+    elif not operator.random and _works_with({"random": True}, operator, shape, values):
         reason = "needs a key; make it Operator(..., random=True)"
-    elif operator.axis is None and "NoneType" in str(error):
+    elif operator.axis is None and _works_with({"axis": "value"}, operator, shape, (0.0, 1.0)):
         reason = "gets no value; make it Operator(..., axis=NAME) with the name of its part"
     code = getattr(operator.function, "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
