@@ -227,7 +227,7 @@ def test_memory_is_bounded_by_what_is_allowed():
         compiled = jax.jit(model.apply).lower(params, image).compile().memory_analysis()
         if compiled is not None:
             assert compiled.temp_size_in_bytes <= 128**2 * bytes_per_pixel(model, theta)
-    sides = [Restorer(model, theta, memory=memory)._largest for memory in (4, 20, 100, 1000)]
+    sides = [Restorer(model, theta, memory=memory)._largest for memory in (5, 20, 100, 1000)]
     assert sides == sorted(sides) and sides[0] < sides[-1]
     with pytest.raises(UserError, match=r"does not fit into 0\.5 MB of memory; allow \d+ MB"):
         Restorer(model, theta, memory=0.5)
