@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import numbers
-import re
 import reprlib
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, Real
 
-from hypernet_jax.errors import UserError, is_boolean
+from hypernet_jax.errors import UserError, check_name, is_boolean
 from hypernet_jax.normalisation import NORMALISATIONS
 
 __all__ = [
@@ -24,10 +23,6 @@ __all__ = [
     "LevelAxis",
     "in_full",
 ]
-
-
-# Of axes, in the text of a level.
-_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]*")
 
 
 def in_full(value: float) -> str:
@@ -79,11 +74,7 @@ class LevelAxis:
         name = self.name
         if isinstance(name, str) and name.lower() == "auto":
             raise UserError("No axis can be called auto, which stands for an estimate.")
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise UserError(
-                f"The axis of a level cannot be called {name!r}; use letters, digits, _ and -, and "
-                "a letter first."
-            )
+        check_name("The axis of a level", name)
         values = (self.low, self.high, self.neutral, self.step)
         if not all(isinstance(each, numbers.Real) and math.isfinite(each) for each in values):
             raise UserError(

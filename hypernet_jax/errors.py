@@ -1,10 +1,21 @@
 """`UserError`, the exception for mistakes that the user can correct."""
 
+import contextlib
 import math
+import re
 import reprlib
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["UserError", "is_boolean", "is_device_full", "missing_extra", "real_number"]
+__all__ = [
+    "UserError",
+    "check_name",
+    "is_boolean",
+    "is_device_full",
+    "missing_extra",
+    "prefixed",
+    "real_number",
+]
 
 # What only an extra installs.
 _TRAINING = {
@@ -52,3 +63,25 @@ def real_number(value, name: str) -> float:
     if not math.isfinite(number):
         raise UserError(f"The {name} is {number}; give a finite number.")
     return number
+
+
+def check_name(what: str, name: Any) -> None:
+    """Raises `UserError` unless `name` is letters, digits, "_" and "-", a letter first.
+
+    Args:
+      what: what is called so, for the message, e.g. "A task".
+      name: the name.
+    """
+    if not isinstance(name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", name):
+        raise UserError(
+            f"{what} cannot be called {name!r}; use letters, digits, _ and -, and a letter first."
+        )
+
+
+@contextlib.contextmanager
+def prefixed(text: str) -> Iterator[None]:
+    """Puts a text and a colon before the message of a `UserError`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{text}: {error}") from None

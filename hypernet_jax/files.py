@@ -25,6 +25,7 @@ __all__ = [
     "refuse_inputs",
     "remove_partial_files",
     "temporary_folder",
+    "unwritable",
     "write_atomically",
     "write_together",
 ]
@@ -93,7 +94,7 @@ def check_output(path: str | Path, *, overwrite: bool) -> None:
         raise already_exists(path)
     if not os.access(path.parent, os.W_OK):
         reason = "may not be written to" if path.parent.is_dir() else "does not exist"
-        raise _unwritable(path, f"its folder {reason}")
+        raise unwritable(path, f"its folder {reason}")
 
 
 def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
@@ -138,7 +139,8 @@ def already_exists(path: Any) -> UserError:
     return UserError(f"The output {path} already exists; choose another or pass --overwrite.")
 
 
-def _unwritable(path: Path, reason: str | None) -> UserError:
+def unwritable(path: Path, reason: str | None) -> UserError:
+    """The error for an output that cannot be written, for a reason of the system."""
     return UserError(
         f"The output {path} cannot be written ({reason}); "
         "choose a folder that exists, may be written to and has room."
@@ -167,16 +169,12 @@ def write_atomically(
     beside = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
     _partial.add(beside)
     try:
-        with beside.open("xb") as file:
-            file.write(content)
-            if lasting:  # a name without its content must not outlast a power cut
-                file.flush()
-                os.fsync(file.fileno())
+        _write(beside, content, lasting=lasting)
         _publish(beside, path, overwrite=overwrite)
     except FileExistsError:
         raise already_exists(path) from None
     except OSError as error:
-        raise _unwritable(path, error.strerror) from None
+        raise unwritable(path, error.strerror) from None
     finally:
         _remove(beside)
 
@@ -197,13 +195,21 @@ def write_together(contents: Mapping[Path, bytes], overwrite: bool) -> None:
         moves = [(folder / f"{index}", path) for index, path in enumerate(contents)]
         try:
             for (beside, _), content in zip(moves, contents.values(), strict=True):
-                beside.write_bytes(content)
+                _write(beside, content, lasting=True)
             for beside, path in moves:
                 _publish(beside, path, overwrite=overwrite)
         except FileExistsError:
             raise already_exists(path) from None
         except OSError as error:
-            raise _unwritable(path, error.strerror) from None
+            raise unwritable(path, error.strerror) from None
+
+
+def _write(beside: Path, content: bytes, *, lasting: bool) -> None:
+    with beside.open("xb") as file:
+        file.write(content)
+        if lasting:  # a name without its content must not outlast a power cut
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _publish(beside: Path, path: Path, *, overwrite: bool) -> None:

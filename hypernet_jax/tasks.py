@@ -4,12 +4,10 @@ Everything specific to a task is defined here; the commands, the page and traini
 read it from a `Task` and name none. docs/tutorials/add_a_task.md adds one, step by step.
 """
 
-import contextlib
 import dataclasses
 import math
-import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from hypernet_jax.degradations import (
     SLIGHT_DAMAGE,
     Chain,
 )
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, check_name, prefixed
 from hypernet_jax.images.channels import luminance
 from hypernet_jax.levels import PHOTO, Level, LevelSpace
 from hypernet_jax.metrics import rgb_to_y
@@ -201,24 +199,12 @@ def register_task(task: Task) -> None:
     """
     if not isinstance(task, Task):
         raise UserError(f"{reprlib.repr(task)} is no task; give a Task(...).")
-    if not isinstance(task.name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", task.name):
-        raise UserError(
-            f"A task cannot be called {task.name!r}; use letters, digits, _ and -, and a letter "
-            "first."
-        )
+    check_name("A task", task.name)
     if task.name in TASKS:
         raise UserError(f"There is a task {task.name!r} already; choose another name.")
-    with _of_task(task.name):
+    with prefixed(f"The task {task.name} does not fit together"):
         _check(task)
     TASKS[task.name] = task
-
-
-@contextlib.contextmanager
-def _of_task(name: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"The task {name} does not fit together: {error}") from None
 
 
 def _check(task: Task) -> None:

@@ -15,6 +15,7 @@ from hypernet_jax.files import (
     local_path,
     refuse_inputs,
     temporary_folder,
+    unwritable,
     write_atomically,
     write_together,
 )
@@ -107,7 +108,7 @@ def _export_darktable(args: argparse.Namespace) -> int:
             (whole / "config.json").write_text(json.dumps(config, indent=4) + "\n")
             whole.rename(output)
         except OSError as error:
-            raise UserError(f"The output {output} cannot be written ({error.strerror}).") from None
+            raise unwritable(output, error.strerror) from None
     print(f"wrote {output} (config.json and model.onnx, {len(content):,} bytes)")
     return 0
 

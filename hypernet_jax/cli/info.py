@@ -52,6 +52,13 @@ def _model(args: argparse.Namespace, config: Any) -> tuple[Model, dict[str, Any]
     return make_model(described), described
 
 
+def _trained(described: dict[str, Any]) -> dict[str, Any]:
+    """The range of each part of the level that was trained, of weights that record it."""
+    records = described.get("trained_levels", ())
+    ranges = {each["name"]: [each["low"], each["high"]] for each in records}
+    return {"trained_levels": ranges} if ranges else {}
+
+
 def info(args: argparse.Namespace) -> int:
     """Prints one JSON object."""
     if args.step and args.config is None:
@@ -62,10 +69,7 @@ def info(args: argparse.Namespace) -> int:
         "source": args.config or args.weights,
         "task": model.task.name,
         "level": model.task.space.describe(),
-        "trained_levels": {
-            each["name"]: [each["low"], each["high"]]
-            for each in described.get("trained_levels", ())
-        },
+        **_trained(described),
         "network": network_options(model.network),
         **model.parameter_counts(),
         "flops_per_pixel": round(model.flops_per_pixel()),

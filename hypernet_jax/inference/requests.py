@@ -8,6 +8,7 @@ import numpy as np
 
 from hypernet_jax.blind.parts import ESTIMATE_SIDE
 from hypernet_jax.errors import UserError
+from hypernet_jax.images.limits import check_unit_range
 from hypernet_jax.inference.sources import unit_of
 from hypernet_jax.levels import Level
 from hypernet_jax.tasks import Task
@@ -56,8 +57,8 @@ def resolve_level(
         slice(max(0, length - ESTIMATE_SIDE) // 32 * 16, None) for length in pixels.shape[:2]
     )
     pixels = pixels[middle][:ESTIMATE_SIDE, :ESTIMATE_SIDE]
-    if not np.isfinite(pixels).all():
-        raise UserError("The image has samples that are not finite numbers; replace them.")
+    if np.issubdtype(pixels.dtype, np.floating):
+        check_unit_range(pixels)
     pixels = pixels.astype(np.float32) * np.float32(255.0 / unit_of(pixels.dtype))
     if estimator is not None:
         own = task.space.parse(estimator(pixels / 255))

@@ -1,15 +1,13 @@
 """Validates a training config, so that mistakes are reported before the first step."""
 
-import contextlib
 import numbers
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from hypernet_jax.data.levels import PER
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, prefixed
 from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import LEVEL_FORMS, make_model, model_config
 from hypernet_jax.tasks import get_task
@@ -109,15 +107,6 @@ def _check_axes(levels, axes: int) -> None:
             )
 
 
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Puts the field's name before what is wrong with its value."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"config.{name}: {error}") from None
-
-
 def _check_normalisation(space: LevelSpace) -> None:
     """Checks that z is finite and moderate; otherwise any normalisation fits any task."""
     for axis in space.axes:
@@ -150,12 +139,12 @@ def check_config(config) -> None:
         "validation.levels": config.validation.levels,
     }.items():
         for level in given:
-            with _named(name):
+            with prefixed(f"config.{name}"):
                 space.parse(level)
     for name in ("origin", "far"):
         ends = levels[name] if isinstance(levels[name], tuple) else (levels[name],) * len(space)
         for axis, end in zip(space.axes, ends, strict=True):
-            with _named(f"levels.{name}"):
+            with prefixed(f"config.levels.{name}"):
                 if end is not None:
                     axis.valid(end)
     _check_normalisation(make_model(model_config(config)).task.space)
