@@ -6,7 +6,10 @@ import numpy as np
 
 from hypernet_jax.errors import UserError
 
-__all__ = ["check_limit", "check_still", "check_unit_range"]
+__all__ = ["check_limit", "check_still", "check_tile", "check_unit_range"]
+
+# Pixels of the largest tile that is read in an image of any size.
+_USUAL_TILE = 4096 * 4096
 
 
 def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
@@ -17,6 +20,21 @@ def check_limit(path: Path, size: tuple[int, int], limit: float) -> None:
         raise UserError(
             f"The image {path} has {width}x{height} pixels, more than {limit:g} megapixels; "
             "reduce it, or allow more with --limit, where there is that option."
+        )
+
+
+def check_tile(path: Path, tile: tuple[int, int], size: tuple[int, int]) -> None:
+    """Raises `UserError` for tiles far larger than the image, whose decoding fills the memory.
+
+    Args:
+      path: the image.
+      tile: (width, height) of its tiles.
+      size: (width, height) of the image.
+    """
+    if tile[0] * tile[1] > max(_USUAL_TILE, size[0] * size[1]):
+        raise UserError(
+            f"The image {path} has tiles of {tile[0]}x{tile[1]} pixels for {size[0]}x{size[1]} "
+            "pixels; save it again with smaller tiles, or as a PNG."
         )
 
 

@@ -16,7 +16,7 @@ from PIL.ExifTags import Base
 from hypernet_jax.images import exif, xmp
 from hypernet_jax.images.colour import Colour, colour_of_chunks, nclx_chunks
 from hypernet_jax.images.orientation import swaps_sides
-from hypernet_jax.images.png_chunks import COLOUR, TEXT, Chunk, read_chunks
+from hypernet_jax.images.png_chunks import COLOUR, MOST_TEXT, TEXT, Chunk, read_chunks
 
 __all__ = [
     "IPTC",
@@ -286,7 +286,7 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
             continue
         kind, data = keyword.removeprefix(b"Raw profile type "), b""
         with contextlib.suppress(ValueError, zlib.error):
-            text = zlib.decompress(rest[1:]) if name == b"zTXt" else rest
+            text = _inflated(rest[1:]) if name == b"zTXt" else rest
             # An empty line, the kind, the length, and hex digits.
             data = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
         if kind == b"APP1":
@@ -296,6 +296,15 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         else:
             kept.append((name, content))
     return kept, raw
+
+
+def _inflated(content: bytes) -> bytes:
+    """Decompresses a text; `ValueError` if it is longer than any that is read."""
+    decoder = zlib.decompressobj()
+    text = decoder.decompress(content, MOST_TEXT)
+    if not decoder.eof:
+        raise ValueError("too long, or incomplete")
+    return text
 
 
 def _has_unread_colours(form: str | None, path: Path) -> bool:

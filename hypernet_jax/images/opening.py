@@ -11,6 +11,8 @@ from hypernet_jax.errors import UserError
 __all__ = ["failures_as_sentences", "open_header"]
 
 _OPENING = threading.Lock()
+# Formats whose pixels Pillow leaves to other programs (Ghostscript for EPS) or cannot decode.
+_WITHOUT_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 
 @contextlib.contextmanager
@@ -53,6 +55,10 @@ def open_header(path: str | Path) -> ImageFile.ImageFile:
     with _OPENING:
         allowed, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            picture = Image.open(path)
         finally:
             Image.MAX_IMAGE_PIXELS = allowed
+    if picture.format in _WITHOUT_PIXELS:
+        picture.close()
+        raise UnidentifiedImageError
+    return picture

@@ -5,12 +5,14 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["COLOUR", "TEXT", "Chunk", "read_chunks", "with_chunks"]
+__all__ = ["COLOUR", "MOST_TEXT", "TEXT", "Chunk", "read_chunks", "with_chunks"]
 
 Chunk = tuple[bytes, bytes]
 # Chunks that describe the colour space without a profile, and chunks of text.
 COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
+# Bytes of the longest text that is read.
+MOST_TEXT = 64 << 20
 _SIGNATURE = 8
 _HEADER = 12 + 13
 
@@ -22,6 +24,8 @@ def read_chunks(path: Path) -> list[Chunk]:
         file.seek(_SIGNATURE)
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
+            if name == b"IEND":
+                break
             if name not in (*COLOUR, *TEXT):
                 file.seek(length + 4, 1)
                 continue

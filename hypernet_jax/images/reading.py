@@ -17,6 +17,8 @@ from PIL.TiffImagePlugin import (
     PHOTOMETRIC_INTERPRETATION,
     SAMPLEFORMAT,
     SAMPLESPERPIXEL,
+    TILELENGTH,
+    TILEWIDTH,
     YCBCRSUBSAMPLING,
     TiffImageFile,
 )
@@ -27,7 +29,7 @@ from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.images.colour import profile_misfit
 from hypernet_jax.images.deep import at_depth, avif_bits, jpeg2k_bits, read_deep
 from hypernet_jax.images.exif import without_orientation
-from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
+from hypernet_jax.images.limits import check_limit, check_still, check_tile, check_unit_range
 from hypernet_jax.images.metadata import (
     Metadata,
     read_metadata,
@@ -45,13 +47,14 @@ from hypernet_jax.images.optional import (
 )
 from hypernet_jax.images.orientation import upright
 from hypernet_jax.images.pfm import is_pfm, read_pfm
+from hypernet_jax.images.png_chunks import MOST_TEXT
 from hypernet_jax.images.srgb import in_srgb, srgb_profile
 from hypernet_jax.images.tiff_reading import is_tiff, read_tiff
 
 __all__ = ["DEFAULT_LIMIT", "Photograph", "read_image", "read_photograph"]
 
 # Raises Pillow's limits on the size of texts and profiles, which legitimate files exceed.
-PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
+PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT
 PngImagePlugin.MAX_TEXT_MEMORY = 256 << 20
 
 # Megapixels: more than any camera has, but not enough to exhaust memory.
@@ -249,6 +252,8 @@ def _read_by_pillow(picture: ImageFile.ImageFile, path: Path) -> Photograph:
         picture.getexif = Image.Exif  # type: ignore[method-assign]
         picture._size = (picture.tag_v2[IMAGEWIDTH], picture.tag_v2[IMAGELENGTH])
         _check_channels(picture, path, notes)
+        tile = (picture.tag_v2.get(TILEWIDTH, 0), picture.tag_v2.get(TILELENGTH, 0))
+        check_tile(path, tile, picture.size)
     if form == "JXL":
         _complete_jxl(picture.info, path)
     picture.load()

@@ -8,7 +8,7 @@ import numpy as np
 
 from hypernet_jax.errors import UserError
 from hypernet_jax.images.deep import at_full_depth
-from hypernet_jax.images.limits import check_limit, check_still, check_unit_range
+from hypernet_jax.images.limits import check_limit, check_still, check_tile, check_unit_range
 
 __all__ = ["is_tiff", "read_tiff"]
 
@@ -42,7 +42,10 @@ def read_tiff(path: Path, limit: float) -> tuple[np.ndarray, np.ndarray | None, 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as file:
         page: Any = file.pages.first
-        check_limit(path, (page.imagewidth, page.imagelength), limit)
+        size = (page.imagewidth, page.imagelength)
+        check_limit(path, size, limit)
+        if page.is_tiled:
+            check_tile(path, (page.tilewidth, page.tilelength), size)
         check_still(path, len(file.pages))
         colours = _check_kind(path, page)
         samples = page.asarray()

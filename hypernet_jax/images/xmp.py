@@ -54,6 +54,8 @@ APPENDED: Properties = VIDEO | {
     (_GAIN_MAP, "Version"),
     (_NOTE, "HasExtendedXMP"),
 }
+# Nested elements; packets have about ten.
+_DEEPEST = 64
 _NAME = re.compile(rb"[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(\"[^\"]*\"|'[^']*')", re.DOTALL)
 
@@ -79,6 +81,8 @@ class _Reader:
         return self._prefixes[-1].get(prefix, ""), local
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self._open) == _DEEPEST:
+            raise ValueError("too deep")
         declared = {
             key.partition(":")[2]: value
             for key, value in attributes.items()
