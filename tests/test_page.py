@@ -1,5 +1,6 @@
 """The page: requests that it answers or refuses, and its use in a real browser."""
 
+import http.client
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,11 +24,14 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from hypernet_jax import Restorer, UserError, make_model
 from hypernet_jax.cli.main import main
+from hypernet_jax.images.colour import Colour
 from hypernet_jax.images.reading import read_photograph
+from hypernet_jax.images.srgb import in_srgb
 from hypernet_jax.photographs.level_maps import read_mask
+from hypernet_jax.serve.middleware import OwnRequests
 from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, serve_page, sweep
-from hypernet_jax.serve.studio import Given, Studio
+from hypernet_jax.serve.studio import NOTHING, Given, Studio
 
 from .browser import start_chromium
 from .commands import refuse
@@ -35,6 +40,9 @@ from .models import photo_config, random_theta, tiny_restorer
 
 # One worker makes the fixtures of this file.
 pytestmark = pytest.mark.xdist_group("page")
+
+# The primaries of Display P3 at a gamma of 1.8.
+WIDE = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), 1.8)
 
 
 @pytest.fixture
@@ -62,6 +70,43 @@ def test_the_window_shows_the_pixels_of_the_whole_result(task, level, centre, st
     assert (before != after).any()
     overview = studio.overview(noisy, task, level, part)
     assert overview.shape == (241, 333, 3)
+
+
+@pytest.mark.parametrize(("task", "level"), [("denoise", 25.0), ("sr", 1.7)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_the_window_shows_photographs_as_viewers_do(
+    mode, task, level, studio, tmp_path, photograph
+):
+    """Transparent photographs on white, and those with a profile by it."""
+    grey = mode == "LA"
+    profile = WIDE.profile(grey=grey)
+    alpha = np.zeros((120, 150), np.uint8)
+    alpha[30:, 20:], alpha[60:, 50:] = 128, 255
+    hidden = photograph[:120, :150] * (alpha > 0)[..., None]  # black where nothing is visible
+    picture = Image.fromarray(hidden).convert(mode)
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save(tmp_path / "in.png", icc_profile=profile)
+    part = studio.part(tmp_path / "in.png", task, level, (0.3, 0.3), 90)
+    before, after = studio.compare(tmp_path / "in.png", task, level, part)
+    overview = studio.overview(tmp_path / "in.png", task, level, part)
+    assert before.shape == after.shape == (90, 90, 3) and overview.shape == (120, 150, 3)
+
+    def seen(file):
+        picture = Image.open(file)
+        white = Image.new(mode, picture.size, (255,) * len(mode))
+        on_white = Image.alpha_composite(white.convert("RGBA"), picture.convert("RGBA"))
+        shown = in_srgb(on_white.convert("L" if grey else "RGB"), io.BytesIO(profile))
+        assert picture.info["icc_profile"] == profile
+        return np.asarray(shown).astype(int)
+
+    whole = seen(studio.whole(tmp_path / "in.png", task, level, tmp_path).file)
+    # A level of rounding may grow where the profile is steep.
+    assert np.abs(after - whole[part]).max() <= 4 and np.abs(after - whole[part]).mean() < 0.3
+    small = studio.small(tmp_path / "in.png").astype(int)
+    assert np.abs(small - seen(tmp_path / "in.png")).max() <= 1
+    assert np.ptp(small, axis=-1).max() == 0 or not grey
+    raw = np.asarray(Image.open(tmp_path / "in.png").convert("RGB")).astype(int)
+    assert np.abs(small - raw)[60:, 50:].mean() > 2
 
 
 def test_parts_of_a_level_are_given_by_hand(noisy):
@@ -220,9 +265,11 @@ def test_a_closed_studio_leaves_no_files(progress, endless, noisy, tmp_path):
     assert not results.exists()
 
 
-def test_a_visitor_stops_only_their_own_restoration(endless, noisy, tmp_path):
+@pytest.mark.parametrize("way", ["stop", "stopped"])
+def test_a_visitor_stops_only_their_own_restoration(way, endless, noisy, tmp_path):
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
-    from hypernet_jax.serve.handlers import ONLY, Handlers
+    from hypernet_jax.serve.brush import ONLY
+    from hypernet_jax.serve.handlers import Handlers
 
     studio, begun = endless
     handlers = Handlers(studio, tmp_path / "results", 3)
@@ -231,15 +278,68 @@ def test_a_visitor_stops_only_their_own_restoration(endless, noisy, tmp_path):
         chosen = str(noisy), "denoise", 25.0, None, ONLY, 0.2
         job = pool.submit(handlers.whole, *chosen, one, lambda *at, unit: None)
         assert begun.wait(60)
-        handlers.stop(other)
+        getattr(handlers, way)(other)
         time.sleep(0.1)
         assert not job.done()
         # What a closed or reloaded page asks for, too.
-        handlers.stop(one)
+        getattr(handlers, way)(one)
         download, message = job.result(5)
     assert message == "**Stopped; nothing is kept.**" and not download.interactive
     assert not (tmp_path / "results").exists()
     handlers.stop(one)
+
+
+def test_events_that_meet_no_photograph_or_a_thin_one(studio, tmp_path):
+    """A click may be on its way while the photograph is cleared or swept away."""
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.brush import ONLY
+    from hypernet_jax.serve.handlers import MIDDLE, Handlers
+
+    handlers, visitor = Handlers(studio, tmp_path / "results", 3), SimpleNamespace(session_hash="")
+    Image.new("L", (4000, 3), 99).save(tmp_path / "thin.png")
+    thin, gone = str(tmp_path / "thin.png"), str(tmp_path / "gone.png")
+    click = SimpleNamespace(index=[140, 0])
+    assert handlers.moved(None, "denoise", 9.0, "x2", NOTHING, click)[:4] == (*MIDDLE, None, None)
+    down, across, pair, overview, message = handlers.moved(
+        thin, "denoise", 9.0, "x2", NOTHING, click
+    )
+    assert (down, across, message) == (0, 25, "") and overview.shape == (1, 560, 3)
+    assert Image.open(pair[1]).size == (300, 3)
+    for path, said in ((None, "Drop a photograph, or take"), (gone, "no longer on the server")):
+        assert said in handlers.moved(path, "denoise", 9.0, "x2", NOTHING, click)[-1]
+        assert said in handlers.view(path, "denoise", 9.0, "x2", 50, 50)[-1]
+        assert said in handlers.changed(path, "denoise", 9.0, "x2", 5, 5)[1]
+        assert said in handlers.whole(path, "denoise", 9.0, None, ONLY, 0.2, visitor)[-1]
+    assert "The position down 'x' is not a number" in handlers.view(
+        thin, "denoise", 9.0, "x2", "x", None
+    )[-1]  # fmt: skip
+
+
+def test_the_painted_mask_is_one_small_picture(tmp_path):
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.brush import ONLY, SPARED, mask_of
+
+    def layer(size, opacity):
+        picture = Image.new("RGBA", size, (230, 40, 60, 0))
+        picture.paste((230, 40, 60, opacity), (0, 0, 10, size[1]))
+        picture.save(tmp_path / f"{opacity}-{size[0]}.png")
+        return str(tmp_path / f"{opacity}-{size[0]}.png")
+
+    painted = layer((40, 30), 128)
+    assert mask_of(None, ONLY, 0.0) is None and mask_of([], ONLY, None) is None
+    assert mask_of([layer((40, 30), 0)], SPARED, 0.0) is None
+    expected = np.zeros((30, 40), np.float32)
+    expected[:, :10] = 1
+    np.testing.assert_array_equal(mask_of([painted], ONLY, 0.0), expected)
+    np.testing.assert_array_equal(mask_of([painted], SPARED, None), 1 - expected)
+    soft = mask_of([painted], ONLY, 1.0)
+    assert 0 < soft[0, 11] < soft[0, 9] < soft[0, 5] <= 1 and soft.shape == (30, 40)
+    (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    for layers in ([painted, painted], [layer((6000, 6000), 1)], [str(tmp_path / "a.eps")]):
+        with pytest.raises(UserError, match="not one small picture"):
+            mask_of(layers, ONLY, 0.0)
+    with pytest.raises(UserError, match="softness 'x' is not a number"):
+        mask_of([painted], ONLY, "x")
 
 
 def test_a_job_ends_before_the_folder_of_the_server_is_deleted(
@@ -295,15 +395,14 @@ def _free_port() -> int:
         return listening.getsockname()[1]
 
 
-def _upload_small_picture(address: str) -> None:
-    """As a visitor's browser does."""
-    stream = io.BytesIO()
-    Image.new("RGB", (9, 9)).save(stream, "PNG")
-    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n'
-    body = head + b"Content-Type: image/png\r\n\r\n" + stream.getvalue() + b"\r\n--b--\r\n"
+def _sent(address: str, name: str, content: bytes, **headers: str) -> str:
+    """Uploads a file as a visitor's browser does; returns its path on the server."""
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n' % name.encode()
+    body = head + b"Content-Type: image/png\r\n\r\n" + content + b"\r\n--b--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
-    request = urllib.request.Request(f"{address}gradio_api/upload", body, kind)
-    urllib.request.urlopen(request, timeout=30).close()
+    request = urllib.request.Request(f"{address}gradio_api/upload", body, kind | headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)[0]
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +430,9 @@ def server(tmp_path_factory):
         except OSError:
             time.sleep(0.5)
     assert process.poll() is None, process.stderr.read()
-    _upload_small_picture(address)
+    small = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(small, "PNG")
+    _sent(address, "a.png", small.getvalue())
     yield address
     # Uploads still exist, and are removed when the page ends.
     assert list(folder.rglob("*.png"))
@@ -490,6 +591,18 @@ def test_the_example_and_its_region(browser):
     moved = wait(lambda: pictures(browser) != closer and pictures(browser))
     assert fetched(moved[0]).size == (150, 150)
     assert fetched(moved[0]).tobytes() != fetched(closer[0]).tobytes()
+    # The same by keyboard.
+    css(browser, "#position button")[0].click()
+    numbers = [
+        wait(lambda name=name: css(browser, f"#{name} input[type=number]"))[0]
+        for name in ("down", "across")
+    ]
+    wait(lambda: all(each.is_displayed() for each in numbers))
+    assert all(5 < float(each.get_property("value")) < 35 for each in numbers)
+    for each in numbers:
+        each.send_keys(webdriver.Keys.CONTROL, "a")
+        each.send_keys("50", webdriver.Keys.TAB)
+    wait(lambda: pictures(browser) == closer)
     choose(browser, "sr", largest="8")
 
 
@@ -522,6 +635,7 @@ def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path
         wait(lambda: "noisy-restored.png" in css(driver, "#download")[0].text)
         wait(lambda: not css(driver, "#stop")[0].is_enabled())
         assert "Restored at noise 75, JPEG quality" in message(driver)
+        assert "png (noise 75, JPEG quality" in css(driver, "#download")[0].text
         # The file is for the settings that are shown, and goes when they change.
         set_level(driver, 0.5)
         wait(lambda: "Nothing restored" in css(driver, "#download")[0].text)
@@ -600,6 +714,36 @@ def test_requests_are_bounded(server):
     assert asked(f"{server}gradio_api/call/view", data=b" " * 1_000_001, **json_form)[0] == 413
     assert asked(f"{server}gradio_api/call/view", data=b"{", **json_form)[0] == 400
     assert asked(f"{server}gradio_api/call/view", data=b"[" * 100_000, **json_form)[0] == 400
+    # A request of chunks whose length is stated, too, but wrongly.
+    stated = {"transfer-encoding": "chunked", "content-length": "9"}
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=30)
+    connection.request(
+        "POST", "/gradio_api/upload", iter([bytes(99)]), form | stated, encode_chunked=True
+    )
+    assert connection.getresponse().status == 411
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.svg", "a.png"])
+def test_uploads_are_no_pages(name, server):
+    """What another visitor uploads must not run as a part of the page."""
+    content = b"<script xmlns='http://www.w3.org/1999/xhtml'>alert(1)</script>"
+    path = _sent(server, name, content)
+    with urllib.request.urlopen(f"{server}gradio_api/file={path}", timeout=30) as answer:
+        kind, place = answer.headers["content-type"], answer.headers["content-disposition"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.read() == content
+    assert kind == "image/png" or (kind, place[:10]) == ("application/octet-stream", "attachment")
+
+
+def test_a_full_disk_is_no_place_for_uploads(tmp_path, monkeypatch):
+    guard = OwnRequests(None, folder=tmp_path, names=None, max_upload=10**6)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=3 * 10**6))
+    with pytest.raises(Exception, match=r"disk is almost full") as refused:
+        guard._check_upload("1000")
+    assert refused.value.status == 507
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5 * 10**6))
+    guard._check_upload("1000")
 
 
 def test_the_task_that_was_chosen_last_is_shown(browser, tmp_path):
@@ -620,6 +764,32 @@ def test_the_task_that_was_chosen_last_is_shown(browser, tmp_path):
     assert "Estimated noise" not in estimate(browser)
 
 
+def test_a_restoration_is_stopped_while_it_waits_and_while_it_runs(browser, server, tmp_path):
+    client = pytest.importorskip("gradio_client")
+    noise = np.random.default_rng(0).normal(128, 14, (990, 1000, 3))
+    Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "large.jpg")
+    upload(browser, tmp_path / "large.jpg")
+    wait(lambda: pictures(browser))
+    # One restoration runs at a time; this one is of another visitor.
+    one = client.Client(server, verbose=False, httpx_kwargs={"timeout": 120})
+    chosen = client.handle_file(str(tmp_path / "large.jpg")), "denoise", 20.0, None, None, 0.2
+    job = one.submit(*chosen, *3 * [None], api_name="/restore")
+    stop = css(browser, "#stop")[0]
+    for runs in (False, True):
+        css(browser, "#restore")[0].click()
+        wait(stop.is_enabled)
+        if runs:
+            job.result(60)
+            time.sleep(0.5)
+        stop.click()
+        wait(lambda: "Stopped; nothing is kept" in message(browser))
+        wait(lambda: not stop.is_enabled())
+        assert job.done() == runs
+    time.sleep(2.0)
+    assert "Nothing restored" in css(browser, "#download")[0].text
+    assert "Stopped" in message(browser)
+
+
 def test_names_that_the_page_answers_to():
     assert _names("0.0.0.0", []) is None
     assert "photos.example" in _names("0.0.0.0", ["Photos.example"])
@@ -633,7 +803,7 @@ def test_parallel_requests_are_all_answered(server, noisy):
     def ask(level):
         one = client.Client(server, verbose=False, httpx_kwargs={"timeout": 120})
         photograph, parts = client.handle_file(str(noisy)), 3 * [None]
-        return one.predict(photograph, "denoise", level, "x2", (0.5, 0.5), *parts, api_name="/view")
+        return one.predict(photograph, "denoise", level, "x2", 50, 50, *parts, api_name="/view")
 
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(ask, levels))

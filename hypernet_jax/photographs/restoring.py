@@ -103,20 +103,35 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
+def enlarged_alpha(
+    alpha: np.ndarray, size: tuple[int, int], factor: float, window: tuple[slice, slice]
+) -> np.ndarray:
+    """Enlarges transparency like the pixels.
+
+    Args:
+      alpha: (H, W, 1), uint8, uint16 or floats in [0, 1].
+      size: height and width of the enlargement.
+      factor: of the enlargement.
+      window: what is wanted of it.
+
+    Returns:
+      The window, (h, w, 1), of the same dtype.
+    """
+    enlarged = bicubic_resize(alpha, factor, size=size, window=window)
+    if alpha.dtype.kind == "u":
+        enlarged = np.round(enlarged)
+    return np.clip(enlarged, 0, unit_of(alpha.dtype)).astype(alpha.dtype)
+
+
 def _alpha_of_size(alpha: np.ndarray, size: tuple[int, int], factor: float) -> np.ndarray:
-    """Enlarges transparency like the pixels, a band of rows at a time."""
     enlarged = np.empty((*size, 1), alpha.dtype)
-    white = unit_of(alpha.dtype)
-    for top in range(0, size[0], 256):
+    for top in range(0, size[0], 256):  # because all at once needs much memory
         rows = slice(top, min(top + 256, size[0]))
-        band = bicubic_resize(alpha, factor, size=size, window=(rows, slice(0, size[1])))
-        if alpha.dtype.kind == "u":
-            band = np.round(band)
-        enlarged[rows] = np.clip(band, 0, white)
+        enlarged[rows] = enlarged_alpha(alpha, size, factor, (rows, slice(0, size[1])))
     return enlarged
 
 
-def _visible_everywhere(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def visible_everywhere(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The pixels with the nearest visible colour where nothing is visible.
 
     What programs store there, mostly black, would reach visible pixels at the edge.
@@ -202,7 +217,7 @@ def restore_photograph(
       UserError: for luma, chroma or a mask if the task enlarges.
     """
     alpha = photograph.alpha
-    visible = _visible_everywhere(photograph.pixels, alpha)
+    visible = visible_everywhere(photograph.pixels, alpha)
     pixels = _restored(restorer, visible, level, blend, (luma, chroma), mask, progress)
     height, width = pixels.shape[:2]
     factor = restorer.model.task.factor(level)

@@ -11,14 +11,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import write_atomically
+from hypernet_jax.serve.brush import mask_of
 from hypernet_jax.serve.sliders import axis_slider, level_slider
 from hypernet_jax.serve.studio import (
     NOTHING,
-    OVERVIEW_SIDE,
     Given,
     Studio,
     as_shown,
@@ -26,23 +25,24 @@ from hypernet_jax.serve.studio import (
 )
 from hypernet_jax.tasks import TASKS
 
-__all__ = ["ONLY", "PAINT", "SPARED", "ZOOMS", "Handlers"]
+__all__ = ["MIDDLE", "ZOOMS", "Handlers"]
 
 # Sides of the window in pixels of the result. For the shipped networks the larger one fits
 # a tile of 384 pixels, which takes a fifth of a second on two cores.
 ZOOMS = {"x2": 300, "x4": 150}
 
-ONLY, SPARED = "Restore only what is painted", "Spare what is painted"
-# Colour and opacity of the brush.
-PAINT = ("rgb(230, 40, 60)", 0.5)
-# The softest edge of a mask, as a share of its longer side.
-_SOFTEST = 0.1
+# Where the window is at first, down and across, in percent of the photograph.
+MIDDLE = (50.0, 50.0)
+
+_NO_PHOTOGRAPH = "Drop a photograph, or take the example."
+_STOPPED = "Stopped; nothing is kept."
 
 
 class Handlers:
     """Event handlers of the page; every mistake becomes a sentence in its message line.
 
-    The last inputs are the sliders of all parts, so that what they show is what is restored.
+    The window's position is given in percent, down and across. The last inputs are the sliders of
+    all parts, so that what they show is what is restored.
     """
 
     def __init__(self, studio: Studio, folder: Path, most_parts: int):
@@ -52,31 +52,62 @@ class Handlers:
         # By visitor, for the restoration of a whole photograph that runs.
         self._stopped: dict[str | None, threading.Event] = {}
 
-    def view(self, path, task, level, zoom, centre, given=NOTHING, *parts) -> tuple[Any, Any, str]:
+    def view(
+        self, path, task, level, zoom, down, across, given=NOTHING, *parts
+    ) -> tuple[Any, Any, str]:
         """Returns (before and after, overview, message)."""
         if path is None:
-            return None, None, "Drop a photograph, or take the example."
+            return None, None, _NO_PHOTOGRAPH
         try:
-            given = _with_parts(given, task, parts)
-            part = self.studio.part(path, task, level, tuple(centre), ZOOMS[zoom])
-            pair = self.studio.compare(path, task, level, part, given)
-            with self.studio.job():
-                files = tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
-            return files, self.studio.overview(path, task, level, part), ""
+            part = self._part(path, task, level, zoom, down, across)
+            pair = self._pair(path, task, level, part, given, parts)
+            return pair, self.studio.overview(path, task, level, part), ""
         except UserError as error:
             return None, None, _sentence(error, path)
 
-    def changed(self, path, task, level, zoom, centre, given=NOTHING, *parts):
+    def _part(self, path, task, level, zoom, down, across):
+        centre = (_share(down, "position down"), _share(across, "position across"))
+        return self.studio.part(path, task, level, centre, ZOOMS[zoom])
+
+    def _pair(self, path, task, level, part, given, parts) -> tuple[str, ...]:
+        """Files of the window before and after."""
+        pair = self.studio.compare(path, task, level, part, _with_parts(given, task, parts))
+        with self.studio.job():
+            return tuple(_file_of(pixels, self.folder / "views") for pixels in pair)
+
+    def changed(
+        self, path, task, level, zoom, down, across, given=NOTHING, *parts
+    ) -> tuple[Any, ...]:
         """Handles a moved slider; returns (before and after, message, no download)."""
-        pair, _, message = self.view(path, task, level, zoom, centre, given, *parts)
+        pair, message = None, _NO_PHOTOGRAPH
+        if path is not None:
+            try:
+                part = self._part(path, task, level, zoom, down, across)
+                pair, message = self._pair(path, task, level, part, given, parts), ""
+            except UserError as error:
+                message = _sentence(error, path)
         return pair, message, _no_file()
 
     def painted(
-        self, path, task, level, zoom, centre, given, drawing, kind, softness, *parts
+        self,
+        path,
+        task,
+        level,
+        zoom,
+        down,
+        across,
+        given,
+        layers,
+        kind,
+        softness,
+        *parts,
     ) -> tuple[Any, ...]:
         """Handles a brush stroke; returns (given, mask file) and what `changed` returns."""
-        mask = _mask_of(drawing, kind, softness)
         saved = gr.DownloadButton(interactive=False)
+        try:
+            mask = mask_of(layers, kind, softness)
+        except UserError as error:
+            return given, saved, None, f"**{error}**", _no_file()
         if mask is not None and path is not None:
             name = f"{Path(path).stem}-mask.png"
             folder = (
@@ -87,7 +118,8 @@ class Handlers:
                 file = Path(_file_of(np.round(255 * mask).astype(np.uint8), folder, name))
                 saved = gr.DownloadButton(value=file, interactive=True)
         given = dataclasses.replace(given, mask=mask)
-        return given, saved, *self.changed(path, task, level, zoom, centre, given, *parts)
+        seen = (path, task, level, zoom, down, across, given)
+        return given, saved, *self.changed(*seen, *parts)
 
     def canvas(self, path):
         """The canvas to paint on: a small version of the photograph."""
@@ -110,12 +142,12 @@ class Handlers:
             if path is not None:
                 level, found = self.studio.starting_value(path, task)
                 parts_of = path
-            pair, overview, message = self.view(path, task, level, zoom, (0.5, 0.5), given)
+            pair, overview, message = self.view(path, task, level, zoom, *MIDDLE, given)
         except UserError as error:
             message = _sentence(error, path)
         region = gr.Accordion(visible=not TASKS[task].enlarges)
         answers = (
-            (0.5, 0.5),
+            *MIDDLE,
             pair,
             overview,
             found,
@@ -137,20 +169,23 @@ class Handlers:
 
     def moved(self, path, task, level, zoom, given, event: gr.SelectData, *parts):
         """Moves the window to the clicked position of the overview."""
+        if path is None:
+            return *MIDDLE, None, None, _NO_PHOTOGRAPH
         try:
-            height, width = _overview_size(self.studio.photograph(path).pixels.shape[:2])
+            size = self.studio.small(path).shape[:2]
         except UserError as error:
-            return (0.5, 0.5), None, None, _sentence(error, path)
-        across, down = event.index
-        centre = (min(max(down / height, 0.0), 1.0), min(max(across / width, 0.0), 1.0))
-        return centre, *self.view(path, task, level, zoom, centre, given, *parts)
+            return *MIDDLE, None, None, _sentence(error, path)
+        down, across = (
+            round(100 * at / length) for at, length in zip(event.index[::-1], size, strict=True)
+        )
+        return down, across, *self.view(path, task, level, zoom, down, across, given, *parts)
 
     def whole(
         self,
         path,
         task,
         level,
-        drawing,
+        layers,
         kind,
         softness,
         request: gr.Request,
@@ -159,17 +194,17 @@ class Handlers:
     ):
         """Restores the whole photograph to a PNG file; returns (download, message)."""
         if path is None:
-            return _no_file(), "Drop a photograph first."
+            return _no_file(), _NO_PHOTOGRAPH
         stopped = self._stopped[request.session_hash] = threading.Event()
 
         def report(done: int, of: int) -> None:
             if stopped.is_set():
-                raise UserError("Stopped; nothing is kept.")
+                raise UserError(_STOPPED)
             progress((done, of), unit="pixels")
 
         try:
             # Of the brush as it is now: the last stroke may not have been answered yet.
-            given = _with_parts(Given(mask=_mask_of(drawing, kind, softness)), task, parts)
+            given = _with_parts(Given(mask=mask_of(layers, kind, softness)), task, parts)
             restored = self.studio.whole(
                 path, task, level, self.folder, given=given, progress=report
             )
@@ -177,9 +212,11 @@ class Handlers:
             return _no_file(), _sentence(error, path)
         finally:
             self._stopped.pop(request.session_hash, None)
-        file = restored.file
-        button = gr.DownloadButton(f"Download {file.name}", value=file, interactive=True)
-        sentences = [f"Restored at {restored.level.describe(digits=3)}.", *restored.notes]
+        file, level = restored.file, restored.level.describe(digits=3)
+        # The sliders may have moved meanwhile.
+        label = f"Download {file.name} ({level})"
+        button = gr.DownloadButton(label, value=file, interactive=True)
+        sentences = [f"Restored at {level}.", *restored.notes]
         return button, "  \n".join(sentences)
 
     def stop(self, request: gr.Request) -> None:
@@ -187,6 +224,11 @@ class Handlers:
         running = self._stopped.get(request.session_hash)
         if running is not None:
             running.set()
+
+    def stopped(self, request: gr.Request):
+        """Handles the button to stop; returns (download, message, nothing to stop)."""
+        self.stop(request)
+        return _no_file(), _STOPPED, gr.Button(interactive=False)
 
     def example(self, task):
         """The example's file."""
@@ -202,18 +244,10 @@ def _with_parts(given: Given, task: str, parts: tuple[Any, ...]) -> Given:
     return dataclasses.replace(given, parts=used or None)
 
 
-def _mask_of(drawing: Any, kind: str, softness: float | None) -> np.ndarray | None:
-    """The painted mask, (H, W) in [0, 1], the share of the level; None before the first stroke."""
-    layers = [] if drawing is None else [layer for layer in drawing["layers"] if layer is not None]
-    opacity = [np.asarray(layer)[..., 3].astype(np.float32) / 255 for layer in layers]
-    if not opacity or not max(float(each.max()) for each in opacity):
-        return None
-    # Paint is half transparent, to show the photograph below, and has 8 bits.
-    mask = np.clip(np.max(opacity, axis=0) / (PAINT[1] - 1 / 255), 0.0, 1.0)
-    softness = min(max(softness or 0.0, 0.0), 1.0)
-    if softness:
-        mask = gaussian_filter(mask, softness * _SOFTEST * max(mask.shape) / 2, truncate=2.0)
-    return mask if kind == ONLY else 1.0 - mask
+def _share(percent: float | None, name: str) -> float:
+    """A position from 0 to 1; the middle while its box is empty."""
+    number = MIDDLE[0] if percent is None else real_number(percent, name)
+    return min(max(number / 100, 0.0), 1.0)
 
 
 def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
@@ -234,13 +268,10 @@ def _file_of(pixels: np.ndarray, folder: Path, name: str | None = None) -> str:
     return str(path)
 
 
-def _overview_size(size: tuple[int, int]) -> tuple[int, int]:
-    shrink = max(1.0, max(size) / OVERVIEW_SIDE)
-    return round(size[0] / shrink), round(size[1] / shrink)
-
-
 def _sentence(error: UserError, path: str) -> str:
     """The sentence for the message line, with the file's name instead of its path."""
+    if not Path(path).exists():
+        return "**The photograph is no longer on the server; drop it again.**"
     return f"**{str(error).replace(str(path), Path(path).name)}**"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
 )
+_SAFE = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+)
 # Bytes; requests other than uploads hold only a level, a name and similar.
 _LARGEST_REQUEST = 1_000_000
 _UPLOAD = "/gradio_api/upload"
 # Bytes of an upload in addition to its file.
 _FRAME = 65_536
+# Largest uploads that must fit on the disk for another to be accepted.
+_SPARE = 4
 
 
 class NothingFromOutside:
@@ -38,7 +45,7 @@ class NothingFromOutside:
 
         async def cleaned(message):
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
+                headers = [*message["headers"], *_SAFE]
                 message = message | {"headers": headers}
                 if any(k == b"content-type" and v.startswith(b"text/html") for k, v in headers):
                     start.update(message)
@@ -99,7 +106,9 @@ class OwnRequests:
             self._check_site(headers.get(b"host", ""), headers.get(b"origin"))
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
                 if scope["path"].rstrip("/") == _UPLOAD:
-                    self._check_length(headers.get(b"content-length", ""))
+                    # Chunks would come without their length.
+                    chunked = b"transfer-encoding" in headers
+                    self._check_upload("" if chunked else headers.get(b"content-length", ""))
                 else:
                     receive = await self._checked_body(receive)
         except _RefusedError as refused:
@@ -128,13 +137,15 @@ class OwnRequests:
                 "the visitor's Host.",
             )
 
-    def _check_length(self, length: str) -> None:
+    def _check_upload(self, length: str) -> None:
         if not (length.isascii() and length.isdecimal()):
             raise _RefusedError(411, "An upload must give its length.")
         if int(length) > self._max_upload + _FRAME:
             raise _RefusedError(
                 413, f"The upload is larger than {self._max_upload / 1e6:g} megabytes."
             )
+        if shutil.disk_usage(self._folder).free < _SPARE * self._max_upload:
+            raise _RefusedError(507, "The server's disk is almost full; try again in an hour.")
 
     async def _checked_body(self, receive):
         """Reads and checks the body; returns a `receive` that replays it."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from hypernet_jax.serve.handlers import ONLY, PAINT, SPARED, ZOOMS, Handlers
+from hypernet_jax.serve.brush import ONLY, PAINT, SPARED, Canvas
+from hypernet_jax.serve.handlers import MIDDLE, ZOOMS, Handlers
 from hypernet_jax.serve.sliders import UncheckedSlider, level_slider
 from hypernet_jax.serve.studio import Given, Studio, starting_value
 from hypernet_jax.tasks import DEFAULT_TASK, TASKS
@@ -47,7 +48,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
     )
     handlers = Handlers(studio, folder, most_parts)
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
-        centre, given = gr.State((0.5, 0.5)), gr.State(Given())
+        given = gr.State(Given())
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
@@ -79,6 +80,14 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     buttons=[],
                     format="png",
                 )
+                with gr.Accordion("Position in numbers", open=False, elem_id="position"):
+                    down, across = (
+                        UncheckedSlider(
+                            0, 100, value=middle, step=1, label=f"{name} (%)",
+                            elem_id=name.lower(), buttons=[],
+                        )
+                        for name, middle in zip(("Down", "Across"), MIDDLE, strict=True)
+                    )  # fmt: skip
             with gr.Column(scale=3, min_width=320, elem_id="result"):
                 divider = gr.ImageSlider(
                     label="Before | after",
@@ -98,7 +107,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                 "Nothing restored yet", interactive=False, elem_id="download"
             )
         with gr.Accordion("Strength by region", open=False, elem_id="region") as region:
-            drawing = gr.ImageEditor(
+            drawing = Canvas(
                 label="Paint with the brush",
                 elem_id="mask",
                 sources=(),
@@ -126,10 +135,22 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             api_visibility="private",
         )
         page.load(None, js=_ANNOUNCED)
-        everything = [level, centre, divider, overview, found, message, download, stop]
+        everything = [level, down, across, divider, overview, found, message, download, stop]
         everything += [given, region, *details]
         parts = details[1:]
-        seen = [photograph, task, level, zoom, centre, given]
+        seen = [photograph, task, level, zoom, down, across, given]
+        # One after the other, so that the button to stop is not left enabled.
+        begun = restore.click(
+            lambda: gr.Button(interactive=True), None, stop, api_visibility="private"
+        )
+        restored = begun.then(
+            handlers.whole,
+            [photograph, task, level, drawing, kind, softness, *parts],
+            [download, message],
+            concurrency_limit=1,
+            api_name="restore",
+        )
+        restored.then(lambda: gr.Button(interactive=False), None, stop, api_visibility="private")
         # Only the newest position of a slider is computed, not each one on the way.
         turned = [
             slider.input(
@@ -159,30 +180,20 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             show_progress="hidden",
             api_visibility="private",
         )
-        zoomed = zoom.input(
+        zoomed = gr.on(
+            [zoom.input, down.input, across.input],
             handlers.view,
             [*seen, *parts],
             [divider, overview, message],
+            trigger_mode="always_last",
             api_visibility="private",
         )
         moved = overview.select(
             handlers.moved,
             [photograph, task, level, zoom, given, *parts],
-            [centre, divider, overview, message],
+            [down, across, divider, overview, message],
             api_visibility="private",
         )
-        # One after the other, so that the button to stop is not left enabled.
-        begun = restore.click(
-            lambda: gr.Button(interactive=True), None, stop, api_visibility="private"
-        )
-        restored = begun.then(
-            handlers.whole,
-            [photograph, task, level, drawing, kind, softness, *parts],
-            [download, message],
-            concurrency_limit=1,
-            api_name="restore",
-        )
-        restored.then(lambda: gr.Button(interactive=False), None, stop, api_visibility="private")
         # A single event, so that the newest answer comes last; and results for the old photograph
         # or task are cancelled, so that they do not appear with the new one.
         gr.on(
@@ -194,7 +205,14 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             cancels=[*turned, painted, zoomed, moved, restored],
             api_name="open",
         )
-        stop.click(handlers.stop, api_visibility="private")
+        # Also while the restoration waits for that of another visitor.
+        stop.click(
+            handlers.stopped,
+            None,
+            [download, message, stop],
+            cancels=restored,
+            api_visibility="private",
+        )
         page.unload(handlers.stop)
         example.click(handlers.example, task, photograph, api_visibility="private")
     return page

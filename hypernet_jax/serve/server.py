@@ -98,7 +98,8 @@ def make_app(
     from hypernet_jax.serve.page import CSS, make_page
     from hypernet_jax.serve.studio import Studio
 
-    page = make_page(studio or Studio(limit=limit), folder / "results")
+    results = folder / "results"
+    page = make_page(studio or Studio(limit=limit), results)
     page.queue(max_size=queue, default_concurrency_limit=2, api_open=False)
     # Gradio checks that files were uploaded only if this is set, and `mount_gradio_app` does not
     # set it. `OwnRequests` checks too.
@@ -112,7 +113,8 @@ def make_app(
         page,
         path="/",
         max_file_size=most,
-        allowed_paths=[str(folder)],
+        # Not uploads, which gradio then sends as downloads: an HTML file would run in the page.
+        allowed_paths=[str(results)],
         css=CSS,
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         ssr_mode=False,

@@ -17,12 +17,17 @@ from hypernet_jax.degradations import bicubic_reduce
 from hypernet_jax.errors import UserError, real_number
 from hypernet_jax.files import write_atomically
 from hypernet_jax.images.reading import Photograph, read_photograph
+from hypernet_jax.images.srgb import in_srgb
 from hypernet_jax.images.writing import Encoding
 from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.restorer import Progress, Restorer
 from hypernet_jax.levels import AUTO, STRONGEST, Level
 from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, mask_of_size
-from hypernet_jax.photographs.restoring import restore_photograph
+from hypernet_jax.photographs.restoring import (
+    enlarged_alpha,
+    restore_photograph,
+    visible_everywhere,
+)
 from hypernet_jax.photographs.sheets import before_pixels, shown
 from hypernet_jax.tasks import TASKS, Task, get_task
 
@@ -93,6 +98,8 @@ class Studio:
         self._running = 0
         self._closed = False
         self._read = functools.lru_cache(_KEPT)(functools.partial(_read_named, limit=limit))
+        self._visible = functools.lru_cache(_KEPT)(self._find_visible)
+        self._reduced = functools.lru_cache(_KEPT)(self._reduce)
         self._estimated = functools.lru_cache(_KEPT)(self._estimate)
 
     def close(self) -> None:
@@ -213,10 +220,10 @@ class Studio:
         part: Part,
         given: Given = NOTHING,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A window before and after, uint8 (h, w, 3).
+        """A window before and after, uint8 (h, w, 3), in sRGB and on white.
 
-        The pixels equal those of the whole result, or differ by at most a grey level near the
-        edge.
+        Before the conversion to sRGB, the pixels equal those of the whole result, or differ by at
+        most a grey level near the edge.
 
         Args:
           path, task, value: as in `level`.
@@ -224,18 +231,23 @@ class Studio:
           given: mask and parts of the level.
         """
         photograph, level = self.photograph(path), self.level(path, task, value, given)
-        mask = given.mask
-        restorer = self.restorer(task)
-        before = before_pixels(get_task(task), photograph.pixels, level, part)
-        if mask is None or get_task(task).enlarges:
-            after = restorer.restore(photograph.pixels, level=level, window=part, margin=_MARGIN)
+        pixels, alpha, mask = self._visible(str(path)), photograph.alpha, given.mask
+        restorer, factor = self.restorer(task), get_task(task).factor(level)
+        before = before_pixels(get_task(task), pixels, level, part)
+        if alpha is not None and factor is not None:
+            size = self._result_size(path, task, level)
+            alpha = enlarged_alpha(alpha, size, factor, part)
+        elif alpha is not None:
+            alpha = alpha[part]
+        if mask is None or factor is not None:
+            after = restorer.restore(pixels, level=level, window=part, margin=_MARGIN)
         else:
-            size = photograph.pixels.shape[:2]
+            size = pixels.shape[:2]
             around = tuple(
                 slice(max(0, each.start - _AROUND) // _AROUND * _AROUND, each.stop + _AROUND)
                 for each in part
             )
-            seen = photograph.pixels[around]
+            seen = pixels[around]
             there = mask_of_size(mask, size, (around[0].start, around[1].start), seen.shape[:2])
             rows, columns = (
                 slice(own.start - whole.start, own.stop - whole.start)
@@ -249,12 +261,11 @@ class Studio:
                 window=(rows, columns),
                 margin=_MARGIN,
             )
-        after = shown(after)
-        return tuple(np.broadcast_to(image, (*image.shape[:2], 3)) for image in (before, after))  # type: ignore[return-value]
+        return _as_seen(before, alpha, photograph), _as_seen(after, alpha, photograph)
 
     def overview(self, path: str | Path, task: str, value: float, part: Part) -> np.ndarray:
         """The whole photograph, small, with a frame around the window; uint8 (h, w, 3)."""
-        picture = self._small(path)
+        picture = Image.fromarray(self.small(path))
         height, width = self._result_size(path, task, self.level(path, task, value))
         down, across = picture.height / height, picture.width / width
         left, top = part[1].start * across, part[0].start * down
@@ -267,16 +278,21 @@ class Studio:
         return np.asarray(picture)
 
     def small(self, path: str | Path) -> np.ndarray:
-        """The whole photograph, at most `OVERVIEW_SIDE` wide and high; uint8 (h, w, 3)."""
-        return np.asarray(self._small(path))
+        """The whole photograph in sRGB, at most `OVERVIEW_SIDE` wide and high; uint8 (h, w, 3)."""
+        self.photograph(path)  # its file is in use
+        return self._reduced(str(path))
 
-    def _small(self, path: str | Path) -> Image.Image:
+    def _reduce(self, path: str) -> np.ndarray:
         photograph = self.photograph(path)
         pixels = shown(photograph.pixels, photograph.alpha)
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        picture = picture.convert("RGB")
         picture.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX)
-        return picture
+        small = np.asarray(picture)
+        return _as_seen(small[..., None] if small.ndim == 2 else small, None, photograph)
+
+    def _find_visible(self, path: str) -> np.ndarray:
+        photograph = self.photograph(path)
+        return visible_everywhere(photograph.pixels, photograph.alpha)
 
     def whole(
         self,
@@ -402,6 +418,19 @@ def _degraded(task: Task, key, clean: np.ndarray, level: Level) -> np.ndarray:
         return bicubic_reduce(clean, factor).astype(np.uint8)
     _, protocol = task.protocol(None)
     return np.asarray(protocol.degradation(key, clean, level.named)).astype(np.uint8)
+
+
+def _as_seen(pixels: np.ndarray, alpha: np.ndarray | None, photograph: Photograph) -> np.ndarray:
+    """Pixels of a photograph as a browser shows its file, on white; uint8 (h, w, 3) in sRGB."""
+    pixels = shown(pixels, alpha)
+    grey = pixels.shape[-1] == 1
+    profile = photograph.metadata.profile_as_shown(grey=grey)
+    if profile is not None:
+        picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+        converted = in_srgb(picture, io.BytesIO(profile))
+        if converted is not None:
+            return np.asarray(converted)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
 
 
 def _read_named(path: str, *, limit: float) -> Photograph:
