@@ -5,6 +5,7 @@ python evaluate.py --task=denoise --dataset=FOLDER --levels=15,25,50 --inputs=IN
 python evaluate.py --task=denoise --dataset=FOLDER --levels=15,25,50 --results=RESULTS
 """
 
+import contextlib
 from typing import Any
 
 from absl import flags
@@ -20,6 +21,7 @@ with exit_with_sentence():  # reports are drawn by an extra of the package
     from hypernet_jax.evaluation.report import check_report, markdown_table, write_report
     from hypernet_jax.files import refuse_among
     from hypernet_jax.inference.restorer import Restorer
+    from hypernet_jax.storage import made_place
     from hypernet_jax.tasks import get_task
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a training run.")
@@ -73,6 +75,11 @@ def _check_flags() -> None:
 def main(argv):
     del argv  # only flags are used
     _check_flags()
+    with contextlib.nullcontext() if _OUTPUT.value is None else made_place(_OUTPUT.value):
+        _run()
+
+
+def _run() -> None:
     options: dict[str, Any] = {
         "levels": _LEVELS.value or (),
         "protocol": _PROTOCOL.value,

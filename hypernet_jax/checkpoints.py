@@ -56,11 +56,16 @@ class Checkpoints:
     Saves are asynchronous and atomic: a checkpoint appears under its final name
     only when it is whole. Use as a context manager; leaving it waits for saves.
 
+    Args:
+      workdir: of the run.
+      keep: the newest checkpoints to keep when others are saved, for the run itself, which also
+        removes what a killed one was writing; None to read only.
+
     Raises:
       UserError: where several processes would train with a workdir in a store.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 3):
+    def __init__(self, workdir: str | Path, *, keep: int | None = None):
         self._workdir = storage_path(workdir)
         self._mirror: CheckpointMirror | None = None
         self._temporary = contextlib.ExitStack()
@@ -73,7 +78,7 @@ class Checkpoints:
                     f"Several processes cannot write their checkpoint to {workdir} together; give "
                     "a --workdir that all of them see as a folder, such as a mounted bucket."
                 )
-            self._mirror = CheckpointMirror(self._workdir, keep=keep)
+            self._mirror = CheckpointMirror(self._workdir, keep=keep or 1)
             self._folder = self._temporary.enter_context(temporary_folder()) / "checkpoints"
             try:
                 self._mirror.fetch_newest(self._folder)
@@ -86,6 +91,7 @@ class Checkpoints:
                 # A store has the others.
                 preservation_policy=ocp.checkpoint_managers.LatestN(1 if self._mirror else keep),
                 enable_async_checkpointing=True,
+                cleanup_tmp_directories=keep is not None,
             ),
         )
 
@@ -182,11 +188,18 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
         def read(step: int) -> S:
-            check(self._config(step))
-            self._check_processes(step)
+            failure = None
+            try:
+                check(self._config(step))
+                self._check_processes(step)
+                self._check_position(step)
+            except UserError:
+                raise
+            except Exception as error:
+                failure = error
             # Before the state is read, for which all processes wait for each other.
-            if not _true_for_all(self._has_position(step)):
-                raise ValueError("a process cannot read its position in the data")
+            if not self._true_for_all(step, failure is None):
+                raise failure or ValueError("another process cannot read its part")
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
@@ -256,14 +269,26 @@ class Checkpoints:
                 f"--processes={max(written)}, or start again in another workdir."
             )
 
-    def _has_position(self, step: int) -> bool:
-        """Whether this process' position in the data can be read."""
+    def _check_position(self, step: int) -> None:
+        """Raises `OSError` or `ValueError` if this process' position cannot be read."""
         name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
-        try:
-            json.loads((self._folder / str(step) / "data" / name).read_text())
-        except (OSError, ValueError):
-            return False
-        return True
+        json.loads((self._folder / str(step) / "data" / name).read_text())
+
+    def _true_for_all(self, step: int, here: bool) -> bool:
+        """Whether it is true in all processes of the run, which must ask together.
+
+        Raises:
+          UserError: if they ask for different steps.
+        """
+        if jax.process_count() == 1:
+            return here
+        steps, answers = multihost_utils.process_allgather(np.asarray([step, here])).T
+        if len(set(steps.tolist())) > 1:
+            raise UserError(
+                f"The processes of this run see different checkpoints in {self._folder} (steps "
+                f"{sorted(set(steps.tolist()))}); start again when the folder is the same for all."
+            )
+        return bool(answers.all())
 
     def _newest_readable(self, read: Callable[[int], T]) -> tuple[T, list[int]]:
         """What `read` makes of the newest step that it can read, and the steps passed over."""
@@ -306,13 +331,6 @@ class Checkpoints:
         again = (aside / f"{step}-{n}" for n in itertools.count(2))
         target = first_free(itertools.chain([aside / str(step)], again))
         (self._folder / str(step)).rename(target)
-
-
-def _true_for_all(here: bool) -> bool:
-    """Whether it is true in all processes of the run; all must ask together."""
-    if jax.process_count() == 1:
-        return here
-    return bool(multihost_utils.process_allgather(np.asarray(here)).all())
 
 
 def _reason(error: Exception) -> str:

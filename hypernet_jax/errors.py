@@ -38,6 +38,13 @@ def is_device_full(error: Exception) -> bool:
     return str(error).startswith("RESOURCE_EXHAUSTED")
 
 
+# What to do then.
+DEVICE_FULL = (
+    "The device does not have enough memory for this; for training, lower config.data.crops or "
+    "config.data.crop_size, or set config.remat=True."
+)
+
+
 def missing_extra(error: ModuleNotFoundError) -> UserError | None:
     """What to install for a module that is not found, where it belongs to `train` or `beam`."""
     package = (error.name or "").partition(".")[0]

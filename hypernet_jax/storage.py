@@ -7,6 +7,7 @@ without local files takes `files.local_path`, which refuses addresses.
 
 import concurrent.futures
 import contextlib
+import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "ensure_place",
     "files_below",
     "local_copy",
+    "made_place",
     "names_in",
     "register_storage",
     "resolved_path",
@@ -163,6 +165,21 @@ def ensure_place(folder: str | Path) -> Any:
     patiently(lambda: trial.write_bytes(b"may be deleted\n"), place)
     patiently(lambda: trial.unlink(missing_ok=True), place)
     return place
+
+
+@contextlib.contextmanager
+def made_place(folder: str | Path) -> Iterator[Any]:
+    """As `ensure_place`; folders that it makes are removed at the end if nothing is in them."""
+    place, new = storage_path(folder), []
+    if isinstance(place, Path):
+        above = itertools.takewhile(lambda each: not each.exists(), place.absolute().parents)
+        new = [] if place.exists() else [place, *above]
+    try:
+        yield ensure_place(folder)
+    finally:
+        with contextlib.suppress(OSError):  # one that holds something stays
+            for each in new:
+                each.rmdir()
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:

@@ -547,14 +547,17 @@ def test_evaluate_script(weights, folder_of_images, tmp_path):
 
 
 def test_demo(tmp_path, capsys):
-    main(["demo", "-o", str(tmp_path)])
+    levels = {task: TASKS[task].demo_levels[1] for task in shipped_tasks()}
+    chosen = [f"--{task}={TASKS[task].space.parse(level)}" for task, level in levels.items()]
+    main(["demo", *chosen, "-o", str(tmp_path)])
     output = capsys.readouterr().out
     gains = [float(gain) for gain in re.findall(r" ([+-]\d+\.\d\d)$", output, re.MULTILINE)]
-    assert len(gains) == 3 * len(shipped_tasks()) and all(gain > 0 for gain in gains)
+    assert len(gains) == len(shipped_tasks()) and all(gain > 0 for gain in gains)
     for task in shipped_tasks():
-        assert min(Image.open(tmp_path / f"{task}.png").size) > 800
+        assert Image.open(tmp_path / f"{task}.png").size[0] > 800
     # Pictures in the user's own folder are replaced only on request.
     assert "--overwrite" in refuse(capsys, "demo", "-o", tmp_path)
+    assert "level '' is not" in refuse(capsys, "demo", "--denoise=", "-o", tmp_path / "other")
 
 
 def test_a_new_task_is_its_entry_and_its_weights(tmp_path, photograph, monkeypatch, capsys):
@@ -638,6 +641,25 @@ def test_a_sweep_takes_no_strengths_and_leaves_no_folder(weights, image, tmp_pat
     assert "leave --luma out" in message
     message = refuse(capsys, *command, "--format", "jpeg", "-o", tmp_path / "folder")
     assert "leave --format out" in message and not (tmp_path / "folder").exists()
+
+
+def test_a_mistake_leaves_no_folder(weights, image, tmp_path, capsys):
+    new = tmp_path / "new" / "folder"
+    (tmp_path / "in").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "in" / "a.png")
+    command = ["restore", "--weights", weights, "--level", "5", "-o", f"{new}/"]
+    assert "There is no file" in refuse(capsys, *command, tmp_path / "missing.png")
+    said = refuse(capsys, *command, tmp_path / "in", "--quality", "90")
+    assert "PNG is always lossless" in said
+    said = refuse(capsys, *command, tmp_path / "in", "--sequence")
+    assert "--sequence finds one level for all frames; leave it out" in said
+    assert not new.parent.exists()
+    # Where only some of the formats take a quality, the others are reported one by one.
+    Image.new("L", (9, 9)).save(tmp_path / "in" / "b.jpg")
+    options = ["--format", "same", "--quality", "90"]
+    assert main([*map(str, command), str(tmp_path / "in"), *options]) == 1
+    assert "1 restored, 1 failed" in capsys.readouterr().out
+    assert [path.name for path in new.iterdir()] == ["b.jpg"]
 
 
 @pytest.mark.parametrize("port", ["-5", "99999"])

@@ -30,7 +30,7 @@ def test_a_step_is_planned_with_the_cost_that_it_has(default_data, tmp_path, cap
     config = task_recipe(
         "compact", "dejpeg", drawn=(10.0, 60.0), published=(), validated=(20.0,), compact_steps=1
     )
-    config.network.channels = 4
+    config.network.update({"channels": 4, "blocks": 1})
     config.data.update({"dataset": str(default_data), "crop_size": 32, "crops": 2})
     planned = cost_of_config(config)
     train(config, tmp_path)
@@ -63,6 +63,8 @@ def test_utilisation_where_the_peak_is_known():
         ("NVIDIA L4", 121),
         ("TPU v5 lite", 197),
         ("TPU v5p", 459),
+        ("TPU v5", 459),
+        ("TPU v5e", 197),
         ("TPU v6e", 918),
         ("NVIDIA H1000", None),
         ("cpu", None),

@@ -120,6 +120,11 @@ def test_a_run_with_a_teacher(default_data, tmp_path):
     file = tmp_path / "teacher.safetensors"
     save_weights(file, tiny_theta(tiny_config()), tiny_config())
     config.distillation.teachers = (str(file),)
+    for dtype in ("float32", "bfloat16"):
+        config.compute_dtype = dtype
+        (teacher,) = load_teachers(config, make_model(model_config(config))).networks
+        assert teacher.model.network.dtype == dtype
+    config.compute_dtype = "float32"
     taught = train(config, tmp_path / "taught", progress=False)
     # The same teacher in another place, but no other one in its place.
     moved = file.rename(tmp_path / "moved.safetensors")

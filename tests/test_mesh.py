@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from preemption import train_command
 
+from hypernet_jax.errors import DEVICE_FULL, UserError
 from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
@@ -83,7 +86,8 @@ for index in range(steps):
         print("collectives", count, sorted(set(others)), images, bool(shapes))
     with jax.transfer_guard("disallow"):
         state, metrics = step(state, placed)
-    print("loss", float(metrics["loss"]), float(metrics["psnr"]))
+    # Its norm too: Muon and Adam hardly notice a gradient of another size.
+    print("loss", *(float(metrics[name]) for name in ("loss", "psnr", "gradient_norm")))
 biggest = max(jax.tree.leaves(state.ema), key=lambda leaf: leaf.size)
 print("share", biggest.addressable_data(0).size / biggest.size)
 """
@@ -217,19 +221,37 @@ def test_a_lost_process_ends_the_others_with_a_sentence(monkeypatch, capsys):
     def end(status):
         raise SystemExit(status)
 
-    def lose():
+    lost = "INTERNAL: Error dispatching computation: all-reduce failed: Connection closed."
+
+    def lose(error=None):
         with mesh.ending_with_the_others():
-            raise jax.errors.JaxRuntimeError(
-                "INTERNAL: Error dispatching computation: all-reduce failed: Connection closed."
-            )
+            raise error or jax.errors.JaxRuntimeError(lost)
 
     with pytest.raises(jax.errors.JaxRuntimeError):  # of one process it is something else
         lose()
     monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
     monkeypatch.setattr(mesh.os, "_exit", end)
+    monkeypatch.setattr(mesh, "_LAST_WORDS", 0)
     with pytest.raises(SystemExit) as stop:
         lose()
     assert stop.value.code == 1
     message = capsys.readouterr().err
     assert message.startswith("error: Another process") and message.count("\n") == 1
     assert "(Connection closed); start all of them again" in message
+    # Its own mistakes end a process as well, at once: the others wait for it.
+    for error, status, said in (
+        (ValueError(lost), 1, "error: Another process"),
+        (UserError("Do that."), 2, "error: Do that.\n"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: so"), 2, f"error: {DEVICE_FULL}\n"),
+        (ValueError("wrong"), 1, "Traceback"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            lose(error)
+        assert stop.value.code == status and capsys.readouterr().err.startswith(said)
+
+
+def test_a_row_of_levels_lies_within_one_process():
+    grid = np.array([[4, 0, 6, 2], [5, 1, 7, 3]])  # as a pod's network may order them
+    devices = [SimpleNamespace(process_index=number // 4, id=number) for number in grid.ravel()]
+    rows = np.reshape([each.id for each in mesh.in_order(devices)], (4, 2))
+    np.testing.assert_array_equal(rows, [[0, 1], [2, 3], [4, 5], [6, 7]])

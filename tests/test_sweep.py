@@ -4,10 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 import hypernet_jax
 from hypernet_jax import UserError
+from hypernet_jax.errors import DEVICE_FULL
 from hypernet_jax.training import sweep
 from hypernet_jax.training.sweep import load_sweep, run_sweep
 
@@ -67,16 +69,23 @@ def test_a_failed_run_comes_last_with_the_step_it_reached(tmp_path, monkeypatch)
                 file.write('\n{"step": 700, "lo')
         if config.seed == 1:
             raise UserError("The loss is not finite.")
+        if config.seed == 4:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
 
     monkeypatch.setattr(sweep, "train", train)
-    file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 2, 3]})
+    file = written(tmp_path / "s.json", config="x", vary={"seed": [1, 4, 2, 3]})
     text, failed = run_sweep(file, tmp_path / "runs", load=lambda name: tiny_training_config(""))
     assert text.splitlines()[2:] == [
         "| 2 | 600 | 29.00 |",
         "| 3 | 600 | 28.00 |",
         "| 1 | 600 | The loss is not finite. |",
+        f"| 4 | 600 | {DEVICE_FULL} |",
     ]
-    assert failed == 1
+    assert failed == 2
+    # The other processes are still in the run that failed in one of them.
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="not finite"):
+        run_sweep(file, tmp_path / "again", load=lambda name: tiny_training_config(""))
 
 
 def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):

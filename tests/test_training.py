@@ -21,11 +21,12 @@ from preemption import identical, run_with_kills, train_command
 
 from configs.photo import get_config as photo_recipe
 from hypernet_jax import UserError, save_weights
-from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.checkpoints import Checkpoints, load_ema
 from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.data.pipeline import Crops
 from hypernet_jax.data.prepare import open_split, prepare_dataset
 from hypernet_jax.model import make_model, model_config
+from hypernet_jax.tasks import get_task
 from hypernet_jax.training import loop
 from hypernet_jax.training.batches import degrade_batch
 from hypernet_jax.training.config import check_config, config_difference
@@ -149,7 +150,7 @@ def events(workdir):
 
 
 def test_tensorboard_tells_what_metrics_jsonl_tells(tmp_path):
-    with MetricsWriter(tmp_path, resume_step=0) as writer:
+    with MetricsWriter(tmp_path, resume_step=None) as writer:
         for step in range(1, 5):
             writer.write(step, {"loss": 1.0 / step, "validation/psnr": 20.0 + step})
         # Not closed yet: a killed run resumes from a checkpoint, and logs no step twice.
@@ -170,6 +171,13 @@ def test_tensorboard_tells_what_metrics_jsonl_tells(tmp_path):
     scalars, purged = events(tmp_path)
     assert purged == [1, 3] and scalars["loss", 3] == 7
     assert scalars["validation/psnr", 2] == 22
+    # A run that was stopped before its first step goes on; another one starts anew.
+    with MetricsWriter(tmp_path, resume_step=0) as writer:
+        writer.write(0, {"loss": 5.0})
+    with MetricsWriter(tmp_path, resume_step=0):
+        assert [line["loss"] for line in metrics(tmp_path)] == [5]
+    with MetricsWriter(tmp_path, resume_step=None):
+        assert metrics(tmp_path) == [] and (tmp_path / "metrics-1.jsonl").exists()
 
 
 def test_rates_leave_validation_out_and_count_the_waiting(monkeypatch):
@@ -237,6 +245,33 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(
     assert last[0] == last[1]
     steps = [line["step"] for line in metrics(tmp_path / "parts") if "loss" in line]
     assert steps == sorted(set(steps))
+
+
+def test_a_signal_while_the_last_checkpoint_is_written(default_data, tmp_path, monkeypatch):
+    config = tiny_training_config(default_data)
+    config.steps, leave = 2, Checkpoints.__exit__
+
+    def interrupted(self, *exception):
+        os.kill(os.getpid(), signal.SIGTERM)
+        leave(self, *exception)
+
+    monkeypatch.setattr(Checkpoints, "__exit__", interrupted)
+    # What a killed run was writing is no checkpoint, and is removed.
+    left = tmp_path / "checkpoints" / "1.orbax-checkpoint-tmp"
+    (left / "state").mkdir(parents=True)
+    train(config, tmp_path, progress=False)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+
+
+def test_without_a_device_for_degradations(default_data, tmp_path, monkeypatch):
+    def none(backend=None):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr("hypernet_jax.data.pipeline.jax.local_devices", none)
+    config = tiny_training_config(default_data, "dejpeg")
+    config.levels.normalisation = get_task("dejpeg").space.single.normalisation
+    with pytest.raises(UserError, match="add it, as in JAX_PLATFORMS=cuda,cpu"):
+        train(config, tmp_path, progress=False)
 
 
 def test_a_state_that_is_not_finite_is_not_saved_on_a_stop(default_data, tmp_path, stop_at):
@@ -326,15 +361,28 @@ def test_all_processes_go_on_from_a_checkpoint_that_all_can_read(
     whole = train(config, tmp_path, progress=False)
     asked = []
 
-    def not_the_newest(here):
-        asked.append(here)
+    def not_the_newest(self, step, here):
+        asked.append((step, here))
         return here and len(asked) > 1
 
-    monkeypatch.setattr("hypernet_jax.checkpoints._true_for_all", not_the_newest)
-    with pytest.warns(UserWarning, match=r"checkpoints/6 .*a process cannot read its position"):
+    monkeypatch.setattr(Checkpoints, "_true_for_all", not_the_newest)
+    with pytest.warns(UserWarning, match=r"checkpoints/6 .*another process cannot read its part"):
         resumed = train(config, tmp_path, progress=False)
-    assert asked == [True, True]
+    assert asked == [(6, True), (3, True)]
     chex.assert_trees_all_equal(resumed, whole)
+
+
+def test_processes_agree_on_the_same_step(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints._true_for_all(6, True) and not checkpoints._true_for_all(6, False)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    gathered = "jax.experimental.multihost_utils.process_allgather"
+    for other, agreed in (([6, 1], True), ([6, 0], False)):
+        monkeypatch.setattr(gathered, lambda own, other=other: np.stack([own, other]))
+        assert checkpoints._true_for_all(6, True) == agreed
+    monkeypatch.setattr(gathered, lambda own: np.stack([own, [3, 1]]))
+    with pytest.raises(UserError, match=r"see different checkpoints in .* \(steps \[3, 6\]\)"):
+        checkpoints._true_for_all(6, True)
 
 
 def test_a_full_disk_is_told_and_the_last_checkpoint_kept(default_data, tmp_path):
@@ -582,6 +630,8 @@ def test_a_damaged_dataset_is_reported(damage, default_data, tmp_path):
         ("levels.origin", -5.0, r"config\.levels\.origin: The level -5 is out of range"),
         ("levels.far", 500.0, r"config\.levels\.far: The level 500 is out of range"),
         ("validation.levels", (5.0, 500.0), r"config\.validation\.levels: The level 500"),
+        ("steps", None, "steps is None; give a value, such as"),
+        ("levels.fixed", None, "levels.fixed is None; give a value"),
         ("stepz", 3, "a field stepz, which means nothing"),
         ("optimizer.learningrate", 1.0, "optimizer.learningrate, which means nothing"),
     ],

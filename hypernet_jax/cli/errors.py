@@ -7,7 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from hypernet_jax.errors import UserError, is_device_full, missing_extra
+from hypernet_jax.errors import DEVICE_FULL, UserError, is_device_full, missing_extra
 
 __all__ = ["exit_with_sentence"]
 
@@ -46,11 +46,7 @@ def exit_with_sentence():
     except RuntimeError as error:
         if not is_device_full(error):
             raise
-        print(
-            "error: The device does not have enough memory for this; for training, lower "
-            "config.data.crops or config.data.crop_size, or set config.remat=True.",
-            file=sys.stderr,
-        )
+        print(f"error: {DEVICE_FULL}", file=sys.stderr)
         sys.exit(2)
     except ValueError as error:
         # JAX reads its flags from the environment when it is imported.

@@ -39,7 +39,8 @@ def _demo(args: argparse.Namespace) -> int:
     from hypernet_jax.cli.demo import demo
     from hypernet_jax.weights import shipped_tasks
 
-    chosen = {task: getattr(args, task) for task in shipped_tasks() if getattr(args, task)}
+    given = {task: getattr(args, task) for task in shipped_tasks()}
+    chosen = {task: levels for task, levels in given.items() if levels is not None}
     # Its own folder holds nothing but pictures of an earlier run.
     return demo(args.output, chosen, overwrite=args.overwrite or args.output == _DEMO_OUTPUT)
 

@@ -22,7 +22,6 @@ from hypernet_jax.cli.words import counted
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import (
-    ensure_folder,
     local_path,
     refuse_inputs,
     temporary_folder,
@@ -46,6 +45,7 @@ from hypernet_jax.photographs.restoring import (
 )
 from hypernet_jax.photographs.sequences import level_of_frames
 from hypernet_jax.photographs.sheets import sweep
+from hypernet_jax.storage import made_place
 from hypernet_jax.tasks import DEFAULT_TASK, Task, get_task
 from hypernet_jax.version import __version__
 from hypernet_jax.weights import check_shipped, shipped_tasks
@@ -423,8 +423,20 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
             raise UserError(f"A contact sheet is a PNG file; write {name}.")
     if args.sequence and not several:
         raise UserError("--sequence is for several frames; give their folder.")
-    if jobs[0].output != local_path(args.output):  # a folder, made when no mistake is left
-        ensure_folder(args.output)
+    _check_formats(options.encoding, {format_of(job.output) for job in jobs})
+    # A folder is made when no mistake is left.
+    folder = jobs[0].output != local_path(args.output)
+    with made_place(args.output) if folder else contextlib.nullcontext():
+        return _restore_jobs(restorer, jobs, options, args, several)
+
+
+def _restore_jobs(
+    restorer: Restorer,
+    jobs: list[batch.Job],
+    options: Options,
+    args: argparse.Namespace,
+    several: bool,
+) -> int:
     if args.sweep is not None:
         return _sweep(restorer, jobs[0], args, options)
     estimated = None
@@ -437,6 +449,18 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
         _write_report(args, restorer, [batch.Outcome(jobs[0])])
         return 0
     return _restore_one(restorer, jobs[0], options, args)
+
+
+def _check_formats(encoding: Encoding, forms: set[str]) -> None:
+    """Raises `UserError` if no output can be encoded so; some of several are reported later."""
+    failures = []
+    for form in sorted(forms):
+        try:
+            encoding.check(form)
+        except UserError as error:
+            failures.append(error)
+    if len(failures) == len(forms):
+        raise failures[0]
 
 
 def _spare_inputs(args: argparse.Namespace, options: Options, jobs: list[batch.Job]) -> None:
@@ -461,7 +485,10 @@ def _with_level_of_frames(
     task = restorer.model.task
     request = task.space.request(options.level)
     if not request.estimated:
-        return options, None
+        raise UserError(
+            "--sequence finds one level for all frames; leave it out, or leave a part of --level "
+            "to be found, as in --level auto."
+        )
     frames = [job.source for job in jobs]
     level, how = level_of_frames(
         task, request, frames, limit=options.limit, estimator=options.estimator

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.errors import UserError
 from hypernet_jax.plugins import load_plugins
 
@@ -56,7 +57,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def run_script(main: Callable[[list[str]], None]) -> None:
     """`app.run` that reports every mistake in one sentence and exits with status 2."""
-    with exit_with_sentence():
+    with exit_with_sentence(), stopping_at_once():
         # Orbax and XLA log every file and backend; --verbosity=0 shows these messages.
         logging.set_verbosity(logging.WARNING)
         load_plugins()

@@ -26,7 +26,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.images.channels import to_colours
 from hypernet_jax.levels import LevelSpace
 
-__all__ = ["Crops", "balanced", "make_pipeline"]
+__all__ = ["Crops", "balanced", "check_host_device", "make_pipeline"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class _Degrade(grain.transforms.Map):
             levels = np.broadcast_to(levels[:, None], (count, crops, levels.shape[-1]))
         named = self._space.named(levels.reshape((count * crops, -1)))
         # Traceable operators also run on the CPU here, to leave the accelerator undisturbed.
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with jax.default_device(_host_device()):
             keys = None
             if self._chain.random:
                 keys = _example_keys(jax.random.key(self._seed), numbers, ids)
@@ -132,6 +132,21 @@ class _Degrade(grain.transforms.Map):
         degraded = degraded.reshape((count, crops, *clean.shape[-3:]))
         dtype = np.uint8 if self._chain.quantises else np.float32
         return {**element, "degraded": degraded.astype(dtype)}
+
+
+def _host_device() -> Any:
+    return jax.local_devices(backend="cpu")[0]
+
+
+def check_host_device(task: str) -> None:
+    """Raises `UserError` where JAX has no CPU device, on which batches of the task are degraded."""
+    try:
+        _host_device()
+    except RuntimeError:
+        raise UserError(
+            f"Photographs for the task {task} are degraded on the CPU, which JAX was told to leave "
+            "out; add it, as in JAX_PLATFORMS=cuda,cpu or JAX_PLATFORMS=tpu,cpu."
+        ) from None
 
 
 _example_keys = jax.jit(jax.vmap(example_key, in_axes=(None, 0, 0)))

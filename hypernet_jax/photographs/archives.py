@@ -4,12 +4,12 @@ Every output is written whole, and writing it twice does no harm. What workers r
 files of a hidden folder in the output, which is gone when the pipeline is done.
 """
 
+import contextlib
 import dataclasses
 import json
-import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ from hypernet_jax import beam
 from hypernet_jax.buckets import patiently, remove_file, send_file
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
-from hypernet_jax.files import already_exists, temporary_folder
+from hypernet_jax.files import already_exists, ensure_folder, temporary_folder
 from hypernet_jax.images.folders import images_below
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.levels import LevelSpace
@@ -34,6 +34,7 @@ __all__ = ["Loading", "plan_archive", "restore_archive"]
 # Photographs that are done together, one after the other.
 _TOGETHER = 16
 
+_WORKING = ".restore-"
 # In the hidden folder: places of all jobs, in groups; weights that only the launcher has.
 _JOBS = "jobs.json"
 _WEIGHTS = "weights.safetensors"
@@ -133,12 +134,8 @@ def _run(
     space: LevelSpace,
     beam_options: str,
 ) -> list[Outcome]:
-    # Its own name: a pipeline that was left to itself may still be writing.
-    working = output / f".restore-{uuid.uuid4().hex[:12]}"
     groups = [jobs[first : first + _TOGETHER] for first in range(0, len(jobs), _TOGETHER)]
-    if isinstance(working, Path):
-        working.mkdir(parents=True)
-    try:
+    with _working_folder(output) as working:
         content = [[_plain(job) for job in group] for group in groups]
         write_whole(working / _JOBS, json.dumps(content).encode())
         # By their names, shipped weights are everywhere.
@@ -149,13 +146,26 @@ def _run(
             RestoreGroup(str(working), options, loading), range(len(groups)), options=beam_options
         )
         reported = at_once(lambda index: _read(working / _outcomes_of(index)), range(len(groups)))
-    finally:
-        _remove(working)
     return [
         _outcome(job, row, space)
         for group, rows in zip(groups, reported, strict=True)
         for job, row in zip(group, rows, strict=True)
     ]
+
+
+@contextlib.contextmanager
+def _working_folder(output: Any) -> Iterator[Any]:
+    """A hidden folder in the output, which is gone afterwards."""
+    # Its own name: a pipeline that was left to itself may still be writing.
+    if isinstance(output, Path):
+        with temporary_folder(ensure_folder(output), prefix=_WORKING) as working:
+            yield working
+        return
+    working = output / f"{_WORKING}{uuid.uuid4().hex[:12]}"
+    try:
+        yield working
+    finally:
+        at_once(lambda name: remove_file(working / name), files_below(working))
 
 
 def _outcomes_of(index: int) -> str:
@@ -164,13 +174,6 @@ def _outcomes_of(index: int) -> str:
 
 def _read(path: Any) -> Any:
     return json.loads(patiently(path.read_bytes, path))
-
-
-def _remove(folder: Any) -> None:
-    if isinstance(folder, Path):
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        at_once(lambda name: remove_file(folder / name), files_below(folder))
 
 
 def _plain(job: Job) -> list[str | None]:

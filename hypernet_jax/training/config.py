@@ -79,6 +79,9 @@ def _check_fields(config) -> None:
         # Groups of a user's own, for a logger perhaps, are none of ours.
         if name not in known and name.rpartition(".")[0] in groups:
             raise UserError(f"The config has a field {name}, which means nothing; check its name.")
+    for name, usual in known.items():
+        if usual is not None and name in given and given[name] is None:
+            raise UserError(f"config.{name} is None; give a value, such as {usual!r}.")
     for name, (low, high) in _RANGES.items():
         value = given.get(name, low)
         each = value if isinstance(value, tuple) else (value,)

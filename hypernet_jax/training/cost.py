@@ -22,8 +22,9 @@ _PEAKS = {
     "NVIDIA L40": 181e12,
     "NVIDIA L4": 121e12,
     "TPU v6": 918e12,
-    "TPU v5p": 459e12,
-    "TPU v5": 197e12,  # v5e, which calls itself v5 lite
+    "TPU v5 lite": 197e12,  # v5e
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,  # v5p
     "TPU v4": 275e12,
     "TPU v3": 61.5e12,  # of a core, which is a device
 }
@@ -31,7 +32,7 @@ _PEAKS = {
 
 def peak_of(kind: str) -> float | None:
     """The peak in FLOP/s of a device by JAX's name of its kind, or None."""
-    # An L4 is not the beginning of an L40, but a v5 is that of a v5e.
+    # An L4 is not the beginning of an L40, but a v5 is that of a v5p.
     fits = (peak for name, peak in _PEAKS.items() if re.match(f"{name}(?![0-9A-Z])", kind))
     return next(fits, None)
 
@@ -51,7 +52,10 @@ class StepCost:
     peak: float | None
 
     def rates(self, steps_per_second: float) -> dict[str, float]:
-        """tflops_per_second, and mfu (model FLOPs utilisation, 0 to 1) where the peak is known."""
+        """tflops_per_second, and mfu (model FLOPs utilisation, 0 to 1) where the peak is known.
+
+        With config.remat both count what is computed twice.
+        """
         rate = self.flops * steps_per_second
         rates = {"tflops_per_second": rate / 1e12}
         return rates if self.peak is None else rates | {"mfu": rate / self.peak}

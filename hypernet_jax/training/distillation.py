@@ -17,10 +17,10 @@ from hypernet_jax.data.levels import BatchForm
 from hypernet_jax.errors import UserError
 from hypernet_jax.features import Constant
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.model import Model
+from hypernet_jax.model import Model, make_model
 from hypernet_jax.symmetries import VIEWS, View, seen_from, turned_back
 from hypernet_jax.training.batches import restore_batch
-from hypernet_jax.weights import load_weights
+from hypernet_jax.weights import load_weights_and_config
 
 __all__ = ["Teacher", "Teachers", "load_teachers"]
 
@@ -114,12 +114,13 @@ def load_teachers(config, model: Model) -> Teachers | None:
     names, share = config.distillation.teachers, config.distillation.share
     if not names or not share:
         return None
-    networks = tuple(_load_teacher(name, model) for name in names)
+    networks = tuple(_load_teacher(name, model, config.compute_dtype) for name in names)
     return Teachers(networks, share, config.distillation.views)
 
 
-def _load_teacher(name: str, model: Model) -> Teacher:
-    teacher, theta = load_weights(name)
+def _load_teacher(name: str, model: Model, compute_dtype: str) -> Teacher:
+    _, theta, described = load_weights_and_config(name)
+    teacher = make_model(described, compute_dtype=compute_dtype)
     if teacher.task.name != model.task.name:
         raise UserError(
             f"The teacher {name} is for the task {teacher.task.name}, not for {model.task.name}; "

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float16, Float32, Real
+from jaxtyping import Array, Float16, Float32, Key, Real
 
 from hypernet_jax.blind.parts import PartsEstimator, apply_layers, weighted_mean
 from hypernet_jax.blind.statistics import statistics
@@ -83,10 +83,10 @@ def estimator_examples(
     return np.stack(seen), np.concatenate(levels)
 
 
-def _initial_layers(seed: int, seen: int, parts: int) -> list[tuple[jax.Array, jax.Array]]:
+def _initial_layers(key: Key[Array, ""], seen: int, parts: int) -> list[tuple[Array, Array]]:
     """Random parameters for `apply_layers`."""
     shapes = ((seen, _HIDDEN), (3, 3, _HIDDEN, _HIDDEN), (_HIDDEN, _HIDDEN), (_HIDDEN, 2 * parts))
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    keys = jax.random.split(key, len(shapes))
     layers = []
     for key, shape, gain in zip(keys, shapes, (1.0, 1.0, 1.0, 0.1), strict=True):
         size = gain * np.sqrt(2 / np.prod(shape[:-1]))
@@ -124,7 +124,8 @@ def train_estimator(
     scale, count = aim.std(axis=0), len(seen) - held_out
     sample = seen[: min(count, 2_000)].astype(np.float32).reshape((-1, seen.shape[-1]))
     mean, deviation = sample.mean(axis=0), sample.std(axis=0) + 1e-2
-    layers: Any = _initial_layers(seed, seen.shape[-1], len(gain))
+    of_layers, of_noise = jax.random.split(jax.random.key(seed))
+    layers: Any = _initial_layers(of_layers, seen.shape[-1], len(gain))
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(100, steps // 2), steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3)
@@ -151,7 +152,7 @@ def train_estimator(
     rng, state = np.random.default_rng(seed), optimizer.init(layers)
     for step in range(steps):
         chosen = rng.integers(0, count, batch)
-        key = jax.random.fold_in(jax.random.key(seed), step)
+        key = jax.random.fold_in(of_noise, step)
         layers, state = step_fn(layers, state, key, seen[chosen].astype(np.float32), aim[chosen])
     made = tuple((np.asarray(kernel), np.asarray(bias)) for kernel, bias in layers)
     found = [np.asarray(estimate(made, (one[None] - mean) / deviation)) for one in seen[count:]]

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from hypernet_jax.checkpoints import Checkpoints, has_checkpoint
 from hypernet_jax.data.cache import CachedImages
 from hypernet_jax.data.levels import BatchForm, LevelSampler
-from hypernet_jax.data.pipeline import Crops, make_pipeline
+from hypernet_jax.data.pipeline import Crops, check_host_device, make_pipeline
 from hypernet_jax.data.prepare import (
     check_crop_size,
     default_dataset,
@@ -120,6 +120,8 @@ def make_start(
 def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
     """This process' batches of a training run."""
     source, chain = open_split(dataset, "train"), model.task.degradation
+    if not chain.traceable:
+        check_host_device(config.task)
     return make_pipeline(
         CachedImages(source, capacity=int(config.data.cache_gib * 2**30), name=dataset),
         seed=config.seed,
@@ -143,27 +145,20 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
 
 
 @contextlib.contextmanager
-def _stop_on_signal(checkpoints: Checkpoints, asked: threading.Event):
-    """Yields a function of the step: whether SIGTERM or Ctrl-C has been received.
+def _stop_on_signal(asked: threading.Event):
+    """In a single process, SIGTERM, Ctrl-C and the end of a terminal only set `asked`.
 
-    It also sets `asked`, as does, in a single process, a signal after its last call.
+    Of several processes JAX listens itself, see `Checkpoints.asked_to_stop`.
     """
-
-    def agreed(step: int) -> bool:
-        if checkpoints.asked_to_stop(step):
-            asked.set()
-        return asked.is_set()
-
-    if jax.process_count() > 1:
-        # JAX listens itself, and makes the processes agree on the step.
-        yield agreed
-        return
     previous = {}
-    with contextlib.suppress(ValueError):  # not in the main thread: leave signals alone
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, lambda *_: asked.set())
+    names = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has no SIGHUP
+    if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            # Under nohup they stay ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, lambda *_: asked.set())
     try:
-        yield lambda step: asked.is_set()
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -265,11 +260,11 @@ def train(
         holds a checkpoint of the same config, training resumes there.
       progress: draw a progress bar, and a line on what a step costs.
       profile: first and last step to trace, from 1; the trace goes to WORKDIR/profile.
-      stop: set by SIGTERM and Ctrl-C, for a caller that trains several times; one that is set
-        already stops the run.
+      stop: set by SIGTERM, Ctrl-C and SIGHUP, for a caller that trains several times; one that
+        is set already stops the run.
 
     Returns:
-      The final training state. SIGTERM and Ctrl-C save a checkpoint and return early.
+      The final training state. The signals save a checkpoint and return early.
     """
     start_jax()
     check_config(config)
@@ -321,6 +316,8 @@ def _train(
         # Of several processes, the first one writes and validates.
         if first:
             stack.enter_context(alone_in(workdir))
+        # Until the last checkpoint is written.
+        stack.enter_context(_stop_on_signal(stop))
         checkpoints = stack.enter_context(Checkpoints(workdir, keep=config.checkpoint.keep))
         state = checkpoints.restore(
             state,
@@ -334,13 +331,12 @@ def _train(
         loggers: list[Any] = []
         if first:
             fields = flatten(config.to_dict())
-            loggers += make_loggers(config.loggers, str(workdir), fields, resumed=start > 0)
+            loggers += make_loggers(config.loggers, str(workdir), fields, resumed=begun)
         for logger in loggers:
             stack.callback(logger.close)
-        writer = metrics_writer(workdir, resume_step=start) if first else None
+        writer = metrics_writer(workdir, resume_step=start if begun else None) if first else None
         if writer is not None:
             loggers.insert(0, stack.enter_context(writer))
-        asked = stack.enter_context(_stop_on_signal(checkpoints, stop))
         bar = stack.enter_context(
             tqdm.tqdm(
                 total=config.steps,
@@ -370,10 +366,15 @@ def _train(
             checkpoints.save(state, iterator, config_json, beside=beside)
             return step
 
+        def asked() -> bool:
+            if jax.process_count() > 1 and checkpoints.asked_to_stop(step):
+                stop.set()
+            return stop.is_set()
+
         if config.initial_weights and not begun:  # what the run has to surpass
             validate()
         meter = Meter()
-        while step < config.steps and not asked(step):
+        while step < config.steps and not asked():
             with meter.waiting():
                 batch = _next_batch(iterator)
             placed = place_batch(mesh, batch, sampler.form)

@@ -68,15 +68,15 @@ class MetricsWriter:
     another, these are kept in metrics-1.jsonl, or -2 and so on.
     """
 
-    def __init__(self, workdir: Path, *, resume_step: int):
-        path = workdir / "metrics.jsonl"
-        if path.exists() and not resume_step:
+    def __init__(self, workdir: Path, *, resume_step: int | None):
+        path, done = workdir / "metrics.jsonl", resume_step or 0
+        if path.exists() and resume_step is None:
             path.rename(first_free(workdir / f"metrics-{n}.jsonl" for n in itertools.count(1)))
         elif path.exists():
             kept = [
                 line
                 for line in path.read_text(errors="replace").splitlines()
-                if _step(line) <= resume_step
+                if _step(line) <= done
             ]
             beside = path.with_suffix(".partial")
             beside.write_text("".join(f"{line}\n" for line in kept))
@@ -84,11 +84,11 @@ class MetricsWriter:
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"),
-            purge_step=resume_step + 1,
+            purge_step=done + 1,
             # A killed run resumes after its last checkpoint and logs no earlier step again.
             flush_secs=1,
             # Names are made of the second: a start must not replace what another one wrote.
-            filename_suffix=f".from-{resume_step}",
+            filename_suffix=f".from-{done}",
         )
 
     def __enter__(self) -> "MetricsWriter":
@@ -120,14 +120,15 @@ class SegmentWriter:
     starts anew, the files of another are moved to metrics-1/, or -2 and so on.
     """
 
-    def __init__(self, workdir: Any, *, resume_step: int):
+    def __init__(self, workdir: Any, *, resume_step: int | None):
+        done = -1 if resume_step is None else resume_step
         self._workdir = workdir
-        self._resumed = resume_step
-        self._step = resume_step
+        self._resumed = max(done, 0)
+        self._step = max(done, 0)
         self._lines: list[str] = []
         self._board: tensorboardX.SummaryWriter | None = None
-        later = [name for name in names_in(workdir / "metrics") if _file_step(name) > resume_step]
-        if not resume_step and later:
+        later = [name for name in names_in(workdir / "metrics") if _file_step(name) > done]
+        if resume_step is None and later:
             self._move(later)
         for name in later:
             remove_file(workdir / "metrics" / name)
@@ -178,8 +179,13 @@ class SegmentWriter:
         return taken
 
 
-def metrics_writer(workdir: Any, *, resume_step: int) -> MetricsWriter | SegmentWriter:
-    """The writer for a workdir of this machine or of a store, a `storage_path`."""
+def metrics_writer(workdir: Any, *, resume_step: int | None) -> MetricsWriter | SegmentWriter:
+    """The writer for a workdir of this machine or of a store, a `storage_path`.
+
+    Args:
+      workdir: of the run.
+      resume_step: of the checkpoint that the run goes on from; None for a new run.
+    """
     if isinstance(workdir, Path):
         return MetricsWriter(workdir, resume_step=resume_step)
     return SegmentWriter(workdir, resume_step=resume_step)

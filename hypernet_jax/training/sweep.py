@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from hypernet_jax.data.prepare import fingerprint, local_dataset
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import DEVICE_FULL, UserError, is_device_full
 from hypernet_jax.markdown import table
 from hypernet_jax.storage import ensure_place, names_in, write_whole
 from hypernet_jax.training.config import config_difference, flatten
@@ -97,12 +99,13 @@ def run_sweep(
 
     Returns:
       The table of all runs so far, the best first: varied values, steps, and the best PSNR of
-      validation. A run that fails, as where a loss is not finite, is a row with the reason, after
-      the others. Then the number of runs that failed.
+      validation. A run that fails, as where a loss is not finite or a device full, is a row with
+      the reason, after the others. Then the number of runs that failed.
 
     Raises:
       UserError: before the first run, if a field or the type of a value does not fit the config,
-        or the workdir holds a sweep with another config.
+        or the workdir holds a sweep with another config; of several processes, also where a run
+        fails.
     """
     sweep, folder = load_sweep(path), ensure_place(workdir)
     configs = {
@@ -117,8 +120,14 @@ def run_sweep(
         failed = ""
         try:
             train(configs[name], folder / name, stop=stop)
-        except UserError as error:
-            failed, failures = str(error), failures + 1
+        except (UserError, RuntimeError) as error:
+            # The other processes still wait for this one in the run that failed.
+            if jax.process_count() > 1:
+                raise
+            if not (isinstance(error, UserError) or is_device_full(error)):
+                raise
+            failed = str(error) if isinstance(error, UserError) else DEVICE_FULL
+            failures += 1
         step, best = _reached(folder / name)
         result = failed or ("" if best == -math.inf else f"{best:.2f}")
         rank = -math.inf if failed else best

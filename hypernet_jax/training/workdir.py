@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.storage import ensure_place
+from hypernet_jax.storage import made_place
 
 try:
     import fcntl
@@ -19,22 +19,15 @@ __all__ = ["alone_in", "checked_workdir"]
 
 @contextlib.contextmanager
 def checked_workdir(workdir: Any) -> Iterator[None]:
-    """Makes the workdir; if the block fails before it wrote anything there, removes it again.
+    """Makes the workdir, and removes it at the end if the block wrote nothing there.
 
     Raises:
       UserError: if it cannot be made, or something foreign there has our names.
     """
-    new = isinstance(workdir, Path) and not workdir.exists()
-    ensure_place(workdir)
-    if isinstance(workdir, Path):  # in a store a file and a folder may have the same name
-        _check_names(workdir)
-    try:
+    with made_place(workdir):
+        if isinstance(workdir, Path):  # in a store a file and a folder may have the same name
+            _check_names(workdir)
         yield
-    except BaseException:
-        if new:
-            with contextlib.suppress(OSError):  # it holds something, then it stays
-                workdir.rmdir()
-        raise
 
 
 def _check_names(workdir: Path) -> None:
