@@ -1,7 +1,9 @@
 """Self-ensemble equals the mean over an image's eight views, tile by tile."""
 
+import functools
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hypernet_jax.inference.sources import Source
 from .models import tiny_config, tiny_restorer, tiny_theta
 
 
+@functools.cache
 def parts(task="denoise", colours=3):
     config = tiny_config(task, colours)
     return make_model(config), tiny_theta(config)
@@ -29,12 +32,13 @@ ENSEMBLE = Restorer(*parts(), self_ensemble=True)
 
 def mean_over_views(model, params, image):
     """The reference: the whole image, padded to the stride, with rotations of JAX."""
+    apply = jax.jit(model.apply)
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="symmetric")
     views = []
     for turns, axis in itertools.product(range(4), (None, 0)):
         view = jnp.rot90(padded if axis is None else jnp.flip(padded, axis), turns)
-        restored = jnp.rot90(model.apply(params, view[None])[0], -turns)
+        restored = jnp.rot90(apply(params, view[None])[0], -turns)
         views.append(restored if axis is None else jnp.flip(restored, axis))
     return np.mean(views, axis=0)[:height, :width]
 
@@ -74,11 +78,11 @@ def test_a_level_map_is_turned_with_its_image(memory, photograph):
     restorer = Restorer(model, theta, memory=memory, backend="jax", self_ensemble=True)
     image = photograph[:90, :130] / np.float32(255)
     levels = np.linspace(0, 80, 130) * np.linspace(0.5, 1, 90)[:, None]
-    views = []
+    views, restore = [], jax.jit(model.restore_pixels)
     for turns, axis in itertools.product(range(4), (None, 0)):
         both = [x if axis is None else np.flip(x, axis) for x in (image, levels[..., None])]
         view, own = (np.rot90(each, turns)[None].astype(np.float32) for each in both)
-        restored = np.rot90(model.restore_pixels(theta, own, view)[0], -turns)
+        restored = np.rot90(restore(theta, own, view)[0], -turns)
         views.append(restored if axis is None else np.flip(restored, axis))
     expected = np.clip(np.mean(views, axis=0), 0, 1)
     np.testing.assert_allclose(restorer.restore(image, level=levels), expected, atol=1e-5)
