@@ -27,8 +27,9 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Index of this process, from 0.")
 def main(argv):
     # Imported here so that errors in starting JAX are reported in a sentence.
     from hypernet_jax.cli.info import load_config
+    from hypernet_jax.cli.processes import ending_with_the_others
     from hypernet_jax.training.loop import train
-    from hypernet_jax.training.mesh import ending_with_the_others, join_processes
+    from hypernet_jax.training.mesh import join_processes
     from hypernet_jax.training.profiling import parse_steps
     from hypernet_jax.training.sweep import run_sweep
 

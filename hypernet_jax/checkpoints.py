@@ -209,7 +209,8 @@ class Checkpoints:
             )
             return restored["state"]
 
-        if not self._manager.all_steps():
+        newest = max(self._manager.all_steps(), default=-1)
+        if not self._true_for_all(newest, newest >= 0):
             return state
         restored, damaged = self._newest_readable(read)
         # Only now: a file system that fails for a moment must not cost the whole run.
@@ -253,10 +254,8 @@ class Checkpoints:
         return self._newest_readable(read)[0]
 
     def _config(self, step: int) -> dict[str, Any]:
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
-        )
-        return dict(restored["config"])
+        # Not by Orbax, in which all processes wait for each other: it may fail in one alone.
+        return json.loads((self._folder / str(step) / "config" / "metadata").read_text())
 
     def _check_processes(self, step: int) -> None:
         """Raises `UserError` if another number of processes wrote the data's position."""

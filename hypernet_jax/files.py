@@ -21,6 +21,7 @@ __all__ = [
     "identity",
     "is_address",
     "local_path",
+    "made_folder",
     "refuse_among",
     "refuse_inputs",
     "remove_partial_files",
@@ -32,6 +33,12 @@ __all__ = [
 
 # Files that are being written now, and temporary folders.
 _partial: set[Path] = set()
+# Folders that were made for what is yet to come.
+_made: set[Path] = set()
+if hasattr(os, "register_at_fork"):
+    # They are the parent's.
+    os.register_at_fork(after_in_child=_partial.clear)
+    os.register_at_fork(after_in_child=_made.clear)
 
 # Bytes of a name in a folder.
 _LONGEST_NAME = 255
@@ -233,11 +240,16 @@ def temporary_folder(where: Path | None = None, *, prefix: str = "hypernet-jax-"
     """A folder that is gone afterwards, or when the process is stopped.
 
     Args:
-      where: the folder to make it in; the system's place for them if None.
+      where: the folder to make it in, with the permissions that folders have there; the system's
+        place for them, for this user alone, if None.
       prefix: of its name.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+        if where is None:
+            folder = Path(tempfile.mkdtemp(prefix=prefix))
+        else:
+            folder = where / f"{prefix}{uuid.uuid4().hex[:12]}"
+            folder.mkdir()
     except OSError as error:
         place = where or tempfile.gettempdir()
         raise UserError(f"The folder {place} cannot be written to ({error.strerror}).") from None
@@ -248,10 +260,33 @@ def temporary_folder(where: Path | None = None, *, prefix: str = "hypernet-jax-"
         _remove(folder)
 
 
+@contextlib.contextmanager
+def made_folder(path: str | Path) -> Iterator[Path]:
+    """As `ensure_folder`; those that it makes are removed at the end if nothing is in them."""
+    path, new = local_path(path), []
+    for folder in reversed((path, *path.parents)):
+        with contextlib.suppress(OSError):  # one that is there, or see `ensure_folder`
+            folder.mkdir()
+            new.append(folder)
+    _made.update(new)
+    try:
+        yield ensure_folder(path)
+    finally:
+        _remove_empty(new)
+
+
 def remove_partial_files() -> None:
     """Removes what is written partly now: for a process that ends in the middle of its work."""
     for path in list(_partial):
         _remove(path)
+    _remove_empty(list(_made))
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+        with contextlib.suppress(OSError):  # one that holds something stays
+            folder.rmdir()
+        _made.discard(folder)
 
 
 def _remove(path: Path) -> None:

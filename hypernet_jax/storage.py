@@ -7,7 +7,6 @@ without local files takes `files.local_path`, which refuses addresses.
 
 import concurrent.futures
 import contextlib
-import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from hypernet_jax.files import (
     ensure_folder,
     is_address,
     local_path,
+    made_folder,
     temporary_folder,
     write_atomically,
 )
@@ -170,16 +170,12 @@ def ensure_place(folder: str | Path) -> Any:
 @contextlib.contextmanager
 def made_place(folder: str | Path) -> Iterator[Any]:
     """As `ensure_place`; folders that it makes are removed at the end if nothing is in them."""
-    place, new = storage_path(folder), []
+    place = storage_path(folder)
     if isinstance(place, Path):
-        above = itertools.takewhile(lambda each: not each.exists(), place.absolute().parents)
-        new = [] if place.exists() else [place, *above]
-    try:
-        yield ensure_place(folder)
-    finally:
-        with contextlib.suppress(OSError):  # one that holds something stays
-            for each in new:
-                each.rmdir()
+        with made_folder(place):
+            yield place
+    else:
+        yield ensure_place(place)
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:

@@ -32,10 +32,11 @@ def test_what_other_programs_would_draw_is_not_a_supported_format(name, content,
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["before the end", "behind the end"])
-def test_texts_of_png_are_inflated_up_to_a_limit(behind, tmp_path):
+@pytest.mark.parametrize("content", [b"\0", b"0 "], ids=["one word", "many words"])
+def test_texts_of_png_are_inflated_up_to_a_limit(content, behind, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "in.png")
     whole = (tmp_path / "in.png").read_bytes()
-    bomb = chunk(b"zTXt", b"Raw profile type exif\0\0" + compress(bytes(300 << 20)))
+    bomb = chunk(b"zTXt", b"Raw profile type exif\0\0" + compress(content * (300 << 20)))
     # Pillow itself refuses so long a text that it sees.
     end = len(whole) if behind else len(whole) - 12
     (tmp_path / "in.png").write_bytes(whole[:end] + bomb + whole[end:])
@@ -60,6 +61,30 @@ def test_tiles_are_not_much_larger_than_their_image(dtype, tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", image[..., 0], tile=(8192, 8192), compression="zlib")
     with pytest.raises(UserError, match="has tiles of 8192x8192 pixels for 64x64 pixels"):
         read_photograph(tmp_path / "in.tif")
+
+
+def test_hex_that_is_within_the_limit_needs_little_memory(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "in.png")
+    whole = (tmp_path / "in.png").read_bytes()
+    text = compress(b"\nexif\n9\n" + b"00 " * (5 << 20))
+    (tmp_path / "in.png").write_bytes(
+        whole[:-12] + chunk(b"zTXt", b"Raw profile type exif\0\0" + text) + whole[-12:]
+    )
+    tracemalloc.start()
+    try:
+        assert "EXIF data are damaged" in read_photograph(tmp_path / "in.png").notes[0]
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_xmp_of_many_namespaces_is_not_read():
+    def declaring(count):
+        names = " ".join(f"xmlns:p{at}='u'" for at in range(count))
+        return f"<rdf:RDF {names}><tiff:Orientation>6</tiff:Orientation></rdf:RDF>".encode()
+
+    assert xmp.orientation_of(declaring(200)) == 6
+    assert xmp.orientation_of(declaring(5000)) is None
 
 
 def test_xmp_that_is_nested_deeply_is_not_read():

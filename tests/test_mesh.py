@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from preemption import train_command
 
+from hypernet_jax.cli import processes
 from hypernet_jax.errors import DEVICE_FULL, UserError
 from hypernet_jax.training import mesh
 
@@ -224,14 +225,14 @@ def test_a_lost_process_ends_the_others_with_a_sentence(monkeypatch, capsys):
     lost = "INTERNAL: Error dispatching computation: all-reduce failed: Connection closed."
 
     def lose(error=None):
-        with mesh.ending_with_the_others():
+        with processes.ending_with_the_others():
             raise error or jax.errors.JaxRuntimeError(lost)
 
     with pytest.raises(jax.errors.JaxRuntimeError):  # of one process it is something else
         lose()
-    monkeypatch.setattr(mesh.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(mesh.os, "_exit", end)
-    monkeypatch.setattr(mesh, "_LAST_WORDS", 0)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(processes, "_LAST_WORDS", 0)
     with pytest.raises(SystemExit) as stop:
         lose()
     assert stop.value.code == 1
@@ -243,7 +244,8 @@ def test_a_lost_process_ends_the_others_with_a_sentence(monkeypatch, capsys):
         (ValueError(lost), 1, "error: Another process"),
         (UserError("Do that."), 2, "error: Do that.\n"),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: so"), 2, f"error: {DEVICE_FULL}\n"),
-        (ValueError("wrong"), 1, "Traceback"),
+        (OSError(28, "No space left on device", "a"), 2, "error: No space left on device: a.\n"),
+        (ValueError("NOT_FOUND: so"), 1, "Traceback"),
     ):
         with pytest.raises(SystemExit) as stop:
             lose(error)

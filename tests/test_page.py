@@ -289,6 +289,27 @@ def test_a_visitor_stops_only_their_own_restoration(way, endless, noisy, tmp_pat
     handlers.stop(one)
 
 
+def test_a_restoration_that_is_begun_again_can_be_stopped(endless, noisy, tmp_path):
+    """The one before may still run when its event has been cancelled."""
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.brush import ONLY
+    from hypernet_jax.serve.handlers import Handlers
+
+    studio, begun = endless
+    handlers, visitor = Handlers(studio, tmp_path / "results", 3), SimpleNamespace(session_hash="")
+    given = str(noisy), "denoise", 25.0, None, ONLY, 0.2, visitor, lambda *at, unit: None
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(handlers.whole, *given)
+        assert begun.wait(60)
+        second = pool.submit(handlers.whole, *given)
+        assert "Stopped" in first.result(5)[1]
+        time.sleep(0.1)
+        assert not second.done()
+        handlers.stopped(visitor)
+        assert "Stopped" in second.result(5)[1]
+    assert handlers._stopped == {}
+
+
 def test_events_that_meet_no_photograph_or_a_thin_one(studio, tmp_path):
     """A click may be on its way while the photograph is cleared or swept away."""
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
@@ -774,12 +795,15 @@ def test_a_restoration_is_stopped_while_it_waits_and_while_it_runs(browser, serv
     one = client.Client(server, verbose=False, httpx_kwargs={"timeout": 120})
     chosen = client.handle_file(str(tmp_path / "large.jpg")), "denoise", 20.0, None, None, 0.2
     job = one.submit(*chosen, *3 * [None], api_name="/restore")
+    wait(lambda: job.status().code.name == "PROCESSING")
     stop = css(browser, "#stop")[0]
     for runs in (False, True):
         css(browser, "#restore")[0].click()
         wait(stop.is_enabled)
         if runs:
             job.result(60)
+            set_level(browser, 30)
+            wait(lambda: not message(browser))
             time.sleep(0.5)
         stop.click()
         wait(lambda: "Stopped; nothing is kept" in message(browser))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hypernet_jax import Restorer, UserError, make_model, runtime
 from hypernet_jax.cli.main import main
-from hypernet_jax.files import local_path, temporary_folder, write_atomically
+from hypernet_jax.files import local_path, made_folder, temporary_folder, write_atomically
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.photographs.restoring import restore_file
 
@@ -185,3 +185,47 @@ def test_temporary_folders_go_with_what_is_in_them():
     with temporary_folder() as folder:
         (folder / "a").write_text("")
     assert not folder.exists()
+
+
+def test_a_signal_does_not_wait_for_compiled_code(tmp_path):
+    """Nor does one that a forked child gets end its parent; empty folders go as well."""
+    code = (
+        "import hashlib, os, signal, sys, time\n"
+        "from hypernet_jax.cli.interrupts import stopping_at_once\n"
+        "from hypernet_jax.files import made_folder\n"
+        "with stopping_at_once(), made_folder(sys.argv[1]):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        time.sleep(60)\n"
+        "        os._exit(0)\n"
+        "    time.sleep(0.2)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    os.waitpid(child, 0)\n"
+        "    time.sleep(0.2)\n"
+        "    print('computing', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
+    )
+    new = tmp_path / "new" / "folder"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(new)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "computing\n" and new.is_dir()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+    assert not new.parent.exists()
+
+
+def test_only_folders_that_were_made_are_removed_again(tmp_path):
+    (tmp_path / "own").mkdir()
+    for path in ("own", "own/new/inner", "other/../own"):
+        with made_folder(tmp_path / path) as folder:
+            assert folder.is_dir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["own"]
+    with made_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "kept").touch()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"kept"}
+    with pytest.raises(UserError, match="is a file"), made_folder(tmp_path / "a" / "kept"):
+        raise AssertionError("it is no folder")

@@ -363,12 +363,12 @@ def test_all_processes_go_on_from_a_checkpoint_that_all_can_read(
 
     def not_the_newest(self, step, here):
         asked.append((step, here))
-        return here and len(asked) > 1
+        return here and len(asked) != 2
 
     monkeypatch.setattr(Checkpoints, "_true_for_all", not_the_newest)
     with pytest.warns(UserWarning, match=r"checkpoints/6 .*another process cannot read its part"):
         resumed = train(config, tmp_path, progress=False)
-    assert asked == [(6, True), (3, True)]
+    assert asked == [(6, True), (6, True), (3, True)]
     chex.assert_trees_all_equal(resumed, whole)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hypernet_jax.cli.interrupts import run_interruptibly
+from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.cli.words import counted
 from hypernet_jax.errors import UserError
 from hypernet_jax.files import check_output, local_path
@@ -25,7 +25,8 @@ __all__ = ["estimate"]
 
 def estimate(args: argparse.Namespace) -> int:
     """Writes the table; returns 1 if some photographs could not be read, else 0."""
-    return run_interruptibly(lambda: _estimate(args))
+    with stopping_at_once():
+        return _estimate(args)
 
 
 def _estimate(args: argparse.Namespace) -> int:

@@ -1,18 +1,16 @@
-"""Immediate Ctrl-C: decoders and encoders do not react to signals until they are done."""
+"""Signals that end a process at once, after what is written partly has been removed."""
 
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hypernet_jax.files import remove_partial_files
 
-__all__ = ["run_interruptibly", "stopping_at_once"]
-
-# Seconds between checks: waiting for a thread without a timeout would delay signals.
-_PATIENCE = 0.2
+__all__ = ["stopping_at_once"]
 
 
 def _stop(*_) -> None:
@@ -26,46 +24,47 @@ def _stop(*_) -> None:
     os._exit(130)
 
 
+def _watch(signals: socket.socket) -> None:
+    """Stops as soon as a signal comes: Python's handlers wait for compiled code to return."""
+    with signals:
+        while numbers := signals.recv(64):
+            # Others may have taken the signal over meanwhile.
+            if any(signal.getsignal(number) is _stop for number in numbers):
+                _stop()
+
+
+if hasattr(os, "register_at_fork"):
+    # What a child is sent must not end its parent.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
     """Context in which partly written files are removed before a signal ends the process.
 
-    The signals are Ctrl-C, SIGTERM, and SIGHUP, which the end of a terminal sends.
+    The signals are Ctrl-C, SIGTERM, and SIGHUP, which the end of a terminal sends. They do not wait
+    for decoders, compilers and other compiled code.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {}
-    if threading.current_thread() is threading.main_thread():
-        defaults = (signal.default_int_handler, signal.SIG_DFL, _stop)
-        names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-            # Signals that the caller ignores, as under nohup, stay ignored.
-            if signal.getsignal(number) in defaults:
-                before[number] = signal.signal(number, _stop)
+    defaults = (signal.default_int_handler, signal.SIG_DFL, _stop)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+        # Signals that the caller ignores, as under nohup, stay ignored.
+        if signal.getsignal(number) in defaults:
+            before[number] = signal.signal(number, _stop)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def run_interruptibly(work: Callable[[], int]) -> int:
-    """Runs `work` in a thread while the main thread handles signals.
-
-    Returns or raises what `work` does.
-    """
-    results: list[int] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # re-raised in the main thread
-            errors.append(error)
-
-    with stopping_at_once():
-        thread = threading.Thread(target=run, name="work", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(_PATIENCE)
-    if errors:
-        raise errors[0]
-    return results[0]
+        signal.set_wakeup_fd(previous)
+        writer.close()
+        watcher.join()

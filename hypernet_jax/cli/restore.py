@@ -17,7 +17,7 @@ from tqdm import tqdm
 from hypernet_jax import files
 from hypernet_jax.cli.archives import check_archive, is_archive, run_archive
 from hypernet_jax.cli.combinations import check_combinations
-from hypernet_jax.cli.interrupts import run_interruptibly
+from hypernet_jax.cli.interrupts import stopping_at_once
 from hypernet_jax.cli.words import counted
 from hypernet_jax.compilation_cache import keep_compiled_programs
 from hypernet_jax.errors import UserError
@@ -349,7 +349,8 @@ def _sweep(restorer: Restorer, job: batch.Job, args: argparse.Namespace, options
 
 def restore(args: argparse.Namespace) -> int:
     """Restores files and folders; returns 1 if some of several files failed, else 0."""
-    return run_interruptibly(lambda: _restore(args))
+    with stopping_at_once():
+        return _restore(args)
 
 
 def _restore(args: argparse.Namespace) -> int:
@@ -424,7 +425,7 @@ def _restore_all(restorer: Restorer, options: Options, args: argparse.Namespace)
     if args.sequence and not several:
         raise UserError("--sequence is for several frames; give their folder.")
     _check_formats(options.encoding, {format_of(job.output) for job in jobs})
-    # A folder is made when no mistake is left.
+    # A folder is made last, and goes again if a mistake is found then.
     folder = jobs[0].output != local_path(args.output)
     with made_place(args.output) if folder else contextlib.nullcontext():
         return _restore_jobs(restorer, jobs, options, args, several)

@@ -16,7 +16,7 @@ from PIL.ExifTags import Base
 from hypernet_jax.images import exif, xmp
 from hypernet_jax.images.colour import Colour, colour_of_chunks, nclx_chunks
 from hypernet_jax.images.orientation import swaps_sides
-from hypernet_jax.images.png_chunks import COLOUR, MOST_TEXT, TEXT, Chunk, read_chunks
+from hypernet_jax.images.png_chunks import COLOUR, TEXT, Chunk, read_chunks
 
 __all__ = [
     "IPTC",
@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 _PREFIX = b"Exif\0\0"
+# Bytes of the longest EXIF or XMP data in hex that are read; an EXIF block has at most 64 kB.
+_MOST_HEX = 16 << 20
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 IPTC = 33723
 _XMP, _PROFILE = int(Base.XMLPacket), int(Base.InterColorProfile)
@@ -288,7 +290,8 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
         with contextlib.suppress(ValueError, zlib.error):
             text = _inflated(rest[1:]) if name == b"zTXt" else rest
             # An empty line, the kind, the length, and hex digits.
-            data = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+            digits = text.split(None, 2)[2:]
+            data = bytes.fromhex(digits[0].decode("ascii")) if digits else b""
         if kind == b"APP1":
             kind = b"xmp" if data.startswith(_XMP_PREFIX) else b"exif"
         if data and kind in (b"exif", b"xmp"):
@@ -299,9 +302,9 @@ def _without_raw_profiles(texts: list[Chunk]) -> tuple[list[Chunk], dict[bytes, 
 
 
 def _inflated(content: bytes) -> bytes:
-    """Decompresses a text; `ValueError` if it is longer than any that is read."""
+    """Decompresses EXIF or XMP data in hex; `ValueError` if they are longer than any."""
     decoder = zlib.decompressobj()
-    text = decoder.decompress(content, MOST_TEXT)
+    text = decoder.decompress(content, _MOST_HEX)
     if not decoder.eof:
         raise ValueError("too long, or incomplete")
     return text

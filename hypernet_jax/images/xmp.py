@@ -54,8 +54,8 @@ APPENDED: Properties = VIDEO | {
     (_GAIN_MAP, "Version"),
     (_NOTE, "HasExtendedXMP"),
 }
-# Nested elements; packets have about ten.
-_DEEPEST = 64
+# Nested elements, and namespaces in scope; packets have about ten and thirty.
+_DEEPEST, _MOST_PREFIXES = 64, 512
 _NAME = re.compile(rb"[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(\"[^\"]*\"|'[^']*')", re.DOTALL)
 
@@ -88,7 +88,9 @@ class _Reader:
             for key, value in attributes.items()
             if key == "xmlns" or key.startswith("xmlns:")
         }
-        self._prefixes.append(self._prefixes[-1] | declared)
+        if len(declared) + len(self._prefixes[-1]) > _MOST_PREFIXES:
+            raise ValueError("too many namespaces")
+        self._prefixes.append(self._prefixes[-1] | declared if declared else self._prefixes[-1])
         start = self._parser.CurrentByteIndex
         of_picture = self._open[-1][3] if self._open else True
         meaning = self._meaning(name)

@@ -176,7 +176,7 @@ class Handlers:
         except UserError as error:
             return *MIDDLE, None, None, _sentence(error, path)
         down, across = (
-            round(100 * at / length) for at, length in zip(event.index[::-1], size, strict=True)
+            round(100 * at / length, 1) for at, length in zip(event.index[::-1], size, strict=True)
         )
         return down, across, *self.view(path, task, level, zoom, down, across, given, *parts)
 
@@ -195,6 +195,8 @@ class Handlers:
         """Restores the whole photograph to a PNG file; returns (download, message)."""
         if path is None:
             return _no_file(), _NO_PHOTOGRAPH
+        # One that was cancelled may still be running.
+        self.stop(request)
         stopped = self._stopped[request.session_hash] = threading.Event()
 
         def report(done: int, of: int) -> None:
@@ -211,7 +213,8 @@ class Handlers:
         except UserError as error:
             return _no_file(), _sentence(error, path)
         finally:
-            self._stopped.pop(request.session_hash, None)
+            if self._stopped.get(request.session_hash) is stopped:
+                del self._stopped[request.session_hash]
         file, level = restored.file, restored.level.describe(digits=3)
         # The sliders may have moved meanwhile.
         label = f"Download {file.name} ({level})"

@@ -80,10 +80,10 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     buttons=[],
                     format="png",
                 )
-                with gr.Accordion("Position in numbers", open=False, elem_id="position"):
+                with gr.Accordion("Window position", open=False, elem_id="position"):
                     down, across = (
                         UncheckedSlider(
-                            0, 100, value=middle, step=1, label=f"{name} (%)",
+                            0, 100, value=middle, step=0.1, label=f"{name} (%)",
                             elem_id=name.lower(), buttons=[],
                         )
                         for name, middle in zip(("Down", "Across"), MIDDLE, strict=True)

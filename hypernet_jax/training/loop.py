@@ -148,15 +148,24 @@ def make_iterator(config, model: Model, dataset: Path, sampler: LevelSampler):
 def _stop_on_signal(asked: threading.Event):
     """In a single process, SIGTERM, Ctrl-C and the end of a terminal only set `asked`.
 
-    Of several processes JAX listens itself, see `Checkpoints.asked_to_stop`.
+    A second Ctrl-C does what it did before. Of several processes JAX listens itself, see
+    `Checkpoints.asked_to_stop`.
     """
-    previous = {}
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, frame: Any) -> None:
+        del frame
+        if number == signal.SIGINT and asked.is_set():
+            signal.signal(number, previous[number])
+            signal.raise_signal(number)
+        asked.set()
+
     names = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has no SIGHUP
     if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
         for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
             # Under nohup they stay ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                previous[number] = signal.signal(number, lambda *_: asked.set())
+                previous[number] = signal.signal(number, ask)
     try:
         yield
     finally:

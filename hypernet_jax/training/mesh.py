@@ -6,13 +6,7 @@ own crops at its own levels, so images are never exchanged: a step exchanges one
 vector of gradients, some means of channels and, if the state is split, the parameters.
 """
 
-import contextlib
-import os
-import re
-import sys
-import time
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,13 +14,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hypernet_jax.data.levels import BatchForm
-from hypernet_jax.errors import DEVICE_FULL, UserError, is_device_full
-from hypernet_jax.files import remove_partial_files
+from hypernet_jax.errors import UserError
 
 __all__ = [
     "AXES",
     "batch_specs",
-    "ending_with_the_others",
     "in_order",
     "join_processes",
     "local_copy",
@@ -36,9 +28,6 @@ __all__ = [
 ]
 
 AXES = ("data", "level")
-
-# Seconds for the other processes to report what they failed of, too.
-_LAST_WORDS = 1.0
 
 
 def batch_specs(entries: Iterable[str], form: BatchForm) -> dict[str, PartitionSpec]:
@@ -88,8 +77,8 @@ def make_mesh(*, level_devices: int, levels: int, crops: int) -> Mesh:
 def in_order(devices: Sequence[Any]) -> list[Any]:
     """Devices with those of each process side by side, so that a row of levels lies within one.
 
-    `jax.make_mesh` orders by the network of a TPU pod, where rows may span hosts; a step's
-    collectives are over all devices, for which the order makes no difference.
+    `jax.make_mesh` orders by the network of a TPU pod, where rows may span hosts. To a step's one
+    large collective, which is over all devices, the order makes no difference.
     """
     return sorted(devices, key=lambda device: (device.process_index, device.id))
 
@@ -120,49 +109,6 @@ def join_processes(*, coordinator: str, processes: int, process: int) -> None:
             f"The processes could not join through {coordinator} "
             f"({str(error).splitlines()[0]}); check --coordinator, --processes and --process."
         ) from None
-
-
-@contextlib.contextmanager
-def ending_with_the_others() -> Iterator[None]:
-    """Ends this process at once where it, or another one of the run, fails.
-
-    On its way out JAX would wait minutes for processes that wait for this one, and abort. The
-    status is 2 for a mistake of the user, which is printed as a sentence, and 1 otherwise.
-    """
-    try:
-        yield
-    except Exception as error:
-        if jax.process_count() == 1:
-            raise
-        status = 2
-        if isinstance(error, UserError):
-            print(f"error: {error}", file=sys.stderr)
-        elif is_device_full(error):
-            print(f"error: {DEVICE_FULL}", file=sys.stderr)
-        elif _is_of_the_runtime(error):
-            status = 1
-            reason = str(error).splitlines()[0].rpartition(": ")[2].rstrip(".")
-            print(
-                f"error: Another process of this run has ended or cannot be reached ({reason}); "
-                "start all of them again, and they resume from the newest checkpoint.",
-                file=sys.stderr,
-            )
-        else:
-            status = 1
-            traceback.print_exc()
-        remove_partial_files()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if jax.process_index() == 0:
-            # Without process 0 JAX aborts the others, which may be about to say the same.
-            time.sleep(_LAST_WORDS)
-        os._exit(status)
-
-
-def _is_of_the_runtime(error: Exception) -> bool:
-    """Whether a collective failed; from some it comes as `ValueError`, with a code of XLA."""
-    coded = isinstance(error, ValueError) and re.match("[A-Z_]+: ", str(error)) is not None
-    return coded or isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def state_shardings(mesh: Mesh, state: Any, *, split: bool) -> Any:

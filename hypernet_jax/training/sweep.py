@@ -120,14 +120,16 @@ def run_sweep(
         failed = ""
         try:
             train(configs[name], folder / name, stop=stop)
-        except (UserError, RuntimeError) as error:
-            # The other processes still wait for this one in the run that failed.
-            if jax.process_count() > 1:
+        except UserError as error:
+            failed = str(error)
+        except RuntimeError as error:
+            if not is_device_full(error):
                 raise
-            if not (isinstance(error, UserError) or is_device_full(error)):
-                raise
-            failed = str(error) if isinstance(error, UserError) else DEVICE_FULL
-            failures += 1
+            failed = DEVICE_FULL
+        failures += bool(failed)
+        if failed and jax.process_count() > 1:
+            # The others still wait for this process in the run that failed.
+            raise UserError(failed)
         step, best = _reached(folder / name)
         result = failed or ("" if best == -math.inf else f"{best:.2f}")
         rank = -math.inf if failed else best
