@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
+    "DEVICE_FULL",
     "UserError",
     "check_name",
     "is_boolean",
@@ -38,7 +39,7 @@ def is_device_full(error: Exception) -> bool:
     return str(error).startswith("RESOURCE_EXHAUSTED")
 
 
-# What to do then.
+# What to do where `is_device_full`.
 DEVICE_FULL = (
     "The device does not have enough memory for this; for training, lower config.data.crops or "
     "config.data.crop_size, or set config.remat=True."
