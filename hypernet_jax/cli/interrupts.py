@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from hypernet_jax.files import remove_partial_files
+from hypernet_jax.signals import ENDING
 
 __all__ = ["stopping_at_once"]
 
@@ -50,8 +51,7 @@ def stopping_at_once() -> Iterator[None]:
         return
     before = {}
     defaults = (signal.default_int_handler, signal.SIG_DFL, _stop)
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+    for number in ENDING:
         # Signals that the caller ignores, as under nohup, stay ignored.
         if signal.getsignal(number) in defaults:
             before[number] = signal.signal(number, _stop)

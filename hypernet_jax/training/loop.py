@@ -33,6 +33,7 @@ from hypernet_jax.hypernet import Theta
 from hypernet_jax.levels import LevelSpace
 from hypernet_jax.model import Model, make_model, model_config
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
+from hypernet_jax.signals import ENDING
 from hypernet_jax.storage import storage_path
 from hypernet_jax.tasks import get_task
 from hypernet_jax.trained_levels import check_trained_levels, notes_on
@@ -160,9 +161,8 @@ def _stop_on_signal(asked: threading.Event):
             signal.raise_signal(number)
         asked.set()
 
-    names = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has no SIGHUP
     if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+        for number in ENDING:
             # Under nohup they stay ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 previous[number] = signal.signal(number, ask)
