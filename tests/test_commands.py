@@ -26,6 +26,7 @@ from hypernet_jax.weights import shipped_tasks
 from .commands import refuse
 from .conftest import REPOSITORY
 from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
+from .scripts import run_script
 
 
 @pytest.fixture
@@ -312,16 +313,6 @@ def test_ssim_that_is_not_defined_is_not_infinite(tmp_path):
     assert markdown_table(finite(results)) == markdown_table(results)
 
 
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-
 COMPACT = f"--config={REPOSITORY}/configs/denoise.py:compact"
 UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
 
@@ -370,7 +361,7 @@ UNET = f"--config={REPOSITORY}/configs/photo.py:unet"
     ],
 )
 def test_scripts_refuse_with_a_sentence(script, arguments, message):
-    process = run(script, *arguments)
+    process = run_script(script, *arguments)
     assert process.returncode == 2, process.stderr
     last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and message in last
@@ -397,7 +388,7 @@ def test_an_unknown_option_gets_the_usage_of_its_command(arguments, message, cap
 
 def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    assert False\n")
-    process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
+    process = run_script("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
     assert process.stderr.strip().endswith("error: The config file cannot be run (AssertionError).")
 
 
@@ -405,7 +396,7 @@ def test_a_config_that_fails_without_a_word_is_reported(tmp_path):
 def test_the_reason_why_a_config_fails_is_shown(error, tmp_path):
     text = f"def get_config():\n    raise {error.__name__}('one\\nmy reason')\n"
     (tmp_path / "config.py").write_text(text)
-    process = run("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
+    process = run_script("train.py", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path}")
     last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("error: The config file cannot be run (") and "my reason" in last
     assert "Traceback" not in process.stderr
@@ -530,7 +521,7 @@ def test_hidden_files_are_no_images_of_a_set(folder_of_images):
 
 
 def test_evaluate_script(weights, folder_of_images, tmp_path):
-    process = run(
+    process = run_script(
         "evaluate.py",
         f"--weights={weights}",
         f"--dataset={folder_of_images}",

@@ -618,12 +618,81 @@ def test_the_example_and_its_region(browser):
         for name in ("down", "across")
     ]
     wait(lambda: all(each.is_displayed() for each in numbers))
+    assert not {("button", ""), ("slider", ""), ("spinbutton", ""), ("link", "")} & named(browser)
     assert all(5 < float(each.get_property("value")) < 35 for each in numbers)
     for each in numbers:
         each.send_keys(webdriver.Keys.CONTROL, "a")
         each.send_keys("50", webdriver.Keys.TAB)
     wait(lambda: pictures(browser) == closer)
     choose(browser, "sr", largest="8")
+
+
+def named(driver) -> set[tuple[str, str]]:
+    """Role and name of all that a screen reader finds."""
+    nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    }
+
+
+def test_the_page_by_keyboard_and_screen_reader(server, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    flags = ("--lang=de-DE", "--accept-lang=de-DE")
+    driver = start_chromium(tmp_path / "profile", tmp_path, flags=flags)
+
+    def press(*keys):
+        for key in keys:
+            driver.switch_to.active_element.send_keys(key)
+
+    def focused(attribute="id"):
+        return driver.switch_to.active_element.get_attribute(attribute)
+
+    try:
+        driver.get(server)
+        wait(lambda: css(driver, "#example"))[0].send_keys(Keys.ENTER)
+        first = wait(lambda: pictures(driver))
+        wait(lambda: css(driver, "[role=status]")[0].get_property("textContent") == "Ready")
+        window = "The window {} restoration"
+        assert named(driver) >= {
+            ("heading", "Restore a photograph"),
+            ("group", "Task"),
+            ("group", "Zoom"),
+            ("image", "The whole photograph, with a frame around the window"),
+            ("image", window.format("before")),
+            ("image", window.format("after")),
+            ("slider", "range slider for Strength"),
+            ("slider", "Divider between before and after"),
+        }
+        # Gradio's words are of the page's language.
+        assert driver.find_element("tag name", "html").get_attribute("lang") == "en"
+        assert ("button", "Clear") in named(driver)
+        # The text is announced, but not the seconds that count over it.
+        announced = css(driver, "[aria-live=polite]:not([role=status])")
+        assert {each.text.split(" ")[0] for each in announced} == {"Found", ""}
+        assert not css(driver, "[aria-live] [data-testid=status-tracker]")
+        # A group of choices is one stop, and arrow keys choose.
+        css(driver, "#zoom input:checked")[0].send_keys(Keys.ARROW_RIGHT)
+        wait(lambda: pictures(driver) != first and pictures(driver))
+        assert focused("value") == "x4" and focused("checked")
+        press(Keys.TAB)
+        assert focused("aria-expanded") == "false"  # past the overview, which is clicked
+        divider = css(driver, "#divider [role=slider]")[0]
+        driver.execute_script("arguments[0].focus()", divider)
+        places = []
+        for key in (Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.HOME, Keys.END):
+            press(key)
+            time.sleep(0.3)
+            places.append(int(divider.get_attribute("aria-valuenow")))
+        assert places == [55, 50, pytest.approx(0, abs=1), pytest.approx(100, abs=1)]
+        # The photograph goes, and the focus stays where it was.
+        css(driver, "#photograph button[aria-label=Clear]")[0].send_keys(Keys.ENTER)
+        wait(lambda: "Drop a photograph" in message(driver))
+        wait(lambda: focused("aria-label") and css(driver, "#photograph :focus"))
+    finally:
+        driver.quit()
 
 
 def test_the_page_opens_with_photographs_and_their_parts(server, noisy, tmp_path):

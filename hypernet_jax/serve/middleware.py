@@ -1,4 +1,4 @@
-"""Middleware of the page: blocks resources from other sites, and requests by other sites."""
+"""Middleware of the page: no resources from other sites, no requests by them, and one language."""
 
 import json
 import re
@@ -17,6 +17,12 @@ _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'self'"
 )
+# The page's words are English, so gradio's are, too, and screen readers pronounce them so. What
+# gradio itself adds to the head comes after it has chosen its language.
+_ENGLISH = b"""<head><script>
+Object.defineProperty(navigator, "language", {get: () => "en"});
+Object.defineProperty(navigator, "languages", {get: () => ["en"]});
+</script>"""
 _SAFE = (
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -31,7 +37,7 @@ _SPARE = 4
 
 
 class NothingFromOutside:
-    """ASGI middleware: adds a content security policy and removes links to other sites."""
+    """ASGI middleware: a content security policy, no links to other sites, and words in English."""
 
     def __init__(self, app):
         self._app = app
@@ -54,7 +60,7 @@ class NothingFromOutside:
                 body.extend(message.get("body", b""))
                 if message.get("more_body"):
                     return
-                page = _OUTSIDE.sub(b"", bytes(body))
+                page = _OUTSIDE.sub(b"", bytes(body)).replace(b"<head>", _ENGLISH, 1)
                 start["headers"] = [
                     (key, value) for key, value in start["headers"] if key != b"content-length"
                 ] + [(b"content-length", str(len(page)).encode())]

@@ -13,20 +13,9 @@ from hypernet_jax.weights import shipped_tasks
 
 __all__ = ["CSS", "make_page"]
 
-CSS = """
-#divider img { width: 100%; image-rendering: pixelated; }
-#overview img { cursor: crosshair; }
-#mask .image-container { min-height: 300px; }
-footer { display: none !important; }
-/* On a phone the picture is beside its slider, not below all else. */
-@media (max-width: 800px) { #result { order: -1; } }
-"""
-
-# Screen readers announce what the lines say.
-_ANNOUNCED = """() => {
-  for (const line of document.querySelectorAll('#found, #message'))
-    line.setAttribute('aria-live', 'polite');
-}"""
+_HERE = Path(__file__).parent
+CSS = (_HERE / "page.css").read_text(encoding="utf-8")
+_SCRIPT = (_HERE / "page.js").read_text(encoding="utf-8").partition("\n")[2]  # a function alone
 
 
 def _offered() -> list[str]:
@@ -49,6 +38,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
     handlers = Handlers(studio, folder, most_parts)
     with gr.Blocks(title="hypernet_jax", analytics_enabled=False) as page:
         given = gr.State(Given())
+        gr.Markdown("# Restore a photograph", elem_id="title")
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 photograph = gr.File(label="Photograph", elem_id="photograph", height=130)
@@ -80,7 +70,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     buttons=[],
                     format="png",
                 )
-                with gr.Accordion("Window position", open=False, elem_id="position"):
+                with gr.Accordion("Window position (by keyboard)", open=False, elem_id="position"):
                     down, across = (
                         UncheckedSlider(
                             0, 100, value=middle, step=0.1, label=f"{name} (%)",
@@ -97,7 +87,8 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
                     buttons=["fullscreen"],
                     max_height=700,
                 )
-                message = gr.Markdown("Drop a photograph, or take the example.", elem_id="message")
+        # Beside the buttons, whose work it reports.
+        message = gr.Markdown("Drop a photograph, or take the example.", elem_id="message")
         with gr.Row():
             restore = gr.Button(
                 "Restore the whole photograph", variant="primary", elem_id="restore"
@@ -134,14 +125,17 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             level,
             api_visibility="private",
         )
-        page.load(None, js=_ANNOUNCED)
+        page.load(None, js=_SCRIPT)
         everything = [level, down, across, divider, overview, found, message, download, stop]
         everything += [given, region, *details]
         parts = details[1:]
         seen = [photograph, task, level, zoom, down, across, given]
         # One after the other, so that the button to stop is not left enabled.
         begun = restore.click(
-            lambda: gr.Button(interactive=True), None, stop, api_visibility="private"
+            lambda: (gr.Button(interactive=True), "Restoring…"),
+            None,
+            [stop, message],
+            api_visibility="private",
         )
         restored = begun.then(
             handlers.whole,
