@@ -5,6 +5,7 @@ A process of their own each would import JAX and the package for seconds before 
 
 import atexit
 import functools
+import importlib
 import json
 import os
 import runpy
@@ -16,6 +17,16 @@ from pathlib import Path
 __all__ = ["run_script"]
 
 REPOSITORY = Path(__file__).parent.parent
+IMPORTED = (
+    "hypernet_jax.cli.info",
+    "hypernet_jax.evaluation.measure",
+    "hypernet_jax.evaluation.others",
+    "hypernet_jax.evaluation.pairs",
+    "hypernet_jax.evaluation.report",
+    "hypernet_jax.training.loop",
+    "hypernet_jax.training.sweep",
+    "ml_collections.config_flags",
+)
 
 
 def run_script(script, *arguments) -> subprocess.CompletedProcess:
@@ -29,7 +40,9 @@ def run_script(script, *arguments) -> subprocess.CompletedProcess:
         command = [sys.executable, *command]
         return subprocess.run(command, capture_output=True, text=True, check=False)
     server = _server()
-    print(json.dumps({"command": command, "folder": os.getcwd()}), file=server.stdin, flush=True)
+    print(
+        json.dumps({"command": command, "folder": str(Path.cwd())}), file=server.stdin, flush=True
+    )
     status, output, errors = json.loads(server.stdout.readline())
     return subprocess.CompletedProcess(command, status, output, errors)
 
@@ -68,16 +81,8 @@ def _answer(request: dict) -> list:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
-    # What the scripts import; no backend of JAX starts before a fork.
-    import ml_collections.config_flags
-
-    import hypernet_jax.cli.info
-    import hypernet_jax.evaluation.measure
-    import hypernet_jax.evaluation.others
-    import hypernet_jax.evaluation.pairs
-    import hypernet_jax.evaluation.report
-    import hypernet_jax.training.loop
-    import hypernet_jax.training.sweep  # noqa: F401
-
+    # No backend of JAX starts before a fork.
+    for name in IMPORTED:
+        importlib.import_module(name)
     for line in sys.stdin:
         print(json.dumps(_answer(json.loads(line))), flush=True)
