@@ -127,7 +127,8 @@ class HyperNetworkTest(chex.TestCase):
             return apply_network(NETWORK, hypernet.generate(theta, level), image)
 
         together = self.variant(jax.vmap(restore))(jnp.array(LEVELS), images)
-        apart = jnp.stack([restore(lv, im) for lv, im in zip(LEVELS, images, strict=True)])
+        one = jax.jit(restore)
+        apart = jnp.stack([one(lv, im) for lv, im in zip(LEVELS, images, strict=True)])
         chex.assert_trees_all_close(together, apart, rtol=1e-5, atol=1e-5)
 
     @chex.variants(with_jit=True, without_jit=True)
@@ -144,7 +145,8 @@ class HyperNetworkTest(chex.TestCase):
             return jnp.mean(jax.vmap(loss, in_axes=(None, 0, 0))(theta, jnp.array(LEVELS), images))
 
         together = self.variant(jax.grad(mean_loss))(theta)
-        apart = [jax.grad(loss)(theta, lv, im) for lv, im in zip(LEVELS, images, strict=True)]
+        one = jax.jit(jax.grad(loss))
+        apart = [one(theta, lv, im) for lv, im in zip(LEVELS, images, strict=True)]
         mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *apart)
         chex.assert_trees_all_close(together, mean, rtol=1e-4, atol=1e-6)
 
@@ -173,12 +175,11 @@ class HyperNetworkTest(chex.TestCase):
         image = jax.random.uniform(jax.random.key(3), (1, 16, 16, 3))
         params = hypernet.generate(theta, 30.0)
         chex.assert_trees_all_equal_structs(params, template)
-        restored = jax.vmap(
-            lambda lv: network.apply({"params": hypernet.generate(theta, lv)}, image)
-        )(jnp.array([10.0, 30.0]))
-        chex.assert_trees_all_close(
-            restored[1], network.apply({"params": params}, image), rtol=1e-4, atol=1e-5
+        apply = jax.jit(lambda params: network.apply({"params": params}, image))
+        restored = jax.jit(jax.vmap(lambda lv: apply(hypernet.generate(theta, lv))))(
+            jnp.array([10.0, 30.0])
         )
+        chex.assert_trees_all_close(restored[1], apply(params), rtol=1e-4, atol=1e-5)
         assert float(jnp.abs(restored[0] - restored[1]).max()) > 1e-3
         chex.assert_trees_all_equal(
             params["ConvTranspose_0"]["kernel"], theta["shared"]["ConvTranspose_0/kernel"]

@@ -118,7 +118,8 @@ class LevelFormsTest(chex.TestCase):
         reach = spec_of(model.network).reach
         image = jax.random.uniform(jax.random.key(3), (1, 9, 2 * reach + 22, 3))
         restore = self.variant(model.restore_pixels)
-        alone = [model.apply(model.generate(theta, level), image) for level in (10.0, 60.0)]
+        apply = jax.jit(model.apply)
+        alone = [apply(model.generate(theta, level), image) for level in (10.0, 60.0)]
         constant = restore(theta, jnp.full((*image.shape[:3], 1), 60.0), image)
         chex.assert_trees_all_close(constant, alone[1], rtol=1e-5, atol=1e-5)
         left = jnp.arange(image.shape[2]) < reach + 8

@@ -87,14 +87,15 @@ def test_a_leaky_network_learns_where_a_plain_one_is_dead(name):
     gradients = {}
     for kind in ACTIVATIONS:
         network = make_network(name, **SMALL[name] | {"activation": kind})
-        params = network.init(jax.random.key(0), image)
+        params = jax.jit(network.init)(jax.random.key(0), image)
 
         def lowered(path, leaf):
             low = path[-1].key == "bias" and path[-2].key == "conv_1"
             return leaf - 50.0 if low else leaf
 
         params = jax.tree_util.tree_map_with_path(lowered, params)
-        found = jax.grad(lambda p, net=network: jnp.abs(net.apply(p, image)).sum())(params)
+        loss = jax.jit(lambda p, net=network: jnp.abs(net.apply(p, image)).sum())
+        found = jax.jit(jax.grad(loss))(params)
         inner = [
             leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(found)

@@ -1,5 +1,7 @@
 """Training with a level for every pixel."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -58,16 +60,18 @@ def test_each_pixel_is_degraded_to_its_level(name, photograph):
     ids = np.arange(8, dtype=np.int32)[None]
     batch = {"clean": clean, "ids": ids, "levels": np.broadcast_to(pair, (1, 8, *pair.shape))}
     key = jax.random.key(3)
-    target, degraded, levels = degrade_batch(key, task, batch, PIXELS)
+    degrade_all = jax.jit(lambda key, batch: degrade_batch(key, task, batch, PIXELS))
+    target, degraded, levels = degrade_all(key, batch)
     chex.assert_shape([target, degraded], (1, 8, 32, 48, 3))
     chex.assert_shape(levels, (1, 8, 32, 48, 1))
     ends = [(levels == pair[which]).all(axis=-1) for which in (0, 1)]
     assert ends[0].all(axis=(2, 3)).any(), "some crop has one level"
     assert any(end.mean(axis=(2, 3)).min() < 0.9 and end.any() for end in ends)
+    degrade = jax.jit(functools.partial(degrade_example, task.degradation))
     for crop in range(8):
         for level, here in zip(pair, ends, strict=True):
             own = example_key(key, 0, ids[0, crop])
-            alone = degrade_example(task.degradation, own, clean[0, crop], task.space.named(level))
+            alone = degrade(own, clean[0, crop], task.space.named(level))
             expected = np.asarray(alone, np.float32)[here[0, crop]] / 255
             np.testing.assert_allclose(degraded[0, crop][here[0, crop]], expected, atol=1e-5)
 

@@ -41,7 +41,7 @@ def shipped(task):
 
 def whole(model, params, image):
     """The reference: the whole image at once."""
-    return np.asarray(model.apply(params, jnp.asarray(image, jnp.float32)[None]))[0]
+    return np.asarray(jax.jit(model.apply)(params, jnp.asarray(image, jnp.float32)[None]))[0]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_valid_part_is_as_if_it_were_alone(photograph):
     params = model.generate(tiny_theta(tiny_config()), 30.0)
     images = np.float32(photograph[:64, :96][None].repeat(3, 0)) / 255
     valid = np.array([[64, 96], [20, 96], [38, 54]])
-    apply = functools.partial(apply_network, model.network, params)
+    apply = jax.jit(functools.partial(apply_network, model.network, params))
     got = apply(images, valid=jnp.asarray(valid))
     for image, (height, width), result in zip(images, valid, got, strict=True):
         alone = apply(image[None, :height, :width])[0]

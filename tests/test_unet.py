@@ -59,12 +59,8 @@ def test_levels_of_a_step_and_of_each_crop():
         form: make_model(unet_config(), level_form=form) for form in ("unrolled", "vmap", "wide")
     }
     theta = random_theta(forms["vmap"])
-    expected = jnp.stack(
-        [
-            forms["vmap"].apply(forms["vmap"].generate(theta, x), y)
-            for x, y in zip(levels, images, strict=True)
-        ]
-    )
+    one = jax.jit(lambda x, y: forms["vmap"].apply(forms["vmap"].generate(theta, x), y))
+    expected = jnp.stack([one(x, y) for x, y in zip(levels, images, strict=True)])
     for form, model in forms.items():
         found = jax.jit(model.restore_levels)(theta, levels, images)
         chex.assert_trees_all_close(found, expected, atol=1e-5, custom_message=form)
