@@ -162,7 +162,7 @@ def test_jpeg_of_a_batch_is_that_of_each_image(photograph):
         np.testing.assert_array_equal(jpeg(None, one, 20), together)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(24, 60), st.integers(1, 12), st.integers(1, 12))
 def test_bicubic_is_jaxs_inside(height, rows, columns):
     """jax.image.resize has the same cubic but drops out-of-image taps at the borders."""

@@ -19,6 +19,7 @@ from hypernet_jax.networks import (
     spec_of,
 )
 from hypernet_jax.networks.activations import ACTIVATIONS, activation
+from hypernet_jax.networks.residual import pixel_shuffle
 
 SMALL = {
     "residual": {
@@ -153,6 +154,24 @@ class Normalised(nn.Module):
             x = x + jnp.linspace(-1, 1, x.shape[1])[:, None, None]
         elif self.layer == "counted place":
             x = x + jax.lax.broadcasted_iota(jnp.float32, x.shape, 2)
+        elif self.layer == "average of a plane":
+            x = x * x.mean(-1).mean((1, 2))[:, None, None, None]
+        elif self.layer == "average of a channel":
+            x = x * x[..., 0].mean((1, 2))[:, None, None, None]
+        elif self.layer == "shifted plane":
+            x = x + jnp.roll(x.sum(-1), 1, axis=1)[..., None]
+        elif self.layer == "summed plane":
+            x = x + jnp.cumsum(x.sum(-1), axis=2)[..., None]
+        elif self.layer == "softmax over rows":
+            x = x * jax.nn.softmax(x.sum(-1), axis=1)[..., None]
+        elif self.layer == "finer":
+            x = pixel_shuffle(x, 2)
+            x = nn.Conv(8, (3, 3), strides=2, padding=1)(x)
+        elif self.layer == "cut":
+            x = nn.Conv(8, (3, 3), padding=0)(x)
+            x = nn.Conv(8, (3, 3), padding=2)(x)
+        elif self.layer == "channel sum":
+            x = x * nn.sigmoid(x.sum(-1))[..., None] + x.mean(-1, keepdims=True)
         elif self.layer == "gate":
             x = nn.LayerNorm()(x)[..., :4] * nn.gelu(x[..., 4:])
         return nn.Conv(3, (3, 3), padding=1)(x)
@@ -160,15 +179,20 @@ class Normalised(nn.Module):
 
 LAYERS = ("group_norm", "attention", "average", "transposed", "shifted", "mirrored", "bare")
 PLACES = ("place", "counted place")
+PLANES = (
+    "average of a plane", "average of a channel", "shifted plane", "summed plane",
+    "softmax over rows",
+)  # fmt: skip
+SIZES = ("finer", "cut")
 
 
-@pytest.mark.parametrize("layer", LAYERS + PLACES)
+@pytest.mark.parametrize("layer", LAYERS + PLACES + PLANES + SIZES)
 def test_a_false_claim_of_exact_tiles_is_refused(layer):
     with pytest.raises(UserError, match="declares exact tiles, but has"):
         check_exact_tiles(Normalised(layer))
 
 
-@pytest.mark.parametrize("layer", ["none", "gate"])
+@pytest.mark.parametrize("layer", ["none", "gate", "channel sum"])
 def test_what_works_on_each_pixel_alone_is_allowed(layer):
     check_exact_tiles(Normalised(layer))
 
@@ -195,6 +219,13 @@ def test_a_network_of_ones_own(monkeypatch, photograph):
         register_network("narrow", Shallow)
     with pytest.raises(UserError, match="exact tiles, but has"):
         register_network("normalised", Normalised)
+    with pytest.raises(UserError, match="cannot be called 'bad name!'"):
+        register_network("bad name!", Shallow)
+    for network in (dict, int, Shallow()):
+        with pytest.raises(UserError, match="give a class of Flax modules"):
+            register_network("other", network)
+    with pytest.raises(UserError, match=r"without a default \(features\)"):
+        register_network("other", nn.Dense)
     restorer = restorer_of("narrow")
     image = photograph[:70, :90] / np.float32(255)
     expected = restorer.model.apply(restorer.params(20.0), image[None])[0]

@@ -2,17 +2,34 @@
 
 import itertools
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["Graph"]
+__all__ = ["Filled", "Graph", "Label", "as_it_is"]
 
 # Old enough for all recent runtimes, including those in browsers.
 _OPSET, _IR_VERSION = 17, 8
+
+
+# The path of a parameter, and which row of it; None for all of it.
+Label = tuple[str, int | None]
+
+
+class Filled(NamedTuple):
+    """A tensor of a graph that can be filled anew: what it holds, its name and its layout."""
+
+    label: Label
+    name: str
+    layout: Callable[[np.ndarray], np.ndarray]
+
+
+def as_it_is(value: np.ndarray) -> np.ndarray:
+    """The layout of a tensor that is stored as the function has it."""
+    return value
 
 
 class Graph:
@@ -22,14 +39,21 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._count = itertools.count()
-        self.labels: dict[str, str] = {}
+        self.filled: list[Filled] = []
 
-    def constant(self, value: Any, *, label: str | None = None) -> str:
-        """Adds a tensor and returns its name; `labels` maps its label to that name."""
+    def constant(
+        self,
+        value: Any,
+        *,
+        label: Label | None = None,
+        layout: Callable[[np.ndarray], np.ndarray] = as_it_is,
+    ) -> str:
+        """Adds a tensor in a layout and returns its name; with a label it is one of `filled`."""
         name = f"constant_{next(self._count)}"
         if label is not None:
-            self.labels[label] = name
-        self._constants.append(numpy_helper.from_array(np.asarray(value), name))
+            self.filled.append(Filled(label, name, layout))
+        stored = np.ascontiguousarray(layout(np.asarray(value))) if np.ndim(value) else value
+        self._constants.append(numpy_helper.from_array(np.asarray(stored), name))
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:

@@ -79,7 +79,7 @@ class _Translation:
             return self.run(jaxpr, constants, inputs)
         if equation.primitive.name == "broadcast_in_dim" and len(shape) == 4:
             (x,) = inputs
-            if x.constant is not None and x.label is None:
+            if x.constant is not None:
                 # Not expanded, because images have other sizes than those traced.
                 held = x.constant.reshape(_axes_of_broadcast(params, x.shape, shape))
                 return [Value(shape, constant=held)]
@@ -179,8 +179,7 @@ class _Translation:
         factor = self._features.height // shape[1]
         if kernel.bank is None:
             assert bias is not None and bias.bank is not None
-            weights = np.ascontiguousarray(bias.bank.T)[:, :, None, None]
-            names = self._features.all(factor), self._graph.constant(weights)
+            names = self._features.all(factor), bias.stored_bank(self._graph, _pointwise)
             of_level = self._op("Conv", *names, kernel_shape=(1, 1))
             return self._op("Add", convolved(kernel, None), of_level)
         total = None
@@ -203,39 +202,37 @@ class _Translation:
     def _of_channels(self, inputs: list[Value], shape: tuple[int, ...]) -> Value:
         """A matrix product over the channels of each pixel."""
         x, matrix = inputs
-        if matrix.constant is None:
+        if matrix.bank is not None:
+            matrix.name(self._graph)
+        if not matrix.is_stored or len(matrix.shape) != 2:
             raise _untranslated("a product of an image")
-        weights = np.ascontiguousarray(matrix.constant.T)[:, :, None, None]
 
         def make() -> str:
-            names = x.image_name(self._graph), self._graph.constant(weights)
+            names = x.image_name(self._graph), matrix.stored(self._graph, _pointwise)
             return self._op("Conv", *names, kernel_shape=(1, 1))
 
         return Value(shape, make, is_image=True)
 
     def _kernel(self, kernel: Value) -> str:
         """A kernel in ONNX's layout; of a weighted sum, the constants are transposed instead."""
-        if kernel.constant is not None:
-            turned = np.ascontiguousarray(kernel.constant.transpose(OIHW))
-            return self._graph.constant(turned, label=kernel.label)
+        if kernel.is_stored:
+            return kernel.stored(self._graph, _oihw)
         if kernel.mixture is not None:
             weights, bank = kernel.mixture
-            turned = bank.transpose(0, *(axis + 1 for axis in OIHW))
-            return self._mixed(weights, np.ascontiguousarray(turned))
+            shape = tuple(kernel.shape[axis] for axis in OIHW)
+            return self._mixed(weights, bank.stored(self._graph, _flat_oihw), shape)
         return self._op("Transpose", kernel.name(self._graph), perm=OIHW)
 
-    def _mixed(self, weights: Value, bank: np.ndarray) -> str:
-        flat = self._graph.constant(bank.reshape(len(bank), -1))
+    def _mixed(self, weights: Value, flat: str, shape: tuple[int, ...]) -> str:
         mixed = self._op("MatMul", weights.name(self._graph), flat)
-        return self._op("Reshape", mixed, self._integers(bank.shape[1:]))
+        return self._op("Reshape", mixed, self._integers(shape))
 
     def _weighted_sum(self, shape: tuple[int, ...], weights: Value, bank: Value) -> Value:
-        if bank.constant is None:
+        if not bank.is_stored:
             names = [value.name(self._graph) for value in (weights, bank)]
             return Value(shape, lambda: self._op("MatMul", *names))
-        constant = bank.constant
-        made = Value(shape, lambda: self._mixed(weights, constant))
-        made.mixture = (weights, constant)
+        made = Value(shape, lambda: self._mixed(weights, bank.stored(self._graph, _flat), shape))
+        made.mixture = (weights, bank)
         return made
 
     def _elementwise(
@@ -347,6 +344,23 @@ def _axes_of_broadcast(
     """The shape before broadcasting, with all axes."""
     lengths = dict(zip(params["broadcast_dimensions"], given, strict=True))
     return tuple(lengths.get(axis, 1) for axis in range(len(shape)))
+
+
+def _oihw(kernel: np.ndarray) -> np.ndarray:
+    return kernel.transpose(OIHW)
+
+
+def _flat(bank: np.ndarray) -> np.ndarray:
+    return bank.reshape(len(bank), -1)
+
+
+def _flat_oihw(bank: np.ndarray) -> np.ndarray:
+    return _flat(bank.transpose(0, *(axis + 1 for axis in OIHW)))
+
+
+def _pointwise(matrix: np.ndarray) -> np.ndarray:
+    """A matrix (in, out) as the kernel of a convolution of 1x1."""
+    return matrix.T[:, :, None, None]
 
 
 def _known(value: Any) -> Value:

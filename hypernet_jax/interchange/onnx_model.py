@@ -12,7 +12,7 @@ from flax import traverse_util
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_features import PixelFeatures
 from hypernet_jax.interchange.onnx_graph import Graph
-from hypernet_jax.interchange.onnx_jaxpr import OIHW, translate
+from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
 from hypernet_jax.interchange.portable import check_level_map, is_plain, level_shape
 from hypernet_jax.model import Model
@@ -74,7 +74,7 @@ def _of_banks(
     """A network with a weighted sum of the banks' kernels at each pixel.
 
     Args:
-      graph: the graph to add to; labels of the banks' kernels are PATH:INDEX.
+      graph: the graph to add to, whose tensors of the banks are labelled.
       model: the model of the network.
       banks, shared: parameters by path.
       metadata: metadata of the file.
@@ -89,7 +89,8 @@ def _of_banks(
 
     restore = _with_leaves(model, paths)
     leaves = [
-        Value(bank.shape[1:], bank=np.asarray(bank), label=path) for path, bank in banks.items()
+        Value(bank.shape[1:], bank=np.asarray(bank), label=(path, None))
+        for path, bank in banks.items()
     ]
     leaves += [Value(leaf.shape, constant=np.asarray(leaf)) for leaf in shared.values()]
     arguments = [(leaf, jax.ShapeDtypeStruct(leaf.shape, jnp.float32)) for leaf in leaves]
@@ -129,7 +130,7 @@ def _plain(
     restore = _with_leaves(model, paths)
     leaves = [
         (
-            Value(leaf.shape, constant=np.asarray(leaf), label=path),
+            Value(leaf.shape, constant=np.asarray(leaf), label=(path, None)),
             jax.ShapeDtypeStruct(leaf.shape, jnp.float32),
         )
         for path, leaf in params.items()
@@ -185,24 +186,20 @@ class BankGraph:
         graph, count = Graph(), len(next(iter(banks.values())))
         given = ("weights", count - has_constant, phi)
         self._proto = _of_banks(graph, model, banks, shared, {}, given=given)
-        self._tensors = _remembered(graph, self._proto)
+        self._graph = graph
 
     def filled(self, banks: Mapping[str, np.ndarray]) -> bytes:
         """A model file with these banks."""
-        for label, tensor in self._tensors.items():
-            path, _, index = label.rpartition(":")
-            _fill(tensor, banks[path][int(index)])
-        return self._proto.SerializeToString()
+        return _filled(self._graph, self._proto, banks)
 
 
-def _remembered(graph: Graph, proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def _filled(graph: Graph, proto: onnx.ModelProto, leaves: Mapping[str, np.ndarray]) -> bytes:
+    """The file of a graph with other values in all tensors that have a label."""
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    return {label: tensors[name] for label, name in graph.labels.items()}
-
-
-def _fill(tensor: onnx.TensorProto, leaf: np.ndarray) -> None:
-    turned = leaf.transpose(OIHW) if leaf.ndim == 4 else leaf
-    tensor.raw_data = np.ascontiguousarray(turned, np.float32).tobytes()
+    for (path, row), name, layout in graph.filled:
+        value = layout(leaves[path] if row is None else leaves[path][row])
+        tensors[name].raw_data = np.ascontiguousarray(value, np.float32).tobytes()
+    return proto.SerializeToString()
 
 
 class PlainGraph:
@@ -214,15 +211,12 @@ class PlainGraph:
     """
 
     def __init__(self, model: Model, params: dict[str, np.ndarray]):
-        graph = Graph()
-        self._proto = _plain(graph, model, params, {})
-        self._tensors = _remembered(graph, self._proto)
+        self._graph = Graph()
+        self._proto = _plain(self._graph, model, params, {})
 
-    def filled(self, params: dict[str, np.ndarray]) -> bytes:
+    def filled(self, params: Mapping[str, np.ndarray]) -> bytes:
         """A model file with these parameters."""
-        for path, tensor in self._tensors.items():
-            _fill(tensor, params[path])
-        return self._proto.SerializeToString()
+        return _filled(self._graph, self._proto, params)
 
 
 def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:

@@ -7,7 +7,6 @@ per image or per output pixel. The arithmetic is that of a plain network times t
 of features.
 """
 
-import contextlib
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -25,23 +24,27 @@ __all__ = ["apply_bank"]
 
 
 def _wide_convolution(
-    conv: nn.Conv, x: Float[Array, "n h w i"], bank: Float[Array, "d kh kw i o"]
+    conv: nn.Conv, x: Float[Array, "n h w i"], bank: Float[Array, "d kh kw ig o"]
 ) -> Float[Array, "n h2 w2 d o"]:
     """conv(x, bank[d]) for all d, without a bias.
 
     Args:
       conv: the module, which defines the geometry.
       x: (N, H, W, channels in).
-      bank: (D, height, width, channels in, channels out).
+      bank: (D, height, width, channels in of a group, channels out).
 
     Returns:
       (N, H, W, D, channels out).
     """
     count, *_, channels = bank.shape
-    wide = jnp.moveaxis(bank, 0, -2).reshape((*bank.shape[1:-1], count * channels))
+    # Groups are blocks of output channels, so each group has all of its kernels side by side.
+    groups = (conv.feature_group_count, channels // conv.feature_group_count)
+    split = bank.reshape((*bank.shape[:-1], *groups))
+    wide = jnp.moveaxis(split, 0, -2).reshape((*bank.shape[1:-1], count * channels))
     module = conv.clone(features=count * channels, use_bias=False, parent=None, name=None)
     y = jnp.asarray(module.apply({"params": {"kernel": wide}}, x))
-    return y.reshape((*y.shape[:-1], count, channels))
+    each = y.reshape((*y.shape[:-1], groups[0], count, groups[1]))
+    return jnp.moveaxis(each, -2, -3).reshape((*y.shape[:-1], count, channels))
 
 
 def _at_resolution_of(
@@ -115,20 +118,22 @@ def apply_bank(
         return y
 
     params = traverse_util.unflatten_dict(dict(shared), sep="/")
-    restored = None
-    # A parameter is missing if the bank holds it for another kind of layer: checked below.
-    missing = contextlib.suppress(ScopeParamNotFoundError, ScopeCollectionNotFound)
-    with nn.intercept_methods(intercept), missing:
-        restored = apply_network(network, params, images, valid=valid)
-    # If the network stopped early, convolutions are unused too, so the culprit is sorted first.
-    unused = sorted(
-        set(banks) - used, key=lambda path: (path.rpartition("/")[2] in ("kernel", "bias"), path)
-    )
+    restored, culprit = None, ""
+    try:
+        with nn.intercept_methods(intercept):
+            restored = apply_network(network, params, images, valid=valid)
+    except (ScopeParamNotFoundError, ScopeCollectionNotFound) as error:
+        # The bank holds it for another kind of layer.
+        words = str(error).split('"')
+        wanted = {"/".join((*scope.strip("/").split("/"), name)).strip("/")
+                  for scope in words for name in words}  # fmt: skip
+        culprit = next((path for path in banks if path in wanted), "")
+    unused = [path for path in banks if path not in used]
     if restored is None or unused:
         raise UserError(
-            f"The generated parameter {unused[0]} is not a kernel or bias of a convolution, so "
-            "images of a batch cannot have different levels; set config.levels.per=step and "
-            "config.level_form=unrolled."
+            f"The generated parameter {culprit or unused[0]} is not a kernel or bias of a "
+            "convolution, so images and pixels cannot have different levels; give one level for "
+            "all of them, or train with config.levels.per=step and config.level_form=unrolled."
         )
     return restored
 

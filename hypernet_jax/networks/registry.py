@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hypernet_jax.errors import UserError
+from hypernet_jax.errors import UserError, check_name
 from hypernet_jax.networks.level_plane import LevelPlaneNetwork
 from hypernet_jax.networks.residual import ResidualNetwork
 from hypernet_jax.networks.spec import check_exact_tiles, spec_of
@@ -41,9 +41,26 @@ def register_network(name: str, network: type[nn.Module]) -> None:
         `NetworkSpec`, checked here with the default attributes.
 
     Raises:
-      UserError: if the name is taken, or the network claims exact tiles and has layers that
-        cannot be masked.
+      UserError: if the name is taken or not valid, the network is no class of modules whose
+        attributes all have defaults, or it claims exact tiles and has layers that cannot be masked.
     """
+    check_name("A network", name)
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
+        raise UserError(
+            f"The network {name!r} is {network!r}; give a class of Flax modules, not an instance."
+        )
+    required = [
+        field.name
+        for field in dataclasses.fields(network)
+        if field.init
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if required:
+        raise UserError(
+            f"The network {name!r} has attributes without a default ({', '.join(required)}); give "
+            "them one, which configs can change."
+        )
     if name in _NETWORKS:
         raise UserError(f"There is a network {name!r} already; choose another name.")
     check_exact_tiles(network())

@@ -63,16 +63,17 @@ _PIXELWISE = frozenset(
 )  # fmt: skip
 
 
-# Rows and columns of the image that networks are checked with, per `multiple_of`.
-_SIDES = (37, 41)
+# Rows and columns of the image that networks are checked with, per `multiple_of`: lengths that
+# channels hardly have.
+_SIDES = (1009, 1013)
 
 
 def check_exact_tiles(network: nn.Module) -> None:
     """Raises `UserError` if a network declares exact tiles but has a layer that breaks them.
 
     In its jaxpr, every operation that mixes neighbours must be an `nn.Conv` without input
-    dilation; all others must be pixelwise, or `pixel_shuffle`, and none may depend on the row or
-    column. The declared reach is not checked.
+    dilation, from and to a size that divides the image's; all others must be pixelwise, or
+    `pixel_shuffle`, and none may depend on the row or column. The declared reach is not checked.
     """
     spec = spec_of(network)
     if not spec.exact_tiles:
@@ -80,6 +81,11 @@ def check_exact_tiles(network: nn.Module) -> None:
     # Sizes that nothing else has, so that a count of rows or columns shows.
     height, width = (side * spec.multiple_of for side in _SIDES)
     sizes = {side * times for side in _SIDES for times in range(1, spec.multiple_of + 1)}
+    scales = {
+        (height // factor, width // factor)
+        for factor in range(1, spec.multiple_of + 1)
+        if spec.multiple_of % factor == 0
+    }
     places = {size + more for size in sizes for more in (-1, 0, 1)}  # `linspace` counts one less
     image = jax.ShapeDtypeStruct((1, height, width, spec.in_channels), jnp.float32)
     params = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -101,9 +107,12 @@ def check_exact_tiles(network: nn.Module) -> None:
             found += 1
             if set(equation.params["lhs_dilation"]) != {1}:
                 raise _refused(name, "a transposed convolution")
+            for atom in (equation.invars[0], equation.outvars[0]):
+                if atom.aval.shape[1:3] not in scales:
+                    raise _refused(name, "a convolution at a size that does not divide its own")
         elif kind == "iota" and places & set(equation.outvars[0].aval.shape):
             raise _refused(name, "a count of rows or columns")
-        elif not _is_pixelwise(equation):
+        elif not _is_pixelwise(equation, sizes):
             raise _refused(name, kind)
     if found > convolutions:
         raise _refused(name, "a convolution that is not an nn.Conv")
@@ -129,26 +138,36 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
             yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-def _is_pixelwise(equation: Any) -> bool:
-    """Whether the equation keeps rows and columns, axes 1 and 2 of at least four, separate."""
+def _is_pixelwise(equation: Any, sizes: set[int]) -> bool:
+    """Whether the equation keeps rows and columns separate.
+
+    These are axes 1 and 2 of arrays with at least four, and all axes with such a length.
+    """
     kind, params = equation.primitive.name, equation.params
-    shapes = [atom.aval.shape for atom in equation.invars if getattr(atom.aval, "ndim", 0) > 3]
-    if not shapes:
+    operands = [atom.aval.shape for atom in equation.invars if hasattr(atom.aval, "shape")]
+    results = [atom.aval.shape for atom in equation.outvars if hasattr(atom.aval, "shape")]
+    apart = [_axes_apart(shape, sizes) for shape in operands]
+    if not any(apart) or kind in _PIXELWISE:
         return True
     if kind == "dot_general":
         contracted = params["dimension_numbers"][0]
-        return all(
-            axis > 2
-            for atom, axes in zip(equation.invars, contracted, strict=True)
-            for axis in axes
-            if atom.aval.ndim > 3
-        )
-    if kind in _PIXELWISE:
-        return True
+        return not any(axes & set(used) for axes, used in zip(apart, contracted, strict=True))
     if kind == "concatenate":
-        return params["dimension"] > 2
+        return not any(params["dimension"] in axes for axes in apart)
     if kind in ("reduce_sum", "reduce_max", "reduce_min"):
-        return min(params["axes"]) > 2
+        return not apart[0] & set(params["axes"])
     if kind in ("reshape", "slice", "split"):
-        return all(out.aval.shape[:3] == shapes[0][:3] for out in equation.outvars)
+        return all(_kept(operands[0], shape, sizes) for shape in results)
     return False
+
+
+def _axes_apart(shape: tuple[int, ...], sizes: set[int]) -> set[int]:
+    of_images = {0, 1, 2} if len(shape) > 3 else set()
+    return of_images | {axis for axis, length in enumerate(shape) if length in sizes}
+
+
+def _kept(old: tuple[int, ...], new: tuple[int, ...], sizes: set[int]) -> bool:
+    if len(old) > 3 and len(new) > 3 and old[:3] != new[:3]:
+        return False
+    was, now = ([length for length in shape if length in sizes] for shape in (old, new))
+    return was == now
