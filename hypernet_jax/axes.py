@@ -86,6 +86,11 @@ class LevelAxis:
                 f"The axis {name} needs low <= neutral <= high, not {self.low:g}, "
                 f"{self.neutral:g}, {self.high:g}."
             )
+        for called, end in (("origin", self.origin), ("far", self.far)):
+            if end is not None and not (isinstance(end, numbers.Real) and math.isfinite(end)):
+                raise UserError(
+                    f"The {called} of the axis {name} must be a finite number or None, not {end!r}."
+                )
         if self.step <= 0:
             raise UserError(f"The step of the axis {name} must be positive, not {self.step:g}.")
 
@@ -98,10 +103,17 @@ class LevelAxis:
         """The same axis with another mapping to z.
 
         Raises:
-          UserError: if `origin` or `far` is outside the range.
+          UserError: if `origin` or `far` is outside the range, or z is 0 or infinite at `far`.
         """
         origin, far = (None if end is None else self.valid(end) for end in (origin, far))
-        return dataclasses.replace(self, normalisation=normalisation, origin=origin, far=far)
+        made = dataclasses.replace(self, normalisation=normalisation, origin=origin, far=None)
+        z = None if far is None else abs(float(made.normalise(far)))
+        if z is not None and not 0 < z < math.inf:
+            raise UserError(
+                f"With the normalisation {normalisation}, z is {z:g} at far={far:g}, where it "
+                "should become 1; choose a level for far at which z is another."
+            )
+        return dataclasses.replace(made, far=far)
 
     def normalise(self, value: Real[ArrayLike, "*n"]) -> Float32[Array, "*n"]:
         """Maps values in native units to z, elementwise; any shape; returns float32."""

@@ -135,17 +135,17 @@ class Mlp:
 
     def init(self, key: jax.Array) -> dict:
         hidden_key, output_key = jax.random.split(key)
-        directions = jax.random.normal(hidden_key, (self.axes, self.hidden))
+        directions = jax.random.normal(hidden_key, (self.axes, self.hidden), jnp.float32)
         return {
             # The biases spread the tanh knees over the normalised range, not all at z = 0.
             "hidden": {
                 "kernel": 3.0 * directions / jnp.sqrt(self.axes),
-                "bias": jnp.linspace(-2.0, 2.0, self.hidden),
+                "bias": jnp.linspace(-2.0, 2.0, self.hidden, dtype=jnp.float32),
             },
             "output": {
-                "kernel": jax.random.normal(output_key, (self.hidden, self.outputs))
+                "kernel": jax.random.normal(output_key, (self.hidden, self.outputs), jnp.float32)
                 / jnp.sqrt(self.hidden),
-                "bias": jnp.zeros(self.outputs),
+                "bias": jnp.zeros(self.outputs, jnp.float32),
             },
         }
 

@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from hypernet_jax.errors import UserError
-from hypernet_jax.features import Affine, FeatureMap, Independent
+from hypernet_jax.features import Affine, FeatureMap, Independent, Mlp
 from hypernet_jax.levels import LevelSpace
 
 __all__ = ["HyperNetwork", "count_parameters", "mixed", "path_matches"]
@@ -90,6 +90,23 @@ class HyperNetwork:
     features: FeatureMap = dataclasses.field(default_factory=Affine)
     generated: Callable[[str], Any] = _everything
 
+    def __post_init__(self):
+        if not isinstance(self.space, LevelSpace):
+            raise UserError(
+                f"The space of a hypernetwork is a {type(self.space).__name__}; give a LevelSpace, "
+                "such as LevelSpace.of(NOISE_SIGMA)."
+            )
+        if not callable(self.generated):
+            raise UserError(
+                f"What is generated is {self.generated!r}; give a function of the path, such as "
+                "path_matches('kernel$')."
+            )
+        if isinstance(self.features, Mlp) and self.features.axes != len(self.space):
+            raise UserError(
+                f"The features are for levels of {self.features.axes} parts, and these have "
+                f"{len(self.space)}; give Mlp(axes={len(self.space)})."
+            )
+
     def init(self, key: jax.Array, template: Params) -> Theta:
         """Initialises theta so that the network at every level is scaled like `template`.
 
@@ -107,7 +124,11 @@ class HyperNetwork:
             # would leave its network at zero.
             weights = jnp.ones((len(self.features.centres), 1))
         else:
-            weights = self.fit(feature_params, self.levels_of_fit(), lambda _: jnp.ones(1))
+            levels = self.levels_of_fit()
+            weights = self.fit(feature_params, levels, lambda _: jnp.ones(1))
+            # Exactly so with a constant feature, of whatever precision the fit is.
+            constant = jnp.all(self.phi(feature_params, levels)[:, 0] == 1)
+            weights = jnp.where(constant, jnp.zeros_like(weights).at[0].set(1.0), weights)
 
         flat = traverse_util.flatten_dict(template, sep="/")
         generated = {path: leaf for path, leaf in flat.items() if self.generated(path)}

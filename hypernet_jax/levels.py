@@ -257,8 +257,17 @@ class LevelSpace:
         return {name: levels[..., index] for index, name in enumerate(self.names)}  # type: ignore[index]
 
     def normalise(self, levels: Real[ArrayLike, "*n a"]) -> Float32[Array, "*n a"]:
-        """Maps levels (..., A) in native units to z, float32 (..., A)."""
+        """Maps levels (..., A) in native units to z, float32 (..., A).
+
+        Raises:
+          UserError: if there are not A parts.
+        """
         levels = jnp.asarray(levels, jnp.float32)
+        if len(self) > 1 and (levels.ndim == 0 or levels.shape[-1] != len(self)):
+            raise UserError(
+                f"Levels of shape {levels.shape} do not end with the {len(self)} parts "
+                f"{', '.join(self.names)}."
+            )
         if len(self) == 1:
             return self.axes[0].normalise(levels)
         parts = (levels[..., index : index + 1] for index in range(len(self)))

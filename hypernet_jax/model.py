@@ -57,6 +57,13 @@ class Model:
     level_form: str = "unrolled"
     remat: bool = False
 
+    def __post_init__(self):
+        if self.level_form not in LEVEL_FORMS:
+            raise UserError(
+                f"The level form {self.level_form!r} is unknown; choose one of "
+                f"{', '.join(LEVEL_FORMS)}."
+            )
+
     def init(self, key: jax.Array) -> Theta:
         """Initialises theta."""
         return _initial(self.network, self.hypernet, key)
@@ -76,7 +83,16 @@ class Model:
         return self.hypernet.generate(theta, level)
 
     def apply(self, params: dict, image: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        """Restores (N, H, W, C) images in [0, 1] with generated parameters."""
+        """Restores (N, H, W, C) images in [0, 1] with generated parameters.
+
+        Raises:
+          UserError: for an array of whole numbers.
+        """
+        if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
+            raise UserError(
+                f"The network takes images in [0, 1] as floats, not {jnp.result_type(image)}; "
+                "divide them by 255, or use Restorer.restore."
+            )
         return apply_network(self.network, params, image)
 
     def restore_levels(
@@ -94,7 +110,15 @@ class Model:
 
         Returns:
           (K, N, H, W, C).
+
+        Raises:
+          UserError: if there are no levels, or not as many as stacks of images.
         """
+        if not 0 < levels.shape[0] == images.shape[0]:
+            raise UserError(
+                f"There are {levels.shape[0]} levels for {images.shape[0]} stacks of images; give "
+                "one stack, (N, H, W, C), for each level."
+            )
         if self.level_form == "wide":
             levels = jnp.repeat(levels, images.shape[1], axis=0)
             flat = images.reshape((-1, *images.shape[2:]))
@@ -144,7 +168,15 @@ class Model:
 
         Returns:
           (N, H, W, C). An image with a single level comes out as `apply` would restore it.
+
+        Raises:
+          UserError: if the levels are not those of the images' pixels.
         """
+        if levels.shape[:3] != images.shape[:3]:
+            raise UserError(
+                f"Levels of shape {levels.shape} are not those of the pixels of images of shape "
+                f"{images.shape}; give one vector of parts for each pixel."
+            )
         phi = self.hypernet.phi(theta["features"], levels)
         return apply_bank(
             self.network, theta["generated"], theta["shared"], phi, images, valid=valid
@@ -267,8 +299,17 @@ def make_model(
       config: what `model_config` returns.
       compute_dtype: dtype of the network's computation; its parameters stay float32.
       level_form, remat: how several levels are computed at once, see `Model`.
+
+    Raises:
+      UserError: if the config is not complete, or a value is not valid.
     """
     start_jax()
+    missing = {"task", "normalisation", "network", "features", "generated"} - config.keys()
+    if missing:
+        raise UserError(
+            f"The model's config has no {', '.join(sorted(missing))}; give what model_config makes "
+            "of a training config."
+        )
     task = get_task(config["task"])
     space = _counted_space(task, config)
     if "trained_levels" in config:

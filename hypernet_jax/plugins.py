@@ -17,8 +17,10 @@ __all__ = ["VARIABLE", "load_plugins"]
 
 VARIABLE = "HYPERNET_JAX_PLUGINS"
 
-# A plugin may call what loads plugins, so those that are being loaded count as well.
+# A plugin may call what loads plugins, so those that are being loaded count as well, but only for
+# the thread that loads them: others wait for the lock.
 _begun: set[str] = set()
+_loaded: set[str] = set()
 _lock = threading.RLock()
 
 
@@ -30,7 +32,7 @@ def load_plugins() -> None:
     """
     for name in os.environ.get(VARIABLE, "").split(os.pathsep):
         key = str(Path(name).resolve()) if name.endswith(".py") else name
-        if not name or key in _begun:
+        if not name or key in _loaded:
             continue
         with _lock:
             if key in _begun:
@@ -41,6 +43,7 @@ def load_plugins() -> None:
             except BaseException:
                 _begun.discard(key)
                 raise
+            _loaded.add(key)
 
 
 def _load(name: str) -> None:

@@ -4,6 +4,7 @@ import copy
 import pickle
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -195,3 +196,17 @@ def test_a_margin_trades_exactness_at_the_edges_of_tiles_for_time(photograph):
     for margin in (-1, 2.5, "wide", True):
         with pytest.raises(UserError, match="The margin"):
             RESTORER.restore(photograph, level=25, margin=margin)
+
+
+def test_images_of_training_and_parameters_of_ones_own():
+    single = IMAGE / np.float32(255)
+    short = jnp.asarray(single, jnp.bfloat16)
+    expected = RESTORER.restore(np.asarray(short, np.float32), level=20)
+    np.testing.assert_array_equal(RESTORER.restore(short, level=20), expected)
+    # What is done with the parameters changes nothing that the restorer keeps.
+    before = tiny_restorer().restore(IMAGE, level=20)
+    restorer = tiny_restorer()
+    restorer.params(20)["head"]["bias"] = np.full(4, 9.0)
+    np.testing.assert_array_equal(restorer.restore(IMAGE, level=20), before)
+    with pytest.raises(UserError, match=r"not of this model: .* is \(2, 3, 3, 1, 4\), and"):
+        Restorer(RESTORER.model, tiny_theta(tiny_config(colours=1)))

@@ -14,10 +14,15 @@ from PIL import Image
 
 from hypernet_jax import UserError
 from hypernet_jax.degradations import (
+    CAMERA_JPEG,
+    QUANTISE,
+    SENSOR_NOISE,
+    Chain,
     bicubic_down_up,
     bicubic_reduce,
     bicubic_resize,
     cropped_jpeg,
+    degrade_example,
     gaussian_blur,
     gaussian_noise,
     jpeg,
@@ -283,3 +288,34 @@ def test_metrics_refuse_images_without_channels():
             metric(plane, plane)
     with pytest.raises(UserError, match="no luma"):
         rgb_to_y(np.zeros((4, 4, 1)))
+
+
+@pytest.mark.parametrize("task", ["denoise", "deblur", "photo"])
+def test_degradations_where_jax_counts_in_64_bits(task, photograph):
+    chain, level = TASKS[task].degradation, TASKS[task].space.parse(TASKS[task].starting_level)
+    expected = np.asarray(chain(jax.random.key(0), photograph[:24, :32], level.named))
+    with jax.enable_x64(True):
+        found = chain(jax.random.key(0), photograph[:24, :32], level.named)
+        given = {name: np.float64(value) for name, value in level.named.items()}
+        again = chain(jax.random.key(0), photograph[:24, :32].astype(np.float64), given)
+    assert found.dtype == again.dtype == np.float32
+    # The same draws and the same arithmetic, to a rounding.
+    np.testing.assert_allclose(found, expected, atol=1.0)
+    assert (np.asarray(found) != expected).mean() < 0.01
+    np.testing.assert_array_equal(again, found)
+
+
+def test_grey_examples_are_degraded_as_one_channel():
+    """Whether JAX traces the chain or not."""
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    traced, on_host = Chain(SENSOR_NOISE, QUANTISE), Chain(SENSOR_NOISE, QUANTISE, CAMERA_JPEG)
+    level = {"noise": 20.0, "jpeg": 100.0}
+    deviations = []
+    for chain in (traced, on_host):
+        made = [
+            np.asarray(degrade_example(chain, jax.random.key(seed), grey, level), np.float32)
+            for seed in range(6)
+        ]
+        assert all(each.shape == grey.shape and not np.ptp(each, axis=-1).any() for each in made)
+        deviations.append(np.mean([each.std() for each in made]))
+    assert deviations[0] == pytest.approx(deviations[1], rel=0.1)

@@ -267,3 +267,28 @@ def test_odd_sizes_are_padded_not_cropped():
         apply_network(NETWORK, params, padded)[:, :11, :7],
         rtol=1e-6,
     )
+
+
+@pytest.mark.parametrize("degree", [1, 5, 10])
+@pytest.mark.parametrize("axis", AXES, ids=repr)
+def test_slopes_start_at_zero(axis, degree):
+    """Of whatever precision least squares is; also for a single level."""
+    for space in (LevelSpace.of(axis), LevelSpace.of(axis).at(axis.low)):
+        hypernet = HyperNetwork(space, Polynomial(degree))
+        theta = hypernet.init(jax.random.key(0), {"kernel": jnp.ones(2)})
+        expected = np.zeros((degree + 1, 2))
+        expected[0] = 1
+        np.testing.assert_array_equal(theta["generated"]["kernel"], expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((NOISE_SIGMA,), "is a LevelAxis; give a LevelSpace"),
+        ((SPACE, Affine(), "block_"), "give a function of the path"),
+        ((TASKS["photo"].space, Mlp()), r"levels of 1 parts, and these have 3; give Mlp\(axes=3"),
+    ],
+)
+def test_a_hypernetwork_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        HyperNetwork(*arguments)

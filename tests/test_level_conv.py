@@ -47,6 +47,13 @@ TRANSFORMATIONS = {
     "gradient of shared kernel": lambda f: jax.grad(
         lambda x, k: jnp.sum(jnp.sin(jax.vmap(f, (0, None))(x, k[0]))), argnums=(0, 1)
     ),
+    "grad of grad": lambda f: jax.grad(
+        lambda x, k: sum(
+            jnp.sum(jnp.sin(each))
+            for each in jax.vmap(jax.grad(lambda a, b: jnp.sum(jnp.cos(f(a, b))), (0, 1)))(x, k)
+        ),
+        argnums=(0, 1),
+    ),
     "nested vmap": lambda f: lambda x, k: jax.vmap(jax.vmap(f, (0, None)), (0, 0))(x[:, None], k),
     "remat": lambda f: jax.grad(
         lambda x, k: jnp.sum(jnp.sin(jax.vmap(jax.checkpoint(f))(x, k))), argnums=(0, 1)
@@ -65,7 +72,7 @@ class LevelConvTest(chex.TestCase):
         expected = jax.jit(transform(lambda a, b: plain(a, b, strides)))(x, kernels)
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-4)
 
-    @parameterized.parameters("vmap both", "grad of vmap", "vmap of grad")
+    @parameterized.parameters("vmap both", "grad of vmap", "vmap of grad", "grad of grad")
     def test_no_grouped_convolution_is_left(self, name):
         def text(f):
             return jax.jit(TRANSFORMATIONS[name](f)).lower(*inputs()).as_text()

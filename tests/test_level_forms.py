@@ -5,6 +5,7 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from absl.testing import parameterized
@@ -128,6 +129,40 @@ class LevelFormsTest(chex.TestCase):
         for part, expected in ((slice(0, 8), alone[0]), (slice(-8, None), alone[1])):
             chex.assert_trees_all_close(mixed[:, :, part], expected[:, :, part], atol=1e-5)
         assert jnp.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+@pytest.fixture
+def unchecked():
+    """Shapes as users may give them, whose programs have no checks of the annotations."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("form", LEVEL_FORMS)
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_every_stack_needs_its_level(form, count):
+    model, theta = make()
+    model = dataclasses.replace(model, level_form=form)
+    with pytest.raises(UserError, match=f"There are {count} levels for 3 stacks"):
+        model.restore_levels(theta, np.resize(LEVELS, (count, 1)), images())
+    with pytest.raises(UserError, match="There are 0 levels for 0 stacks"):
+        model.restore_levels(theta, LEVELS[:0], images()[:0])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_does_not_fit_a_model_is_refused():
+    model, theta = make()
+    image = images()[0]
+    with pytest.raises(UserError, match="one vector of parts for each pixel"):
+        model.restore_pixels(theta, jnp.ones((2, 18, 12, 1)), image)
+    with pytest.raises(UserError, match="level form 'vmapped' is unknown"):
+        dataclasses.replace(model, level_form="vmapped")
+    with pytest.raises(UserError, match="floats, not uint8; divide them by 255"):
+        model.apply(model.generate(theta, 5.0), np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="config has no features, network"):
+        make_model({"task": "denoise", "normalisation": "per_hundred", "generated": ""})
 
 
 @pytest.mark.parametrize("generated", ["^level$", ""])

@@ -243,3 +243,20 @@ def test_masks_beside_the_photographs_of_a_folder(photograph, tmp_path, capsys):
     reach = RESTORER.model.network.spec.reach
     assert np.abs(one[:, 45 + reach :].astype(int) - two[:, 45 + reach :]).max() <= 1
     assert (two[:, :44] != image[:, :44]).any()
+
+
+def test_few_programs_serve_maps_of_many_sizes(photograph):
+    model = make_model(photo_config())
+    restorer = Restorer(model, random_theta(model), backend="jax")
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, duration, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    counts = []
+    for height, width in ((40, 50), (41, 53), (43, 54)):
+        compiled.clear()
+        levels = np.zeros((height, width, 3), np.float32)
+        levels[..., 0], levels[..., 1] = np.linspace(0, 60, width), 100  # on a line
+        restorer.restore(photograph[:height, :width], level=levels)
+        counts.append(len(compiled))
+    assert counts[0] > 0 and counts[1:] == [0, 0]

@@ -263,3 +263,22 @@ def test_gradients_at_neutral_levels_are_finite(name):
     space = TASKS[name].space
     gradient = jax.jacobian(space.normalise)(jnp.asarray(space.neutral.array))
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("axis", "normalisation", "far"),
+    [(NOISE_SIGMA, "per_hundred", 0.0), (JPEG_QUALITY, "jpeg_error", 100.0)],
+)
+def test_a_level_that_cannot_count_as_one_is_refused(axis, normalisation, far):
+    with pytest.raises(UserError, match=r"z is \S+ at far=.*choose a level"):
+        axis.counted(normalisation, far=far)
+    with pytest.raises(UserError, match=r"far of the axis .* finite number or None, not 'x'"):
+        dataclasses.replace(axis, far="x")
+
+
+def test_levels_need_all_parts():
+    for levels in (np.zeros(2), np.zeros((5, 4))):
+        with pytest.raises(UserError, match="the 3 parts noise, jpeg, blur"):
+            THREE.normalise(levels)
+    with pytest.raises(UserError, match="The level has no blur; give all parts"):
+        TASKS["mixed"].degradation(None, np.zeros((8, 8, 3)), {"noise": 5.0, "jpeg": 40.0})

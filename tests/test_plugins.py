@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -51,13 +52,14 @@ def registries():
     """What a test registers is gone afterwards."""
     held = tasks.TASKS, NORMALISATIONS, registry._NETWORKS
     before = [dict(each) for each in held]
-    begun = set(plugins._begun)
+    begun, loaded = set(plugins._begun), set(plugins._loaded)
     yield
     for each, content in zip(held, before, strict=True):
         each.clear()
         each.update(content)
-    plugins._begun.clear()
-    plugins._begun.update(begun)
+    for names, before in ((plugins._begun, begun), (plugins._loaded, loaded)):
+        names.clear()
+        names.update(before)
 
 
 @pytest.fixture
@@ -123,6 +125,19 @@ def test_a_plugin_that_is_imported_already(impulse):
         command = ["env", f"HYPERNET_JAX_PLUGINS={names}", sys.executable, "-c", script]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert expected in done.stdout, done.stdout + done.stderr
+
+
+def test_other_threads_wait_for_a_plugin(impulse):
+    content = (impulse / "impulse.py").read_text()
+    (impulse / "impulse.py").write_text(f"import time\ntime.sleep(1)\n{content}")
+
+    def title():
+        start_jax()
+        return get_task("impulse").title
+
+    with ThreadPoolExecutor(2) as pool:
+        titles = list(pool.map(lambda _: title(), range(2)))
+    assert titles[0] == titles[1]
 
 
 def test_a_plugin_is_loaded_again_after_it_failed(impulse):

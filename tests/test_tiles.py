@@ -27,7 +27,7 @@ from hypernet_jax.inference.tiles import (
 )
 from hypernet_jax.networks import apply_network, init_network, make_network
 
-from .models import tiny_config, tiny_restorer, tiny_theta
+from .models import tiny_config, tiny_restorer, tiny_theta, unet_config
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 4.5
@@ -227,10 +227,26 @@ def test_memory_is_bounded_by_what_is_allowed():
         compiled = jax.jit(model.apply).lower(params, image).compile().memory_analysis()
         if compiled is not None:
             assert compiled.temp_size_in_bytes <= 128**2 * bytes_per_pixel(model, theta)
+    # With a level for each pixel.
+    for task in ("denoise", "photo"):
+        model, theta = shipped(task)
+        restorer = Restorer(model, theta, backend="jax")
+        levels = jax.ShapeDtypeStruct((1, 128, 128, len(model.task.space)), jnp.float32)
+        valid = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+        apply = jax.jit(model.restore_pixels).lower(theta, levels, image, valid=valid)
+        compiled = apply.compile().memory_analysis()
+        if compiled is not None:
+            allowed = bytes_per_pixel(model, theta) * restorer._memory_on_map
+            assert compiled.temp_size_in_bytes <= 128**2 * allowed
+    model, theta = shipped("sr")
     sides = [Restorer(model, theta, memory=memory)._largest for memory in (5, 20, 100, 1000)]
     assert sides == sorted(sides) and sides[0] < sides[-1]
     with pytest.raises(UserError, match=r"does not fit into 0\.5 MB of memory; allow \d+ MB"):
         Restorer(model, theta, memory=0.5)
+    far = {"channels": (2,) * 5, "blocks": (4,) * 5}
+    model = make_model(unet_config(**far))
+    with pytest.raises(UserError, match="sees 800 pixels in each direction needs tiles above"):
+        Restorer(model, model.init(jax.random.key(0)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

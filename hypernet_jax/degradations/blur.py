@@ -37,7 +37,9 @@ def gaussian_weights(sigma: Real[ArrayLike, ""], radius: int) -> Float[Array, " 
     """Weights of 2 R + 1 neighbours, with sum 1; at sigma 0 the middle one is 1."""
     offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     # The bound avoids 0 / 0 and changes nothing else: at 0.1 the neighbours' weight is exp(-50).
-    weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 0.1)))
+    weights = jnp.exp(
+        -0.5 * jnp.square(offsets / jnp.maximum(jnp.asarray(sigma, jnp.float32), 0.1))
+    )
     return weights / jnp.sum(weights)
 
 

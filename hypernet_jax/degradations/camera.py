@@ -7,10 +7,12 @@ curve and slight smoothing (Brooks et al., Unprocessing Images for Learned Raw D
 sharpness (as in CBDNet; Guo et al., CVPR 2019). All camera parameters are drawn at random.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float32, Key, Real
 
@@ -26,9 +28,18 @@ _WHITE_SHARE = 0.25
 _PATCH, _EDGE, _BORDER = 48, 6, 10
 # Radius of the simulated noise reduction, in pixels.
 _NEAR = 2
-_LUMA = (0.299, 0.587, 0.114)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Noise whose deviation exceeds this, for an image in [0, 1], was not strongly smoothed.
 _STRONGLY_SMOOTHED = 20 / 255
+
+
+# Also where JAX counts in 64 bits.
+_normal = functools.partial(jax.random.normal, dtype=jnp.float32)
+_uniform = functools.partial(jax.random.uniform, dtype=jnp.float32)
+
+
+def _bernoulli(key: jax.Array, p: float, shape: tuple[int, ...] = ()) -> jax.Array:
+    return jax.random.bernoulli(key, jnp.float32(p), shape)
 
 
 class _Camera(NamedTuple):
@@ -61,54 +72,50 @@ class _Camera(NamedTuple):
 def _drawn_camera(key: jax.Array, deviation: jax.Array, smooth: float, coarse: float) -> _Camera:
     """A random camera for noise of a deviation; `smooth` and `coarse` as for `camera_noise`."""
     keys = jax.random.split(key, 16)
-    gamma = jax.random.bernoulli(keys[0], 0.65).astype(jnp.float32)
-    tone = gamma * jax.random.bernoulli(keys[1], 0.5)
+    gamma = _bernoulli(keys[0], 0.65).astype(jnp.float32)
+    tone = gamma * _bernoulli(keys[1], 0.5)
     # A quarter of the pictures keep the sensor's own colours and all of their noise. In the others,
     # some of the other colours are subtracted from each, because the sensor's filters overlap.
-    raw = jax.random.bernoulli(keys[9], 0.25)
+    raw = _bernoulli(keys[9], 0.25)
     overlap = jnp.where(raw, 0.0, 0.45)
     # Some of the others smooth luminance strongly; little of its fine noise is left to sharpen.
-    strong = jax.random.bernoulli(keys[12], smooth) & ~raw & (deviation < _STRONGLY_SMOOTHED)
+    strong = _bernoulli(keys[12], smooth) & ~raw & (deviation < _STRONGLY_SMOOTHED)
     # Some, of these too, leave little noise of colours, and only the coarsest.
-    little = jax.random.bernoulli(keys[13], coarse) & ~raw
-    mixed = overlap * jax.random.uniform(keys[2], (3, 3)) * (1 - jnp.eye(3))
-    matrix = jnp.eye(3) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
-    balance = jax.random.uniform(
+    little = _bernoulli(keys[13], coarse) & ~raw
+    mixed = overlap * _uniform(keys[2], (3, 3)) * (1 - jnp.eye(3, dtype=jnp.float32))
+    matrix = jnp.eye(3, dtype=jnp.float32) * (1.0 + mixed.sum(axis=1, keepdims=True)) - mixed
+    balance = _uniform(
         keys[3], (3,), minval=jnp.array([1.9, 1.0, 1.5]), maxval=jnp.array([2.4, 1.0001, 1.9])
     )
-    exposure = jnp.clip(0.8 + 0.1 * jax.random.normal(keys[4]), 0.5, 1.1)
+    exposure = jnp.clip(0.8 + 0.1 * _normal(keys[4]), 0.5, 1.1)
     return _Camera(
         gamma,
         tone,
         # A network with strides would learn the phase if all cameras had the same.
-        jax.random.bernoulli(keys[10], 0.5, (2,)).astype(jnp.int32),
+        _bernoulli(keys[10], 0.5, (2,)).astype(jnp.int32),
         matrix,
         balance / exposure,
-        luma_sigma=jax.random.uniform(keys[5]) + strong,
+        luma_sigma=_uniform(keys[5]) + strong,
         chroma_sigma=jnp.where(
             little,
-            jax.random.uniform(keys[14], minval=1.5, maxval=4.0),
-            jax.random.uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
+            _uniform(keys[14], minval=1.5, maxval=4.0),
+            _uniform(keys[6]) * jnp.where(raw, 0.5, 3.0),
         ),
         # A third of the remaining cameras sharpen, or interpolate so that more fine noise is left.
         sharpening=jnp.where(
             strong,
             0.0,
-            jnp.maximum(0.0, jax.random.uniform(keys[8], minval=-2.4, maxval=1.2)),
+            jnp.maximum(0.0, _uniform(keys[8], minval=-2.4, maxval=1.2)),
         ),
         # Four in ten of the remaining cameras reduce it.
         chroma_share=jnp.where(
             little,
-            jax.random.uniform(keys[15], minval=0.05, maxval=0.5),
-            jnp.where(
-                raw, 1.0, jnp.minimum(1.0, jax.random.uniform(keys[7], minval=0.1, maxval=1.8))
-            ),
+            _uniform(keys[15], minval=0.05, maxval=0.5),
+            jnp.where(raw, 1.0, jnp.minimum(1.0, _uniform(keys[7], minval=0.1, maxval=1.8))),
         ),
         # Half of the others average similar pixels, so that noise is left in texture and follows
         # its edges.
-        similar=jnp.where(
-            raw, 0.0, jnp.maximum(0.0, jax.random.uniform(keys[11], minval=-2.0, maxval=2.0))
-        ),
+        similar=jnp.where(raw, 0.0, jnp.maximum(0.0, _uniform(keys[11], minval=-2.0, maxval=2.0))),
     )
 
 
@@ -165,7 +172,7 @@ def _weighted(image: jax.Array, weights: jax.Array) -> jax.Array:
 def _interpolated(camera: _Camera, mosaic: Float[Array, "h w"]) -> Float[Array, "h w 3"]:
     """Bilinear demosaicing; (H, W, 3)."""
     masks = _mosaic_masks(camera, *mosaic.shape)
-    weights = jnp.array([0.5, 1.0, 0.5])
+    weights = jnp.array([0.5, 1.0, 0.5], jnp.float32)
     held = _weighted(mosaic[..., None] * masks, weights)
     filled = held / _weighted(masks, weights)
     return jnp.where(masks > 0, mosaic[..., None], filled)
@@ -197,7 +204,7 @@ def _reduced(
 
     `deviation` is that of its luminance at mid-grey.
     """
-    of_image, luma = image @ jnp.array(_LUMA), change @ jnp.array(_LUMA)
+    of_image, luma = image @ _LUMA, change @ _LUMA
     chroma = _weighted(change - luma[..., None], gaussian_weights(camera.chroma_sigma, 7))
     reach = camera.similar * deviation
     more, less = (_similar_averaged(of_image + way * luma, reach) for way in (1, -1))
@@ -220,7 +227,7 @@ def _developed(
     """
     light = jnp.sum(_to_sensor(camera, image) * _mosaic_masks(camera, *image.shape[:2]), axis=-1)
     deviation = jnp.sqrt(shot * jnp.maximum(light, 0.0) + read)
-    noise = deviation * jax.random.normal(key, light.shape)
+    noise = deviation * _normal(key, light.shape)
     # Half of the difference between adding and subtracting the same noise. Its mean is zero, as
     # in clean photographs averaged from many shots; otherwise gamma would darken dark areas.
     more, less = (
@@ -241,14 +248,14 @@ def _of_one(
     camera = _drawn_camera(camera_key, deviation, smooth, coarse)
     # The variance of read noise grows faster than that of shot noise.
     shot = 0.01 * (255.0 / 18.0 * jnp.maximum(deviation, 1e-4)) ** 2.3
-    read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * jax.random.normal(read_key))
+    read = jnp.exp(2.18 * jnp.log(shot) + 1.2 + 0.26 * _normal(read_key))
     # Measures the noise at mid-grey, where the level is defined, and scales it to be right there.
-    grey = jnp.full((_PATCH, _PATCH, 3), 0.5)
+    grey = jnp.full((_PATCH, _PATCH, 3), 0.5, jnp.float32)
 
     def measured(_, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         strength, _ = found
         change = _developed(patch_key, camera, grey, strength * shot, strength * read)
-        luma = jnp.std(change @ jnp.array(_LUMA))
+        luma = jnp.std(change @ _LUMA)
         reduced = _reduced(camera, change, grey, luma)
         inner = reduced[_EDGE:-_EDGE, _EDGE:-_EDGE]
         ratio = deviation / jnp.maximum(jnp.std(inner), 1e-6)
@@ -306,7 +313,7 @@ def camera_noise(
         colour = jnp.broadcast_to(one, (*one.shape[:2], 3)) / 255.0
         change = 255.0 * _of_one(key, colour, deviation, smooth, coarse)
         if one.shape[-1] == 1:
-            change = (change @ jnp.array(_LUMA))[..., None]
+            change = (change @ _LUMA)[..., None]
         return one + _limited(one, change)
 
     keys = jax.random.split(key, len(flat))
@@ -324,8 +331,8 @@ def photo_noise(
     """As `camera_noise`, but a quarter of the images get white noise of that deviation."""
     clean = jnp.asarray(image, jnp.float32)
     kind_key, white_key, camera_key = jax.random.split(key, 3)
-    noise = jnp.asarray(deviation) * jax.random.normal(white_key, clean.shape)
-    kinds = jax.random.bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
+    noise = jnp.asarray(deviation, jnp.float32) * _normal(white_key, clean.shape)
+    kinds = _bernoulli(kind_key, _WHITE_SHARE, (*clean.shape[:-3], 1, 1, 1))
     white = clean + _limited(clean, noise)
     noisy = camera_noise(camera_key, clean, deviation, smooth=smooth, coarse=coarse)
     return jnp.where(kinds, white, noisy)

@@ -125,7 +125,11 @@ class Chain:
         Returns:
           float32 of the image's shape; a NumPy array if the last operator is not traceable,
           otherwise a JAX array.
+
+        Raises:
+          UserError: if a part of the level is missing.
         """
+        self._check(level)
         steps = zip(self.operators, self._keys(key), strict=True)
         for traceable, together in itertools.groupby(steps, key=lambda step: step[0].traceable):
             operators, keys = zip(*together, strict=True)
@@ -152,7 +156,11 @@ class Chain:
 
         Returns:
           float32 of the images' shape.
+
+        Raises:
+          UserError: if a part of the levels is missing.
         """
+        self._check(levels)
         own = [None] * len(self.operators) if keys is None else jax.vmap(self._keys)(keys)
         steps = zip(self.operators, own, strict=True)
         for traceable, together in itertools.groupby(steps, key=lambda step: step[0].traceable):
@@ -174,6 +182,14 @@ class Chain:
                 ]
             )
         return np.asarray(images)
+
+    def _check(self, level: Mapping[str, Any]) -> None:
+        missing = [axis for axis in self.axes if axis not in level]
+        if missing:
+            raise UserError(
+                f"The level has no {', no '.join(missing)}; give all parts, as "
+                "LevelSpace.parse(...).named has them."
+            )
 
     def _keys(self, key: jax.Array | None) -> list[jax.Array | None]:
         """A key for each operator that draws; if only one draws, it gets the chain's key."""
@@ -213,8 +229,9 @@ def degrade_example(
     Arguments and result as for a chain; traceable if the chain is.
     """
     if chain.traceable:
-        degraded = chain(key, image, level)
-        return jnp.where(jnp.all(image == image[..., :1]), degraded[..., :1], degraded)
+        # Both, so that no branch depends on the image.
+        grey, colour = (chain(key, each, level) for each in (image[..., :1], image))
+        return jnp.where(jnp.all(image == image[..., :1]), grey, colour)
     if not np.all(image == image[..., :1]):
         return chain(key, image, level)
     grey = chain(key, image[..., :1], level)

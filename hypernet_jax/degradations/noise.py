@@ -22,4 +22,6 @@ def gaussian_noise(
       float32 of the image's shape; values may lie outside 0..255.
     """
     image = jnp.asarray(image, jnp.float32)
-    return image + jnp.asarray(sigma, jnp.float32) * jax.random.normal(key, image.shape)
+    return image + jnp.asarray(sigma, jnp.float32) * jax.random.normal(
+        key, image.shape, jnp.float32
+    )

@@ -4,6 +4,8 @@ import os
 import reprlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hypernet_jax.errors import UserError, real_number
@@ -34,6 +36,16 @@ def check_model(model: Model, theta: Theta) -> None:
         raise UserError(f"{reprlib.repr(model)} is not a Model; use Restorer.from_pretrained.")
     if not isinstance(theta, dict) or {"generated", "shared", "features"} - theta.keys():
         raise UserError("Theta is not valid; give what HyperNetwork.init or load_weights returns.")
+    given, wanted = (
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in flat}
+        for flat in map(jax.tree_util.tree_leaves_with_path, (theta, model.shapes()))
+    )
+    if given != wanted:
+        path = min(set(given.items()) ^ set(wanted.items()))[0]
+        raise UserError(
+            f"Theta is not of this model: {path} is {given.get(path, 'missing')}, and the model "
+            f"has {wanted.get(path, 'none')}; give both as load_weights returns them."
+        )
 
 
 def as_numpy(value: Any, called: str) -> np.ndarray:
@@ -58,6 +70,8 @@ def as_image(image: Any) -> np.ndarray:
             'give image.convert("RGB").'
         )
     image = as_numpy(image, "image")
+    if image.dtype == jnp.bfloat16:
+        image = image.astype(np.float32)
     if image.dtype.kind not in "uif":
         raise UserError(f"An image must be uint8, uint16 or float in [0, 1], not {image.dtype}.")
     return image.astype(image.dtype.newbyteorder("="), copy=False)

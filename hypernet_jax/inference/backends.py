@@ -93,7 +93,7 @@ class XlaBackend:
 
     name = "jax"
     memory_factor = 1.0
-    memory_of_kernel = 1.0  # the results of all kernels are held at once
+    memory_of_kernel = 2.0  # the results of all kernels, and these weighted, are held at once
     any_size = False
 
     def __init__(self, model: Model, theta: Theta, params: Params):

@@ -7,6 +7,7 @@ features: that of one end of the line, and the difference to the other end.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,8 @@ __all__ = ["MapNetworks"]
 
 # The largest distance of a level from the line, in z.
 _ON_LINE = 1e-3
-# Rows of a map to process at once.
-_ROWS = 256
+# Levels to process at once, so that one program serves maps of all sizes.
+_BLOCK = 65_536
 
 # Lines whose kernels are cached.
 _KEPT = 4
@@ -46,6 +47,7 @@ class MapNetworks:
         phi = compiled(HyperNetwork.phi, model.hypernet)
         self._phi = functools.partial(phi, theta["features"])
         self._along = compiled(_along, model.hypernet.space)
+        self._normalise = compiled(LevelSpace.normalise, model.hypernet.space)
         at = np.asarray(self._phi(model.hypernet.levels_of_fit()))
         self.features = at.shape[-1]
         self._has_constant = bool((at[:, 0] == 1).all())
@@ -95,27 +97,27 @@ class MapNetworks:
         """The levels at both ends, if all levels of the map lie on a line between them in z."""
         if not isinstance(self._model.hypernet.features, Affine):
             return None  # phi is not linear in z
-        space = self._model.hypernet.space
-        rows = [levels[start : start + _ROWS] for start in range(0, len(levels), _ROWS)]
-        z = [np.asarray(space.normalise(part)) for part in rows]
-        low, high = (
-            getattr(np, kind)([getattr(part, kind)(axis=(0, 1)) for part in z], axis=0)
-            for kind in ("min", "max")
-        )
+        flat = levels.reshape((-1, levels.shape[-1]))
+        z = _in_blocks(self._normalise, flat)
+        low, high = z.min(axis=0), z.max(axis=0)
         # The ends have the smallest and the largest value of the part that varies most.
         axis = int(np.argmax(high - low))
-        ends = []
-        for value in (low[axis], high[axis]):
-            index = next(i for i, part in enumerate(z) if (part[..., axis] == value).any())
-            at = np.argmax((z[index][..., axis] == value).ravel())
-            ends.append(rows[index].reshape((-1, levels.shape[-1]))[at])
-        start, end = ends
-        way = np.asarray(space.normalise(end)) - np.asarray(space.normalise(start))
-        for part, own in zip(z, rows, strict=True):
-            shares = np.asarray(self._along(own, start, end))
-            if np.abs(np.asarray(space.normalise(start)) + shares * way - part).max() > _ON_LINE:
-                return None
+        first, last = (int(np.argmax(z[:, axis] == value)) for value in (low[axis], high[axis]))
+        start, end = flat[first], flat[last]
+        shares = _in_blocks(lambda block: self._along(block, start, end), flat)
+        if np.abs(z[first] + shares * (z[last] - z[first]) - z).max() > _ON_LINE:
+            return None
         return start, end
+
+
+def _in_blocks(function: Callable[[np.ndarray], Any], levels: np.ndarray) -> np.ndarray:
+    """function(levels) for levels (P, A), in blocks of one length."""
+    made = []
+    for start in range(0, len(levels), _BLOCK):
+        block = levels[start : start + _BLOCK]
+        padded = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)), mode="edge")
+        made.append(np.asarray(function(padded))[: len(block)])
+    return np.concatenate(made)
 
 
 def _along(space: LevelSpace, levels: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:

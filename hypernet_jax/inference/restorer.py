@@ -210,7 +210,8 @@ class Restorer:
     @ordinary_arithmetic()
     def params(self, level: Any) -> dict:
         """The parameters of the network for one level, generated on first use."""
-        return self._generate(self.space.parse(level))
+        # Containers of their own: those of the cache are used again.
+        return jax.tree.map(lambda leaf: leaf, self._generate(self.space.parse(level)))
 
     def restored_size(self, size: tuple[int, int], level: Any) -> tuple[int, int]:
         """(height, width) of the result for an image of this (height, width).
@@ -466,13 +467,14 @@ class Restorer:
         channels = source.images.shape[-1]
         # A grey network takes the channels of a colour image one by one.
         step = channels if channels <= self.model.colours else 1
+        pixels = self._batch_pixels / (self._memory_on_map if mapped else 1)
         waiting: collections.deque[tuple[list[Tile], slice, np.ndarray, Future]] = (
             collections.deque()
         )
         for first in range(0, channels, step):
             part = slice(first, first + step)
             planes = Source(source.images[..., part], source.factor)
-            for batch in batches(tiles(len(planes.images), rows, columns), self._batch_pixels):
+            for batch in batches(tiles(len(planes.images), rows, columns), pixels):
                 inputs, valid = _stacked(planes, batch)
                 given = inputs
                 if inputs.shape[-1] < self.model.colours:

@@ -168,8 +168,18 @@ def largest_side(memory: float, bytes_per_pixel: float) -> int:
 
 
 def smallest_side(length: int) -> int:
-    """The shortest side that is longer than `length`."""
-    return next(side for side in _SIDES if side > length)
+    """The shortest side of a tile that is longer than `length`.
+
+    Raises:
+      UserError: if there is none.
+    """
+    for side in _SIDES:
+        if side > length:
+            return side
+    raise UserError(
+        f"A network that sees {length // 2} pixels in each direction needs tiles above "
+        f"{_SIDES[-1]} pixels; take one with fewer layers or scales."
+    )
 
 
 def tiles(count: int, rows: list[Span], columns: list[Span]) -> list[Tile]:

@@ -107,7 +107,7 @@ def apply_bank(
         if kernel in banks:
             each = _wide_convolution(module, x, banks[kernel])
             weights = _at_resolution_of(phi, each).astype(each.dtype)
-            y = jnp.einsum("nhwdo,nhwd->nhwo", each, jnp.broadcast_to(weights, each.shape[:4]))
+            y = jnp.sum(each * weights[..., None], axis=-2)
         else:
             plain = module.clone(use_bias=False, parent=None, name=None)
             y = jnp.asarray(plain.apply({"params": {"kernel": shared[kernel]}}, x))
