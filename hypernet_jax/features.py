@@ -150,8 +150,9 @@ class Mlp:
         }
 
     def __call__(self, params: dict, z: Float[Array, "*n a"]) -> Float[Array, "*n d"]:
-        hidden = jnp.tanh(z @ params["hidden"]["kernel"] + params["hidden"]["bias"])
-        learned = hidden @ params["output"]["kernel"] + params["output"]["bias"]
+        dot = functools.partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
+        hidden = jnp.tanh(dot(z, params["hidden"]["kernel"]) + params["hidden"]["bias"])
+        learned = dot(hidden, params["output"]["kernel"]) + params["output"]["bias"]
         return jnp.concatenate([_ones(learned), learned], axis=-1)
 
 

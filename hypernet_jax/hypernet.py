@@ -55,9 +55,14 @@ def count_parameters(tree: Params) -> int:
 
 @functools.partial(jax.jit, inline=True)
 def mixed(weights: Float[Array, "*d"], banks: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Each bank's leaves, along its first axis, mixed by weights (D,) or (M, D)."""
+    """Each bank's leaves, along its first axis, mixed by weights (D,) or (M, D).
+
+    In full precision, also on accelerators that round what they multiply: rounded weights would
+    be those of another level.
+    """
+    exact = jax.lax.Precision.HIGHEST
     return {
-        path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1)
+        path: jnp.tensordot(weights.astype(bank.dtype), bank, axes=1, precision=exact)
         for path, bank in banks.items()
     }
 

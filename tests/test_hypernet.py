@@ -292,3 +292,11 @@ def test_slopes_start_at_zero(axis, degree):
 def test_a_hypernetwork_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         HyperNetwork(*arguments)
+
+
+def test_levels_are_not_rounded_on_accelerators():
+    """Products that kernels are mixed by are exact; those of images may be rounded."""
+    hypernet, theta, _ = make(features=Mlp())
+    text = jax.jit(hypernet.generate).lower(theta, 30.0).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) > 3 and all("HIGHEST" in line for line in products)

@@ -87,7 +87,7 @@ class MapNetworks:
         ends = [self._phi(level) for level in (first, last)]
         mixed = jnp.stack([ends[0], ends[1] - ends[0]])
         banks = {
-            path: jnp.tensordot(mixed, bank, axes=1)
+            path: jnp.tensordot(mixed, bank, axes=1, precision=jax.lax.Precision.HIGHEST)
             for path, bank in self._theta["generated"].items()
         }
         apply = self._backend.prepare_map(banks, has_constant=True)

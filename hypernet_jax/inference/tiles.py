@@ -177,8 +177,8 @@ def smallest_side(length: int) -> int:
         if side > length:
             return side
     raise UserError(
-        f"A network that sees {length // 2} pixels in each direction needs tiles above "
-        f"{_SIDES[-1]} pixels; take one with fewer layers or scales."
+        f"The network sees so far that its tiles need more than {length} pixels, and the largest "
+        f"have {_SIDES[-1]}; take one with fewer layers or scales."
     )
 
 

@@ -112,7 +112,9 @@ def apply_bank(
             plain = module.clone(use_bias=False, parent=None, name=None)
             y = jnp.asarray(plain.apply({"params": {"kernel": shared[kernel]}}, x))
         if bias in banks:
-            y = y + (_at_resolution_of(phi, y) @ banks[bias]).astype(y.dtype)
+            exact = jax.lax.Precision.HIGHEST
+            own = jnp.dot(_at_resolution_of(phi, y), banks[bias], precision=exact)
+            y = y + own.astype(y.dtype)
         elif bias in shared:
             y = y + shared[bias].astype(y.dtype)
         return y
