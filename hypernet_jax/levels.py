@@ -260,7 +260,7 @@ class LevelSpace:
         """Maps levels (..., A) in native units to z, float32 (..., A).
 
         Raises:
-          UserError: if there are not A parts.
+          UserError: if levels of several parts do not have them all.
         """
         levels = jnp.asarray(levels, jnp.float32)
         if len(self) > 1 and (levels.ndim == 0 or levels.shape[-1] != len(self)):

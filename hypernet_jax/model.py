@@ -32,9 +32,18 @@ from hypernet_jax.tasks import Task, get_task
 from hypernet_jax.tensors import fingerprint_of
 from hypernet_jax.trained_levels import check_trained_levels, trained_levels
 
-__all__ = ["LEVEL_FORMS", "Model", "make_model", "model_config"]
+__all__ = ["LEVEL_FORMS", "Model", "make_model", "missing_fields", "model_config"]
 
 LEVEL_FORMS = ("unrolled", "vmap", "wide")
+
+
+def _check_floats(images: Any) -> None:
+    dtype = jnp.result_type(images)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(
+            f"A network takes images in [0, 1] as floats, not {dtype}; divide them by 255, or use "
+            "Restorer.restore."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +95,9 @@ class Model:
         """Restores (N, H, W, C) images in [0, 1] with generated parameters.
 
         Raises:
-          UserError: for an array of whole numbers.
+          UserError: for an array of whole numbers; so do the other methods.
         """
-        if not jnp.issubdtype(jnp.result_type(image), jnp.floating):
-            raise UserError(
-                f"The network takes images in [0, 1] as floats, not {jnp.result_type(image)}; "
-                "divide them by 255, or use Restorer.restore."
-            )
+        _check_floats(image)
         return apply_network(self.network, params, image)
 
     def restore_levels(
@@ -146,7 +151,16 @@ class Model:
 
         Returns:
           (N, H, W, C).
+
+        Raises:
+          UserError: if there are not as many levels as images.
         """
+        _check_floats(images)
+        if levels.shape[0] != images.shape[0]:
+            raise UserError(
+                f"There are {levels.shape[0]} levels for {images.shape[0]} images; give one for "
+                "each."
+            )
         phi = self.hypernet.phi(theta["features"], levels)
         return apply_bank(self.network, theta["generated"], theta["shared"], phi, images)
 
@@ -172,6 +186,7 @@ class Model:
         Raises:
           UserError: if the levels are not those of the images' pixels.
         """
+        _check_floats(images)
         if levels.shape[:3] != images.shape[:3]:
             raise UserError(
                 f"Levels of shape {levels.shape} are not those of the pixels of images of shape "
@@ -286,6 +301,12 @@ def _counted_space(task: Task, config: Mapping[str, Any]) -> LevelSpace:
     return task.space.counted(normalisations, origins=origins, fars=fars)
 
 
+def missing_fields(config: Any) -> list[str]:
+    """Names of what a config needs for `make_model` and does not have."""
+    wanted = {"task", "normalisation", "network", "features", "generated"}
+    return sorted(wanted - config.keys() if isinstance(config, Mapping) else wanted)
+
+
 def make_model(
     config: Mapping[str, Any],
     *,
@@ -304,10 +325,10 @@ def make_model(
       UserError: if the config is not complete, or a value is not valid.
     """
     start_jax()
-    missing = {"task", "normalisation", "network", "features", "generated"} - config.keys()
+    missing = missing_fields(config)
     if missing:
         raise UserError(
-            f"The model's config has no {', '.join(sorted(missing))}; give what model_config makes "
+            f"The model's config has no {', '.join(missing)}; give what model_config makes "
             "of a training config."
         )
     task = get_task(config["task"])

@@ -17,6 +17,10 @@ __all__ = ["VARIABLE", "load_plugins"]
 
 VARIABLE = "HYPERNET_JAX_PLUGINS"
 
+# Seconds to wait for a plugin that another thread loads. That thread may itself wait for this one,
+# if this one imports the module.
+_PATIENCE = 60.0
+
 # A plugin may call what loads plugins, so those that are being loaded count as well, but only for
 # the thread that loads them: others wait for the lock.
 _begun: set[str] = set()
@@ -34,7 +38,9 @@ def load_plugins() -> None:
         key = str(Path(name).resolve()) if name.endswith(".py") else name
         if not name or key in _loaded:
             continue
-        with _lock:
+        if not _lock.acquire(timeout=_PATIENCE):
+            continue
+        try:
             if key in _begun:
                 continue
             _begun.add(key)
@@ -44,6 +50,8 @@ def load_plugins() -> None:
                 _begun.discard(key)
                 raise
             _loaded.add(key)
+        finally:
+            _lock.release()
 
 
 def _load(name: str) -> None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from hypernet_jax.buckets import patiently
 from hypernet_jax.errors import UserError
 from hypernet_jax.hypernet import Theta
-from hypernet_jax.model import Model, make_model
+from hypernet_jax.model import Model, make_model, missing_fields
 from hypernet_jax.runtime import ordinary_arithmetic, start_jax
 from hypernet_jax.storage import local_copy, storage_path, write_whole
 from hypernet_jax.tasks import TASKS
@@ -121,6 +121,8 @@ def load_weights_and_config(name: str | Path) -> tuple[Model, Theta, dict[str, A
         )
     try:
         config = json.loads(metadata["model"])
+        if missing_fields(config):
+            raise KeyError(", ".join(missing_fields(config)))
         model = make_model(config)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):

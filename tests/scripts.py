@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 __all__ = ["run_script"]
 
 REPOSITORY = Path(__file__).parent.parent
+SECONDS = 200
 IMPORTED = (
     "hypernet_jax.cli.info",
     "hypernet_jax.evaluation.measure",
@@ -40,10 +42,13 @@ def run_script(script, *arguments) -> subprocess.CompletedProcess:
         command = [sys.executable, *command]
         return subprocess.run(command, capture_output=True, text=True, check=False)
     server = _server()
-    print(
-        json.dumps({"command": command, "folder": str(Path.cwd())}), file=server.stdin, flush=True
-    )
-    status, output, errors = json.loads(server.stdout.readline())
+    request = {"command": command, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+    print(json.dumps(request), file=server.stdin, flush=True)
+    answer = server.stdout.readline()
+    if not answer:
+        _server.cache_clear()
+        raise RuntimeError(f"The process that runs scripts ended with {server.wait()}.")
+    status, output, errors = json.loads(answer)
     return subprocess.CompletedProcess(command, status, output, errors)
 
 
@@ -62,12 +67,18 @@ def _server() -> subprocess.Popen:
 
 def _answer(request: dict) -> list:
     """The exit status, the output and the errors of a command run in a fork."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as output,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+    ):
         process = os.fork()
         if not process:
+            signal.alarm(SECONDS)  # ends a script that hangs
             os.dup2(output.fileno(), 1)
             os.dup2(errors.fileno(), 2)
             os.chdir(request["folder"])
+            os.environ.clear()
+            os.environ.update(request["environment"])
             sys.argv = request["command"]
             runpy.run_path(sys.argv[0], run_name="__main__")
             sys.exit()

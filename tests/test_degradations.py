@@ -14,15 +14,10 @@ from PIL import Image
 
 from hypernet_jax import UserError
 from hypernet_jax.degradations import (
-    CAMERA_JPEG,
-    QUANTISE,
-    SENSOR_NOISE,
-    Chain,
     bicubic_down_up,
     bicubic_reduce,
     bicubic_resize,
     cropped_jpeg,
-    degrade_example,
     gaussian_blur,
     gaussian_noise,
     jpeg,
@@ -303,19 +298,3 @@ def test_degradations_where_jax_counts_in_64_bits(task, photograph):
     np.testing.assert_allclose(found, expected, atol=1.0)
     assert (np.asarray(found) != expected).mean() < 0.01
     np.testing.assert_array_equal(again, found)
-
-
-def test_grey_examples_are_degraded_as_one_channel():
-    """Whether JAX traces the chain or not."""
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    traced, on_host = Chain(SENSOR_NOISE, QUANTISE), Chain(SENSOR_NOISE, QUANTISE, CAMERA_JPEG)
-    level = {"noise": 20.0, "jpeg": 100.0}
-    deviations = []
-    for chain in (traced, on_host):
-        made = [
-            np.asarray(degrade_example(chain, jax.random.key(seed), grey, level), np.float32)
-            for seed in range(6)
-        ]
-        assert all(each.shape == grey.shape and not np.ptp(each, axis=-1).any() for each in made)
-        deviations.append(np.mean([each.std() for each in made]))
-    assert deviations[0] == pytest.approx(deviations[1], rel=0.1)

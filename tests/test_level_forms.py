@@ -134,9 +134,10 @@ class LevelFormsTest(chex.TestCase):
 @pytest.fixture
 def unchecked():
     """Shapes as users may give them, whose programs have no checks of the annotations."""
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -161,6 +162,10 @@ def test_what_does_not_fit_a_model_is_refused():
         dataclasses.replace(model, level_form="vmapped")
     with pytest.raises(UserError, match="floats, not uint8; divide them by 255"):
         model.apply(model.generate(theta, 5.0), np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="floats, not uint8; divide them by 255"):
+        model.restore_each(theta, LEVELS[:1], np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="There are 1 levels for 2 images"):
+        model.restore_each(theta, LEVELS[:1], image)
     with pytest.raises(UserError, match="config has no features, network"):
         make_model({"task": "denoise", "normalisation": "per_hundred", "generated": ""})
 

@@ -245,14 +245,18 @@ def test_masks_beside_the_photographs_of_a_folder(photograph, tmp_path, capsys):
     assert (two[:, :44] != image[:, :44]).any()
 
 
-def test_few_programs_serve_maps_of_many_sizes(photograph):
+def test_few_programs_serve_maps_of_many_sizes(photograph, request):
     model = make_model(photo_config())
     restorer = Restorer(model, random_theta(model), backend="jax")
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, duration, **_: compiled.append(event) if "backend_compile" in event else None
-    )
-    counts = []
+    compiled, counts = [], []
+
+    def note(event, duration, **_):
+        del duration
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    request.addfinalizer(lambda: jax.monitoring.unregister_event_duration_listener(note))
     for height, width in ((40, 50), (41, 53), (43, 54)):
         compiled.clear()
         levels = np.zeros((height, width, 3), np.float32)

@@ -280,5 +280,9 @@ def test_levels_need_all_parts():
     for levels in (np.zeros(2), np.zeros((5, 4))):
         with pytest.raises(UserError, match="the 3 parts noise, jpeg, blur"):
             THREE.normalise(levels)
-    with pytest.raises(UserError, match="The level has no blur; give all parts"):
+    with pytest.raises(UserError, match="The level has no part blur; give blur, noise, jpeg"):
         TASKS["mixed"].degradation(None, np.zeros((8, 8, 3)), {"noise": 5.0, "jpeg": 40.0})
+    # A level holds its parts by name.
+    assert TASKS["denoise"].degradation(
+        jax.random.key(0), np.zeros((8, 8, 3)), ONE.parse(5)
+    ).shape == (8, 8, 3)

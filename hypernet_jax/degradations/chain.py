@@ -184,12 +184,14 @@ class Chain:
         return np.asarray(images)
 
     def _check(self, level: Mapping[str, Any]) -> None:
-        missing = [axis for axis in self.axes if axis not in level]
-        if missing:
-            raise UserError(
-                f"The level has no {', no '.join(missing)}; give all parts, as "
-                "LevelSpace.parse(...).named has them."
-            )
+        for axis in self.axes:
+            try:
+                level[axis]
+            except KeyError:
+                raise UserError(
+                    f"The level has no part {axis}; give {', '.join(self.axes)}, as "
+                    "LevelSpace.parse(...).named has them."
+                ) from None
 
     def _keys(self, key: jax.Array | None) -> list[jax.Array | None]:
         """A key for each operator that draws; if only one draws, it gets the chain's key."""
@@ -223,15 +225,16 @@ def _traced_each(operators: tuple[Operator, ...], keys, images, levels: Mapping[
 def degrade_example(
     chain: Chain, key: jax.Array | None, image: Any, level: Mapping[str, Any]
 ) -> Any:
-    """Degrades a training example (H, W, C); grey images are degraded as one channel.
+    """Degrades a training example (H, W, C); grey images stay grey.
 
-    A grey photograph stored in colour thus gets the noise and compression of a grey image.
+    A grey photograph stored in colour is degraded as one channel, with the noise and compression
+    of a grey image. If JAX traces the chain, it is degraded in colour, and all channels become the
+    first one: its operators need not take one channel.
     Arguments and result as for a chain; traceable if the chain is.
     """
     if chain.traceable:
-        # Both, so that no branch depends on the image.
-        grey, colour = (chain(key, each, level) for each in (image[..., :1], image))
-        return jnp.where(jnp.all(image == image[..., :1]), grey, colour)
+        degraded = chain(key, image, level)
+        return jnp.where(jnp.all(image == image[..., :1]), degraded[..., :1], degraded)
     if not np.all(image == image[..., :1]):
         return chain(key, image, level)
     grey = chain(key, image[..., :1], level)

@@ -37,7 +37,7 @@ def check_model(model: Model, theta: Theta) -> None:
     if not isinstance(theta, dict) or {"generated", "shared", "features"} - theta.keys():
         raise UserError("Theta is not valid; give what HyperNetwork.init or load_weights returns.")
     given, wanted = (
-        {jax.tree_util.keystr(path): leaf.shape for path, leaf in flat}
+        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in flat}
         for flat in map(jax.tree_util.tree_leaves_with_path, (theta, model.shapes()))
     )
     if given != wanted:

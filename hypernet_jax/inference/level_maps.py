@@ -6,7 +6,7 @@ features: that of one end of the line, and the difference to the other end.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -97,27 +97,43 @@ class MapNetworks:
         """The levels at both ends, if all levels of the map lie on a line between them in z."""
         if not isinstance(self._model.hypernet.features, Affine):
             return None  # phi is not linear in z
-        flat = levels.reshape((-1, levels.shape[-1]))
-        z = _in_blocks(self._normalise, flat)
-        low, high = z.min(axis=0), z.max(axis=0)
-        # The ends have the smallest and the largest value of the part that varies most.
-        axis = int(np.argmax(high - low))
-        first, last = (int(np.argmax(z[:, axis] == value)) for value in (low[axis], high[axis]))
-        start, end = flat[first], flat[last]
-        shares = _in_blocks(lambda block: self._along(block, start, end), flat)
-        if np.abs(z[first] + shares * (z[last] - z[first]) - z).max() > _ON_LINE:
-            return None
-        return start, end
+        ends = self._ends(levels)
+        first, last = (self._z(end[None])[0] for end in ends)
+        for block in _blocks(levels):
+            shares = _padded(lambda block: self._along(block, *ends), block)
+            if np.abs(first + shares * (last - first) - self._z(block)).max() > _ON_LINE:
+                return None
+        return ends
+
+    def _ends(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The levels with the smallest and the largest value of the part that varies most."""
+        extremes: dict[tuple[str, int], tuple[float, np.ndarray]] = {}
+        for block in _blocks(levels):
+            for axis, z in enumerate(self._z(block).T):
+                for kind, at in (("low", int(z.argmin())), ("high", int(z.argmax()))):
+                    held = extremes.get((kind, axis))
+                    if held is None or (z[at] < held[0] if kind == "low" else z[at] > held[0]):
+                        extremes[kind, axis] = float(z[at]), block[at].copy()
+        axis = max(
+            range(levels.shape[-1]), key=lambda n: extremes["high", n][0] - extremes["low", n][0]
+        )
+        return extremes["low", axis][1], extremes["high", axis][1]
+
+    def _z(self, levels: np.ndarray) -> np.ndarray:
+        return _padded(self._normalise, levels)
 
 
-def _in_blocks(function: Callable[[np.ndarray], Any], levels: np.ndarray) -> np.ndarray:
-    """function(levels) for levels (P, A), in blocks of one length."""
-    made = []
-    for start in range(0, len(levels), _BLOCK):
-        block = levels[start : start + _BLOCK]
-        padded = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)), mode="edge")
-        made.append(np.asarray(function(padded))[: len(block)])
-    return np.concatenate(made)
+def _blocks(levels: np.ndarray) -> Iterator[np.ndarray]:
+    """The levels of a map, (P, A) each, P up to the size of a block."""
+    flat = levels.reshape((-1, levels.shape[-1]))
+    for start in range(0, len(flat), _BLOCK):
+        yield flat[start : start + _BLOCK]
+
+
+def _padded(function: Callable[[np.ndarray], Any], block: np.ndarray) -> np.ndarray:
+    """function(levels) for levels (P, A), computed for those of a whole block."""
+    given = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)), mode="edge")
+    return np.asarray(function(given))[: len(block)]
 
 
 def _along(space: LevelSpace, levels: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:

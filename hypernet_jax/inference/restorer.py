@@ -300,8 +300,8 @@ class Restorer:
           progress: called with the number of pixels done and the total.
 
         Returns:
-          The restored image, same layout and type; for super-resolution round(H * level)
-          by round(W * level).
+          The restored image, same layout and type (float32 for bfloat16); for super-resolution
+          round(H * level) by round(W * level).
 
         Raises:
           UserError: (a ValueError) if the level is out of range, or an argument is unsuitable.

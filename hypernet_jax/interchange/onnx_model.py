@@ -1,6 +1,6 @@
 """Exports models to ONNX: image and level are inputs, and kernels are generated in the graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.interchange.onnx_features import PixelFeatures
-from hypernet_jax.interchange.onnx_graph import Graph
+from hypernet_jax.interchange.onnx_graph import Filled, Graph
 from hypernet_jax.interchange.onnx_jaxpr import translate
 from hypernet_jax.interchange.onnx_value import Value
 from hypernet_jax.interchange.portable import check_level_map, is_plain, level_shape
@@ -186,17 +186,19 @@ class BankGraph:
         graph, count = Graph(), len(next(iter(banks.values())))
         given = ("weights", count - has_constant, phi)
         self._proto = _of_banks(graph, model, banks, shared, {}, given=given)
-        self._graph = graph
+        self._tensors = graph.filled
 
     def filled(self, banks: Mapping[str, np.ndarray]) -> bytes:
         """A model file with these banks."""
-        return _filled(self._graph, self._proto, banks)
+        return _with_values(self._proto, self._tensors, banks)
 
 
-def _filled(graph: Graph, proto: onnx.ModelProto, leaves: Mapping[str, np.ndarray]) -> bytes:
+def _with_values(
+    proto: onnx.ModelProto, filled: Sequence[Filled], leaves: Mapping[str, np.ndarray]
+) -> bytes:
     """The file of a graph with other values in all tensors that have a label."""
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for (path, row), name, layout in graph.filled:
+    for (path, row), name, layout in filled:
         value = layout(leaves[path] if row is None else leaves[path][row])
         tensors[name].raw_data = np.ascontiguousarray(value, np.float32).tobytes()
     return proto.SerializeToString()
@@ -211,12 +213,13 @@ class PlainGraph:
     """
 
     def __init__(self, model: Model, params: dict[str, np.ndarray]):
-        self._graph = Graph()
-        self._proto = _plain(self._graph, model, params, {})
+        graph = Graph()
+        self._proto = _plain(graph, model, params, {})
+        self._tensors = graph.filled
 
     def filled(self, params: Mapping[str, np.ndarray]) -> bytes:
         """A model file with these parameters."""
-        return _filled(self._graph, self._proto, params)
+        return _with_values(self._proto, self._tensors, params)
 
 
 def _completed(graph: Graph, image: str, size: str, multiple: int) -> str:

@@ -109,7 +109,9 @@ def check_exact_tiles(network: nn.Module) -> None:
                 raise _refused(name, "a transposed convolution")
             for atom in (equation.invars[0], equation.outvars[0]):
                 if atom.aval.shape[1:3] not in scales:
-                    raise _refused(name, "a convolution at a size that does not divide its own")
+                    raise _refused(
+                        name, "a convolution at a size that is no whole fraction of the image's"
+                    )
         elif kind == "iota" and places & set(equation.outvars[0].aval.shape):
             raise _refused(name, "a count of rows or columns")
         elif not _is_pixelwise(equation, sizes):

@@ -51,6 +51,8 @@ class Handlers:
         self.most_parts = most_parts
         # By visitor, for the restoration of a whole photograph that runs.
         self._stopped: dict[str | None, threading.Event] = {}
+        # Visitors who ended their last restoration, which gradio then counts as failed.
+        self._ended: set[str | None] = set()
 
     def view(
         self, path, task, level, zoom, down, across, given=NOTHING, *parts
@@ -196,7 +198,7 @@ class Handlers:
         if path is None:
             return _no_file(), _NO_PHOTOGRAPH
         # One that was cancelled may still be running.
-        self.stop(request)
+        self._end(request)
         stopped = self._stopped[request.session_hash] = threading.Event()
 
         def report(done: int, of: int) -> None:
@@ -222,8 +224,26 @@ class Handlers:
         sentences = [f"Restored at {level}.", *restored.notes]
         return button, "  \n".join(sentences)
 
+    def begun(self, request: gr.Request):
+        """Handles the button to restore; returns (what to stop, message)."""
+        self._ended.discard(request.session_hash)
+        return gr.Button(interactive=True), "Restoring…"
+
+    def failed(self, request: gr.Request):
+        """The message after a restoration that gave none, such as one that a full queue refused."""
+        return gr.skip() if request.session_hash in self._ended else ""
+
+    def left(self, request: gr.Request) -> None:
+        """Handles a closed page."""
+        self.stop(request)
+        self._ended.discard(request.session_hash)
+
     def stop(self, request: gr.Request) -> None:
         """Ends the restoration of a visitor's whole photograph, if one runs."""
+        self._ended.add(request.session_hash)
+        self._end(request)
+
+    def _end(self, request: gr.Request) -> None:
         running = self._stopped.get(request.session_hash)
         if running is not None:
             running.set()

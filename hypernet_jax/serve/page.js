@@ -19,8 +19,12 @@
     send('mouseup', window, x + by);
   };
   const onDividerKey = (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     const handle = event.currentTarget, width = handle.parentElement.clientWidth;
-    const moves = {ArrowLeft: -width / 20, ArrowRight: width / 20, Home: -width, End: width};
+    const moves = {
+      ArrowLeft: -width / 20, ArrowDown: -width / 20, Home: -width,
+      ArrowRight: width / 20, ArrowUp: width / 20, End: width,
+    };
     if (!(event.key in moves)) return;
     event.preventDefault();
     drag(handle, moves[event.key]);
@@ -28,7 +32,7 @@
 
   const describe = () => {
     // The text itself, not the seconds that gradio counts over it.
-    each('#found [data-testid=markdown-wrapper], #message [data-testid=markdown-wrapper]',
+    each('#found [data-testid=markdown], #message [data-testid=markdown]',
       (line) => set(line, {'aria-live': 'polite'}));
     // One group with one tab stop, whose options the arrow keys choose.
     each('fieldset[id]', (group) => {
@@ -49,8 +53,9 @@
     each('#divider .slider-wrap img', (picture, index) =>
       set(picture, {alt: `The window ${index ? 'after' : 'before'} restoration`}));
     each('#divider .slider-wrap .outer', (handle) => {
-      const at = new DOMMatrix(getComputedStyle(handle).transform).e;
-      const share = Math.round(100 * at / handle.parentElement.clientWidth);
+      const width = handle.parentElement.clientWidth;
+      if (!width) return;
+      const share = Math.round(100 * new DOMMatrix(getComputedStyle(handle).transform).e / width);
       set(handle, {
         role: 'slider', tabindex: '0', 'aria-label': 'Divider between before and after',
         'aria-valuemin': '0', 'aria-valuemax': '100', 'aria-valuenow': String(share),
@@ -59,16 +64,17 @@
     });
   };
 
-  // What had the focus is gone or disabled: it goes on where the work does.
-  let last = null, inPhotograph = false;
+  // What had the focus by keyboard is gone or disabled: it goes on where the work does.
+  let last = null, place = null;
   document.addEventListener('focusin', (event) => {
-    last = event.target;
-    inPhotograph = Boolean(last.closest('#photograph'));
+    last = event.target.matches(':focus-visible') ? event.target : null;
+    place = event.target.closest('#photograph');
   });
   const keepFocus = () => {
-    if (document.activeElement !== document.body || !last) return;
-    if (last.id === 'stop' && last.disabled) find('#restore').focus();
-    else if (inPhotograph && !last.isConnected) find('#photograph button')?.focus();
+    if (!last || (last.isConnected && !last.disabled)) return;
+    const next = last.id === 'stop' ? find('#restore') : place?.querySelector('a, button');
+    if (!next || ![document.body, last].includes(document.activeElement)) return;
+    next.focus({preventScroll: true});
   };
 
   // A finger on a picture that is not enlarged scrolls the page.

@@ -131,12 +131,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
         parts = details[1:]
         seen = [photograph, task, level, zoom, down, across, given]
         # One after the other, so that the button to stop is not left enabled.
-        begun = restore.click(
-            lambda: (gr.Button(interactive=True), "Restoring…"),
-            None,
-            [stop, message],
-            api_visibility="private",
-        )
+        begun = restore.click(handlers.begun, None, [stop, message], api_visibility="private")
         restored = begun.then(
             handlers.whole,
             [photograph, task, level, drawing, kind, softness, *parts],
@@ -144,6 +139,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             concurrency_limit=1,
             api_name="restore",
         )
+        restored.failure(handlers.failed, None, message, api_visibility="private")
         restored.then(lambda: gr.Button(interactive=False), None, stop, api_visibility="private")
         # Only the newest position of a slider is computed, not each one on the way.
         turned = [
@@ -207,6 +203,6 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             cancels=restored,
             api_visibility="private",
         )
-        page.unload(handlers.stop)
+        page.unload(handlers.left)
         example.click(handlers.example, task, photograph, api_visibility="private")
     return page
