@@ -952,6 +952,9 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
 
 def test_a_restoration_that_gave_nothing_leaves_no_message(tmp_path):
     """Such as one that the full queue refused; one that was stopped says so itself."""
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.handlers import Handlers
+
     handlers = Handlers(Studio(limit=1), tmp_path, 3)
     visitor = SimpleNamespace(session_hash="one")
     _, line = handlers.begun(visitor)
