@@ -22,11 +22,13 @@ class Interpreted:
     name = "interpreted"
     most_at_once = 2
     memory_factor = 1.0
-    memory_of_kernel = 1.0
     any_size = True
 
     def __init__(self, model, theta, params):
         self._model, self._theta, self._params = model, theta, params
+
+    def memory_on_map(self, features):
+        return features
 
     def prepare(self, level):
         params = self._params(level)

@@ -227,17 +227,20 @@ def test_memory_is_bounded_by_what_is_allowed():
         compiled = jax.jit(model.apply).lower(params, image).compile().memory_analysis()
         if compiled is not None:
             assert compiled.temp_size_in_bytes <= 128**2 * bytes_per_pixel(model, theta)
-    # With a level for each pixel.
+    # With a level for each pixel. What the kernels take does not grow with the tile.
     for task in ("denoise", "photo"):
         model, theta = shipped(task)
         restorer = Restorer(model, theta, backend="jax")
-        levels = jax.ShapeDtypeStruct((1, 128, 128, len(model.task.space)), jnp.float32)
-        valid = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-        apply = jax.jit(model.restore_pixels).lower(theta, levels, image, valid=valid)
-        compiled = apply.compile().memory_analysis()
-        if compiled is not None:
-            allowed = bytes_per_pixel(model, theta) * restorer._memory_on_map
-            assert compiled.temp_size_in_bytes <= 128**2 * allowed
+        needed = []
+        for side in (128, 192):
+            levels = jax.ShapeDtypeStruct((1, side, side, len(model.task.space)), jnp.float32)
+            image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+            valid = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+            apply = jax.jit(model.restore_pixels).lower(theta, levels, image, valid=valid)
+            compiled = apply.compile().memory_analysis()
+            needed.append(0 if compiled is None else compiled.temp_size_in_bytes)
+        per_pixel = (needed[1] - needed[0]) / (192**2 - 128**2)
+        assert per_pixel <= bytes_per_pixel(model, theta) * restorer._memory_on_map
     model, theta = shipped("sr")
     sides = [Restorer(model, theta, memory=memory)._largest for memory in (5, 20, 100, 1000)]
     assert sides == sorted(sides) and sides[0] < sides[-1]

@@ -54,8 +54,6 @@ class Backend(Protocol):
       name: its name in `make_backend`.
       most_at_once: how many batches of tiles it can compute at once, from threads.
       memory_factor: its working memory, relative to that of XLA, which `bytes_per_pixel` bounds.
-      memory_of_kernel: the working memory for each further kernel of a level map, relative to
-        that for one kernel.
       any_size: tiles may have any size and padding is free; otherwise each size is a program to
         compile, and padding is computed too.
     """
@@ -63,8 +61,11 @@ class Backend(Protocol):
     name: str
     most_at_once: int
     memory_factor: float
-    memory_of_kernel: float
     any_size: bool
+
+    def memory_on_map(self, features: int) -> float:
+        """Its working memory with a level map of so many features, relative to that without."""
+        ...
 
     def prepare(self, level: Level) -> ApplyTiles:
         """The network for one level: (tiles (N, H, W, C), valid (N, 2)) -> restored tiles.
@@ -93,7 +94,6 @@ class XlaBackend:
 
     name = "jax"
     memory_factor = 1.0
-    memory_of_kernel = 2.0  # the results of all kernels, and these weighted, are held at once
     any_size = False
 
     def __init__(self, model: Model, theta: Theta, params: Params):
@@ -105,6 +105,10 @@ class XlaBackend:
         # shipped networks, so one batch per core can run at a time.
         on_cpu = jax.default_backend() == "cpu"
         self.most_at_once = min(os.cpu_count() or 1, 8) if on_cpu else 1
+
+    def memory_on_map(self, features: int) -> float:
+        # As XLA plans it for the shipped networks and two to eight features (tests/test_tiles.py).
+        return 6.0 + features / 4
 
     def prepare(self, level: Level) -> ApplyTiles:
         params = self._params(level)
@@ -157,7 +161,6 @@ class OnnxRuntimeBackend:
     # It holds images in a second layout, and its arena has gaps between tiles of different sizes;
     # measured by benchmarks/large_image.py and benchmarks/level_maps.py.
     memory_factor = 2.0
-    memory_of_kernel = 0.4
     any_size = True
 
     def __init__(self, model: Model, theta: Theta, params: Params, provider: str = "cpu"):
@@ -184,6 +187,9 @@ class OnnxRuntimeBackend:
         self._graph = PlainGraph(model, _flat(params(model.task.space.high)))
         self._filling = threading.Lock()
         self.prepare = functools.lru_cache(_CACHED_LEVELS)(self._prepare)
+
+    def memory_on_map(self, features: int) -> float:
+        return 1.0 + 0.4 * (features - 1)
 
     def _prepare(self, level: Level) -> ApplyTiles:
         with self._filling:

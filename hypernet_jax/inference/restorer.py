@@ -147,7 +147,7 @@ class Restorer:
         self._largest = largest_side(share, per_pixel)
         self._maps = MapNetworks(model, theta, self.backend)
         # With a level map each convolution holds the results of several kernels.
-        self._memory_on_map = 1 + self.backend.memory_of_kernel * (self._maps.features - 1)
+        self._memory_on_map = self.backend.memory_on_map(self._maps.features)
         self._largest_on_map = max(
             largest_side(share, per_pixel * self._memory_on_map),
             smallest_side(2 * self._halo + self._multiple),
