@@ -70,7 +70,7 @@ def main() -> None:
     try:
         _wait(lambda: "Open" in (server.stdout.readline() if server.stdout else ""))
         with tempfile.TemporaryDirectory() as folder:
-            driver = start_chromium(Path(folder), Path(folder), window=(1280, 1290))
+            driver = start_chromium(Path(folder), Path(folder), window=(1280, 1400))
             time.sleep(2)
             driver.get(f"http://127.0.0.1:{args.port}/")
             find = driver.find_elements

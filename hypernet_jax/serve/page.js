@@ -86,7 +86,13 @@
   }, {capture: true, passive: true});
 
   document.documentElement.lang = 'en';
-  const look = () => { describe(); keepFocus(); };
+  // Once a frame, however much changes in it.
+  let due = false;
+  const look = () => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; describe(); keepFocus(); });
+  };
   look();
   new MutationObserver(look).observe(document.body, {
     subtree: true, childList: true, attributes: true,
