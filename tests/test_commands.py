@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypernet_jax import NOISE_SIGMA, LevelSpace, UserError, save_weights
+from hypernet_jax import NOISE_SIGMA, LevelSpace, Restorer, UserError, save_weights
 from hypernet_jax.cli.main import main
+from hypernet_jax.evaluation import report
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.report import finite, markdown_table, write_report
+from hypernet_jax.evaluation.studies import requested_study
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.serve.studio import Studio
 from hypernet_jax.tasks import TASKS
@@ -291,18 +293,40 @@ def test_report_files(folder_of_images, tmp_path):
     assert curve.min() < 100 < curve.max()
 
 
-def test_a_network_that_fails_on_an_image_is_reported(folder_of_images, monkeypatch):
-    from hypernet_jax.evaluation import measure
-
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_network_that_fails_on_an_image_is_reported(value, folder_of_images, monkeypatch):
     calls = itertools.count()
 
-    def failing(restorer, degraded, level):
+    def failing(restorer, images, *, level):
         del restorer, level
-        return degraded * (np.nan if next(calls) == 1 else 1.0)
+        return images + np.float32(value if next(calls) == 1 else 0.0)
 
-    monkeypatch.setattr(measure, "restore_degraded", failing)
-    with pytest.raises(UserError, match=r"The restored .* at the level 10 is not"):
+    monkeypatch.setattr(Restorer, "apply", failing)
+    with pytest.raises(UserError, match=r"The restored .*png at the level 10 is not finite"):
         evaluate(RESTORER, folder_of_images, levels=[10], progress=False)
+    calls = itertools.count()
+    with pytest.raises(UserError, match="The restored image at the level 10 is not finite"):
+        requested_study(RESTORER, folder_of_images, levels=[10], requested=[10])
+
+
+@pytest.mark.parametrize("name", ["x$_$y", "bad\udcff", "a\nb"])
+def test_a_folder_of_any_name_is_reported(name, folder_of_images, tmp_path):
+    folder = folder_of_images.rename(tmp_path / name)
+    results = evaluate(RESTORER, folder, levels=(10,), progress=False)
+    assert len(write_report(results, tmp_path / "report")) == 3
+
+
+def test_a_report_that_cannot_be_drawn_keeps_the_figures(folder_of_images, tmp_path, monkeypatch):
+    results = evaluate(RESTORER, folder_of_images, levels=(10,), progress=False)
+
+    def failing(results):
+        raise UserError(f"No curve of {results['dataset']}.")
+
+    monkeypatch.setattr(report, "draw_curve", failing)
+    with pytest.raises(UserError, match="No curve"):
+        write_report(results, tmp_path / "report")
+    assert json.loads((tmp_path / "report/results.json").read_text())["rows"]
+    assert (tmp_path / "report/results.md").read_text() == markdown_table(results)
 
 
 def test_ssim_that_is_not_defined_is_not_infinite(tmp_path):

@@ -1,5 +1,6 @@
 """Images for other programs, and the evaluation of their results."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from hypernet_jax import UserError
+from hypernet_jax.degradations import DOWN_UP, QUANTISE, Chain
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.others import evaluate_results, write_inputs
 from hypernet_jax.images.reading import read_image
@@ -99,6 +101,12 @@ def test_mistakes(clean, tmp_path):
     with pytest.raises(UserError, match=r"grey\.png already exists.*--overwrite"):
         write_inputs(denoise, clean, place, levels="10,15")
     assert not (place / "10").exists()
+    (place / "10").mkdir()
+    (place / "10" / "odd.png").symlink_to(place / "nowhere")
+    with pytest.raises(UserError, match=r"10/odd\.png already exists"):
+        write_inputs(denoise, clean, place, levels=10)
+    assert not (place / "nowhere").exists()
+    assert [each.name for each in (place / "10").iterdir()] == ["odd.png"]
     assert write_inputs(denoise, clean, place, levels=15, overwrite=True) == [folder]
     results = evaluate_results(denoise, clean, place, levels=15, progress=False)
     assert results["rows"][0]["psnr"] == results["rows"][0]["psnr_input"]
@@ -110,10 +118,21 @@ def test_mistakes(clean, tmp_path):
     Image.new("L", (51, 37)).save(folder / "odd.png")
     with pytest.raises(UserError, match=r"1 channels, but .* with 3; save the results in colour"):
         evaluate_results(denoise, clean, place, levels=15)
-    Image.new("RGB", (51, 37)).save(folder / "odd.jpg")
     (folder / "odd.png").unlink()
-    with pytest.raises(UserError, match="loses detail; give the results as PNG or TIFF"):
-        evaluate_results(denoise, clean, place, levels=15)
-    (folder / "odd.jpg").unlink()
+    for lossy in ("odd.jpg", "odd.webp"):
+        Image.new("RGB", (51, 37)).save(folder / lossy)
+        with pytest.raises(UserError, match="can lose detail; give the results as PNG or TIFF"):
+            evaluate_results(denoise, clean, place, levels=15)
+        (folder / lossy).unlink()
     with pytest.raises(UserError, match="has no image odd; give one for each"):
         evaluate_results(denoise, clean, place, levels=15)
+
+
+def test_images_that_are_not_only_reduced_have_no_small_form(clean, tmp_path):
+    sr = get_task("sr")
+    name, rule = sr.protocol(None)
+    other = dataclasses.replace(rule, degradation=Chain(DOWN_UP, QUANTISE, QUANTISE))
+    task = dataclasses.replace(sr, protocols={name: other})
+    with pytest.raises(UserError, match="images of sr are not reduced alone"):
+        write_inputs(task, clean, tmp_path / "inputs", levels=2)
+    assert not (tmp_path / "inputs").exists()

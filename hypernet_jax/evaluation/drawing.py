@@ -69,7 +69,9 @@ def draw_curve(results: Mapping[str, Any]) -> bytes:
     axes.plot(levels, [row["psnr"] for row in rows], "o-", label="restored")
     axes.plot(levels, [row["psnr_input"] for row in rows], "s--", color="0.5", label="input")
     axes.set_ylabel("PSNR (dB)")
-    axes.set_title(f"{results['dataset']}: {task.title}, {results['protocol']} protocol")
+    # The folder's name may hold signs of formulas, and bytes that are not text.
+    title = f"{results['dataset']}: {task.title}, {results['protocol']} protocol"
+    axes.set_title(title.encode(errors="backslashreplace").decode(), parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend()
     return png_of(figure)

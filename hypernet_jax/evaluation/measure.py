@@ -53,10 +53,22 @@ def _check_seed(seed: int) -> None:
         raise UserError(f"The seed {seed!r} is not valid; give a whole number from 0 to 2^31 - 1.")
 
 
-def restore_degraded(restorer: Restorer, degraded: np.ndarray, level: Any) -> np.ndarray:
-    """Restores an HWC image in 8-bit range (values may exceed it) to integers from 0 to 255."""
+def restore_degraded(
+    restorer: Restorer, degraded: np.ndarray, level: Any, *, path: Path | None = None
+) -> np.ndarray:
+    """Restores an HWC image in 8-bit range (values may exceed it) to integers from 0 to 255.
+
+    Raises:
+      UserError: if a restored pixel is infinite or not a number; names `path`, if given.
+    """
     image = np.asarray(degraded, np.float32)[None] / 255.0
-    restored = restorer.apply(image, level=level)[0]
+    restored = np.asarray(restorer.apply(image, level=level)[0])
+    # Before the clipping, which makes infinity white.
+    if not np.isfinite(restored).all():
+        raise UserError(
+            f"The restored {path or 'image'} at the level {level} is not finite, so the weights "
+            "are broken; use others."
+        )
     return np.clip(np.round(255.0 * restored), 0.0, 255.0)
 
 
@@ -248,13 +260,7 @@ def evaluate(
     """
 
     def restore(path: Path, degraded: np.ndarray, level: Level) -> np.ndarray:
-        restored = restore_degraded(restorer, degraded, level)
-        if not np.isfinite(restored).all():
-            raise UserError(
-                f"The restored {path} at the level {level} is not finite, so the weights are "
-                "broken; use others."
-            )
-        return restored
+        return restore_degraded(restorer, degraded, level, path=path)
 
     results = measured(
         restorer.model.task,

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from hypernet_jax.degradations import bicubic_reduce
+from hypernet_jax.degradations import DOWN_UP, QUANTISE, bicubic_reduce
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import (
     degraded_pair,
@@ -35,7 +36,10 @@ from hypernet_jax.tasks import Protocol, Task
 
 __all__ = ["evaluate_results", "write_inputs"]
 
-_LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".gif"}
+# Formats that keep every pixel.
+_LOSSLESS = {".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pfm", ".tga"}
+# How the protocols reduce an image that a task enlarges; what is stored is its reduction.
+_REDUCED = (DOWN_UP, QUANTISE)
 
 
 @ordinary_arithmetic()
@@ -66,6 +70,11 @@ def write_inputs(
         small, or if the protocol's images have more than 8 bits; before any is written.
     """
     rule = _writable_protocol(task, protocol)
+    if task.enlarges and rule.degradation.operators != _REDUCED:
+        raise UserError(
+            f"The images of {task.name} are not reduced alone before they are enlarged, so there "
+            "are no small images for other programs; measure this task with --weights."
+        )
     folder, place = local_path(dataset), local_path(output)
     checked = levels_of(task, levels)
     images = images_by_name(folder)
@@ -76,7 +85,7 @@ def write_inputs(
     if len(set(targets.values())) < len(targets):
         raise UserError("Two of the levels have one folder; give levels that differ more.")
     for target in targets.values():
-        if target.exists() and not overwrite:
+        if os.path.lexists(target) and not overwrite:
             raise already_exists(target)
     refuse_inputs(targets.values(), images.values())
     # All are read first, so that a damaged or small one leaves nothing half written.
@@ -169,9 +178,9 @@ def _refuse_among(images: Path, place: Path, levels: Sequence[Level]) -> None:
 
 
 def _check_result(result: Path, clean: Path, reference: np.ndarray) -> None:
-    if result.suffix.lower() in _LOSSY:
+    if result.suffix.lower() not in _LOSSLESS:
         raise UserError(
-            f"{result} is in a format that loses detail; give the results as PNG or TIFF."
+            f"{result} is in a format that can lose detail; give the results as PNG or TIFF."
         )
     height, width, channels = read_image(result).shape
     if (height, width) != reference.shape[:2]:

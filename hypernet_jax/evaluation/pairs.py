@@ -93,22 +93,24 @@ def evaluate_pairs(
                     level, _ = resolve_level(task, request, noisy, noisy_path)
                 except UserError as error:
                     raise UserError(f"{noisy_path}: {error}") from None
-                restored = restore_degraded(restorer, noisy, level)
+                restored = restore_degraded(restorer, noisy, level, path=noisy_path)
                 before = {f"{name}_input": value for name, value in _figures(noisy, clean).items()}
                 name = noisy_path.relative_to(folder / "noisy").as_posix()
                 figures.append({"image": name, **before, **_figures(restored, clean)})
                 used.append(level.values)
                 bar.update()
-            mean = Level(task.space, tuple(np.mean(used, axis=0).tolist()))
-            shown = str(request) if request.estimated else mean.plain()
-            rows.append({"level": shown, "mean_level": mean.plain(), **means_of(figures)})
+            if request.estimated:
+                mean = Level(task.space, tuple(np.mean(used, axis=0).tolist())).plain()
+                shown: Any = str(request)
+            else:  # one level for all, whose mean differs from it by rounding
+                mean = shown = level.plain()
+            rows.append({"level": shown, "mean_level": mean, **means_of(figures)})
     return {
         "dataset": folder.resolve().name,
         "task": task.name,
         "protocol": "pairs",
         "protocol_description": "real noisy and clean photographs; 8-bit RGB",
         "level": task.space.measured(),
-        "seed": 0,
         **about(restorer),
         "rows": rows,
     }

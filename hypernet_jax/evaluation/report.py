@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ def _cell(column: str, value: Any) -> str:
 def markdown_table(results: dict[str, Any]) -> str:
     """The rows of `results` as a Markdown table, with a caption that names the protocol."""
     columns = [column for column in _COLUMNS if column in results["rows"][0]]
-    # Results without this entry are from a single view.
-    views = ", mean of eight views (self-ensemble)" if results.get("self_ensemble") else ""
+    # Real pairs have no seed, and results without the entry on views are from a single one.
+    conditions = [f"seed {results['seed']}"] if "seed" in results else []
+    if results.get("self_ensemble"):
+        conditions.append("mean of eight views (self-ensemble)")
     caption = (
         f"{results['dataset']}, {get_task(results['task']).title}, "
-        f"{results['protocol']} protocol ({results['protocol_description']}), "
-        f"seed {results['seed']}{views}; level: {results['level']}."
+        f"{results['protocol']} protocol ({results['protocol_description']})"
+        f"{''.join(f', {each}' for each in conditions)}; level: {results['level']}."
     )
     rows = [[_cell(column, row[column]) for column in columns] for row in results["rows"]]
     return f"{caption}\n\n{table([_COLUMNS[column] for column in columns], rows)}"
@@ -81,11 +84,12 @@ def write_report(
     """
     check_report(output, overwrite=overwrite)
     folder = storage_path(output)
-    contents = (
-        (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
-        markdown_table(results).encode(errors="backslashreplace"),
-        draw_curve(results),
+    makers: tuple[Callable[[], bytes], ...] = (
+        lambda: (json.dumps(finite(results), indent=2, allow_nan=False) + "\n").encode(),
+        lambda: markdown_table(results).encode(errors="backslashreplace"),
+        lambda: draw_curve(results),
     )
-    for name, content in zip(_FILES, contents, strict=True):
-        write_whole(folder / name, content, overwrite=overwrite)
+    # The figures are on the disk before anything is drawn from them.
+    for name, make in zip(_FILES, makers, strict=True):
+        write_whole(folder / name, make(), overwrite=overwrite)
     return [folder / name for name in _FILES]

@@ -45,6 +45,7 @@ class _Degraded:
     def description(self) -> dict[str, Any]:
         """The conditions that a table must state."""
         return {
+            "weights": self._restorer.model.fingerprint(self._restorer.theta),
             "dataset": self._folder.resolve().name,
             "protocol": self.protocol,
             "images": len(self.paths),
