@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from timing import print_table
 
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.degradations import jpeg
 from hypernet_jax.evaluation.measure import restore_degraded
 from hypernet_jax.images.folders import find_images, spread
@@ -88,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

@@ -15,8 +15,9 @@ import numpy as np
 from timing import print_table
 
 from hypernet_jax.blind.noise import noise_sigma, patch_sigma
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.evaluation.measure import noise_key
-from hypernet_jax.images.folders import find_images
+from hypernet_jax.images.folders import find_images, spread
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.tasks import get_task
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=24, help="number, spread over the folder")
     args = parser.parse_args()
     paths = find_images(Path(args.folder))
-    paths = paths[:: max(1, len(paths) // args.images)][: args.images]
+    paths = [paths[index] for index in spread(len(paths), args.images)]
     rows, seen = [], []
     for sigma in SIGMAS:
         figures = []
@@ -64,4 +65,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from hypernet_jax import Restorer
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.evaluation.measure import noise_key
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
@@ -38,7 +39,9 @@ def main() -> None:
     for path in find_images(args.folder):
         clean = read_image(path).astype(np.float32)
         height, width = clean.shape[:2]
-        noise = np.asarray(jax.random.normal(noise_key(0, path.stem), clean.shape))
+        noise = np.asarray(
+            jax.random.normal(noise_key(0, path.relative_to(args.folder).as_posix()), clean.shape)
+        )
 
         def seen(sigma, clean=clean, noise=noise):
             return np.clip(np.round(clean + sigma * noise), 0, 255).astype(np.uint8)
@@ -70,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.photo import get_config
 from hypernet_jax import Task, get_task
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.degradations import PHOTO_NOISE, SLIGHT_COMPRESSION, Chain, photo_noise
+from hypernet_jax.files import check_output
 from hypernet_jax.images.chroma import interpolated_chroma
 from hypernet_jax.training.estimator import averaged, estimator_examples, train_estimator
 from hypernet_jax.training.loop import make_sampler
@@ -93,8 +95,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--seed", type=int, default=91, help="of the first stage's examples")
     options = parser.parse_args()
-    if options.output.exists():
-        parser.error(f"{options.output} exists; choose another name.")
+    check_output(options.output, overwrite=False)
     pillow_heif.register_heif_opener()
     seen, levels, made = [], [], []
     for number, stage in enumerate(STAGES):
@@ -123,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

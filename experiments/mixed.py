@@ -2,8 +2,8 @@
 
     python experiments/mixed.py CBSD68 --mixed runs/mixed --cells runs/cells --output mixed.png
 
-The workdirs are those of configs/mixed.py:unet and configs/mixed.py:unet_cells, which may have a
-part of the benchmark's mixtures. The methods: the hypernetwork; deep network interpolation (DNI;
+The workdirs are those of configs/mixed.py:unet and configs/mixed.py:unet_cells, which may have
+a smaller grid than the benchmark. The methods: the hypernetwork; deep network interpolation (DNI;
 Wang et al., CVPR 2019) between the networks of the extreme mixtures; where one degradation is
 alone, the shipped network for it. PSNR in RGB, 8 bits, seed 0. The plot shows the distances to the
 networks for each mixture. A second table tells how linear these networks' parameters are along
@@ -20,9 +20,11 @@ from matplotlib.figure import Figure
 
 from hypernet_jax import Restorer, get_task
 from hypernet_jax.checkpoints import load_ema
+from hypernet_jax.cli.errors import exit_with_sentence
+from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.drawing import png_of
 from hypernet_jax.evaluation.measure import degraded_pair, restore_degraded
-from hypernet_jax.files import write_atomically
+from hypernet_jax.files import check_output, write_atomically
 from hypernet_jax.hypernet import Theta
 from hypernet_jax.images.folders import find_images, spread
 from hypernet_jax.levels import Level
@@ -38,8 +40,20 @@ _ALONE = {"blur": "deblur", "noise": "denoise", "jpeg": "dejpeg"}
 
 
 def mixtures(config: dict) -> list[Level]:
-    """The levels of networks for each mixture."""
-    return [SPACE.parse(level) for level in config["features"]["levels"]]
+    """The levels of networks for each mixture.
+
+    Raises:
+      UserError: if they are no grid, all mixtures of some values of each part, the neutral ones
+        among them.
+    """
+    levels = [SPACE.parse(level) for level in config["features"]["levels"]]
+    grid = {SPACE.parse(values) for values in itertools.product(*lines(levels))}
+    if set(levels) != grid or _CLEAN not in grid:
+        raise UserError(
+            f"The networks are for {len(levels)} mixtures, which are no grid; train them for all "
+            "mixtures of some values of each part, the neutral ones among them."
+        )
+    return levels
 
 
 def lines(levels: list[Level]) -> list[list[float]]:
@@ -157,8 +171,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=0, help="of the folder; 0: all")
     parser.add_argument("--output", type=Path, required=True, help="the plot, a .png")
     args = parser.parse_args()
-    if args.output.exists():
-        parser.error(f"{args.output} exists; choose another name.")
+    check_output(args.output, overwrite=False)
     config, theta = load_ema(args.cells)
     config = model_config(config)
     model = make_model(config)
@@ -181,4 +194,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

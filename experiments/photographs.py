@@ -4,13 +4,14 @@
     python experiments/photographs.py estimates FOLDER    # estimation errors, synthetic damage
     python experiments/photographs.py estimates FOLDER --saved   # half of them saved by a camera
     python experiments/photographs.py blurred FOLDER      # what `auto` does to blurred photographs
-    python experiments/photographs.py pictures FOLDER...  # before and after, on one sheet
+    python experiments/photographs.py pictures FOLDER... -o SHEET.png  # before and after
 
 FOLDER holds clean photographs, such as Kodak24 (clean, estimates, blurred), or noisy ones
 (pictures).
 """
 
 import argparse
+import io
 from pathlib import Path
 
 import jax
@@ -18,8 +19,10 @@ import numpy as np
 from PIL import Image
 
 from hypernet_jax import Restorer, get_task
+from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.degradations import SLIGHT_COMPRESSION
 from hypernet_jax.evaluation.measure import noise_key
+from hypernet_jax.files import check_output, write_atomically
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.inference.requests import resolve_level
@@ -120,7 +123,9 @@ def pictures(weights: str, folders: list[Path], output: Path) -> None:
     sheet = [np.vstack(rows[start::2]) for start in range(min(2, len(rows)))]
     height = max(len(column) for column in sheet)
     sheet = [np.pad(column, ((0, height - len(column)), (0, 8), (0, 0))) for column in sheet]
-    Image.fromarray(np.hstack(sheet)).save(output)
+    content = io.BytesIO()
+    Image.fromarray(np.hstack(sheet)).save(content, "PNG")
+    write_atomically(output, content.getvalue())
 
 
 def main() -> None:
@@ -128,10 +133,13 @@ def main() -> None:
     parser.add_argument("what", choices=["clean", "estimates", "blurred", "pictures"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--weights", default="photo")
-    parser.add_argument("-o", "--output", type=Path, default=Path("photographs.png"))
+    parser.add_argument("-o", "--output", type=Path, help="with pictures, a new .png")
     parser.add_argument("--saved", action="store_true", help="with estimates, see above")
     args = parser.parse_args()
     if args.what == "pictures":
+        if args.output is None:
+            parser.error("give -o, the sheet")
+        check_output(args.output, overwrite=False)
         pictures(args.weights, args.folders, args.output)
     elif args.what == "clean":
         clean(args.weights, args.folders[0])
@@ -142,4 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_sentence():
+        main()

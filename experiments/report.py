@@ -23,6 +23,7 @@ from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.report import finite
 from hypernet_jax.files import write_atomically
+from hypernet_jax.weights import load_weights
 
 EXPERIMENTS = Path(__file__).resolve().parent
 REPOSITORY = EXPERIMENTS.parent
@@ -75,9 +76,27 @@ def pages(report: Report) -> dict[Path, str]:
     }
 
 
+def of_other_weights(report: Report) -> list[str]:
+    """The studies that were measured with other weights than those that ship now."""
+    model, theta = load_weights(report.task)
+    shipped = model.fingerprint(theta)
+
+    def weights(study: Any) -> set[str]:
+        """Of a study, or of the several that it consists of."""
+        if isinstance(study, dict) and "weights" in study:
+            return {study["weights"]}
+        parts = study.values() if isinstance(study, dict) else study
+        held = (part for part in parts if isinstance(part, (dict, list)))
+        return set().union(*map(weights, held))
+
+    return [name for name, study in report.results.items() if weights(study) - {shipped}]
+
+
 def write(task: str) -> None:
     """Draws the pictures and fills the pages."""
     report = load(task)
+    if others := of_other_weights(report):
+        print(f"Measured with other weights than those that ship: {', '.join(others)}.")
     contents = {
         DOCS / "images" / f"{task}-{name}.png": picture
         for name, picture in made(report, PICTURES).items()
@@ -94,12 +113,9 @@ def main() -> None:
     parser.add_argument("--measure", default="", help="studies to measure, separated by commas")
     parser.add_argument("--datasets", type=Path, help="folder of the test sets")
     parser.add_argument("--runs", type=Path, help="folder of the runs of configs/comparison.py")
-    parser.add_argument("--weights", help="other weights than the shipped ones")
     args = parser.parse_args()
     for study in filter(None, args.measure.split(",")):
-        result = measure_study(
-            study, args.task, weights=args.weights, datasets=args.datasets, runs=args.runs
-        )
+        result = measure_study(study, args.task, datasets=args.datasets, runs=args.runs)
         result = with_stored(study, load(args.task).results.get(study), result)
         path = RESULTS / f"{args.task}-{study}.json"
         write_atomically(

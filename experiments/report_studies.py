@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from hypernet_jax.errors import UserError
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
 from hypernet_jax.hypernet import Theta
+from hypernet_jax.images.folders import find_images
 from hypernet_jax.inference.restorer import Restorer
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.weights import load_weights_and_config
@@ -144,12 +145,19 @@ class _Trained(NamedTuple):
 
 def _trained(runs: Path, task: str, methods: Iterable[str]) -> Iterator[_Trained]:
     """Yields the averaged weights of the existing runs."""
-    from hypernet_jax.checkpoints import load_ema
+    from hypernet_jax.checkpoints import checkpoint_steps, load_ema
 
     for method in methods:
-        if (runs / f"{task}-{method}").is_dir():
-            config, theta = load_ema(runs / f"{task}-{method}")
-            yield _Trained(method, model_config(config), config["steps"], theta)
+        workdir = runs / f"{task}-{method}"
+        if not workdir.is_dir():
+            continue
+        config, theta = load_ema(workdir)
+        done = checkpoint_steps(workdir)[-1]
+        if done < config["steps"]:
+            raise UserError(
+                f"{workdir} has {done} of its {config['steps']} steps; train it to its end first."
+            )
+        yield _Trained(method, model_config(config), done, theta)
 
 
 def _shipped(task: str) -> _Trained:
@@ -192,6 +200,7 @@ def _comparison(
         print(method, psnr, flush=True)
     if not rows:
         raise UserError(f"{runs} holds no run of configs/comparison.py called {task}-METHOD.")
+    _check_steps({name: row["steps"] for name, row in rows.items() if name != "shipped"})
     conditions = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
     return {**conditions, "levels": list(levels), "rows": rows}
 
@@ -203,6 +212,8 @@ def _spaces(task: str, runs: Path) -> dict[str, Any]:
     for method, model, _, theta in _trained(runs, task, methods):
         levels = plan.compared[-1] if method == "dedicated" else plan.requested[-1]
         spaces[method] = weight_space(make_model(model), theta, levels)
+    if not spaces:
+        raise UserError(f"{runs} holds no run of configs/comparison.py called {task}-METHOD.")
     return spaces
 
 
@@ -239,8 +250,23 @@ def with_stored(study: str, stored: Any, result: Any) -> Any:
                 "The stored rows have another test set, levels or images; remove them, or give "
                 "all runs."
             )
-        return {**result, "rows": {**stored["rows"], **result["rows"]}}
-    return {**stored, **result}
+        rows = {**stored["rows"], **result["rows"]}
+        _check_steps({name: row["steps"] for name, row in rows.items() if name != "shipped"})
+        return {**result, "rows": rows}
+    rows = {**stored, **result}
+    if study == "choices":
+        _check_steps({name: row["step"] for name, row in rows.items()})
+    return rows
+
+
+def _check_steps(steps: Mapping[str, int]) -> None:
+    """Raises `UserError` unless all runs of a table were trained equally long."""
+    if len(set(steps.values())) > 1:
+        shown = ", ".join(f"{name} {count}" for name, count in steps.items())
+        raise UserError(
+            f"The runs of one table have different numbers of steps ({shown}); give all of them "
+            "the same."
+        )
 
 
 def _means(report: dict[str, Any]) -> dict[str, Any]:
@@ -249,9 +275,7 @@ def _means(report: dict[str, Any]) -> dict[str, Any]:
     return report | {"rows": rows}
 
 
-def measure_study(
-    study: str, task: str, *, weights: str | None, datasets: Path | None, runs: Path | None
-) -> Any:
+def measure_study(study: str, task: str, *, datasets: Path | None, runs: Path | None) -> Any:
     """Measures one study of a task.
 
     The studies: figures, ensemble, requested, blind; of RUNS: comparison, specialised, weights,
@@ -275,11 +299,13 @@ def measure_study(
         # Differences between such similar networks hardly depend on the images.
         trained = itertools.chain(both, [_shipped(task)])
         return _comparison(task, datasets, runs, trained, images=24)
-    restorer = Restorer.from_pretrained(weights or task, self_ensemble=study == "ensemble")
+    restorer = Restorer.from_pretrained(task, self_ensemble=study == "ensemble")
     if study == "ensemble":
         name, protocol, _ = plan.figures[0]
         return _means(evaluate(restorer, datasets / name, levels=plan.ensemble, protocol=protocol))
     if study == "figures":
+        for name, _, _ in plan.figures:
+            find_images(datasets / name)  # before hours of measuring
         return [
             _means(evaluate(restorer, datasets / name, levels=levels, protocol=protocol))
             | {"parameters": restorer.model.parameter_counts()}

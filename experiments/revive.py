@@ -17,6 +17,7 @@ import numpy as np
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.degradations import example_key
 from hypernet_jax.errors import UserError
+from hypernet_jax.files import check_output
 from hypernet_jax.images.folders import find_images
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.model import make_model
@@ -63,6 +64,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", help="weights with fresh kernels; default: none")
     args = parser.parse_args()
     with exit_with_sentence():
+        if args.output:
+            check_output(args.output, overwrite=False)
         model, theta, config = load_weights_and_config(args.weights)
         fresh_key, revival_key, image_key = jax.random.split(jax.random.key(args.seed), 3)
         seen = examples(model.task, photographs(args.folder), image_key)

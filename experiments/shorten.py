@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from hypernet_jax.cli.errors import exit_with_sentence
 from hypernet_jax.data.prepare import open_split
+from hypernet_jax.files import check_output
 from hypernet_jax.training.shortening import block_count, silenced, without_block
 from hypernet_jax.training.validation import Validation
 from hypernet_jax.weights import load_weights_and_config, save_weights
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", help="weights with one block fewer; default: none")
     args = parser.parse_args()
     with exit_with_sentence():
+        if args.output:
+            check_output(args.output, overwrite=False)
         model, theta, config = load_weights_and_config(args.weights)
         blocks = block_count(model)
         measured = {"levels": model.task.levels, "images": _IMAGES, "crop_size": _SIDE}

@@ -25,7 +25,7 @@ from hypernet_jax.mirror import CheckpointMirror
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.storage import storage_path
 
-__all__ = ["Checkpoints", "has_checkpoint", "load_ema"]
+__all__ = ["Checkpoints", "checkpoint_steps", "has_checkpoint", "load_ema"]
 
 T = TypeVar("T")
 
@@ -41,13 +41,19 @@ class _State(Protocol):
 S = TypeVar("S", bound=_State)
 
 
-def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a training run has left a checkpoint, readable or not."""
+def checkpoint_steps(workdir: str | Path) -> list[int]:
+    """The steps at which a training run has left checkpoints, readable or not, in their order."""
     workdir = storage_path(workdir)
     if not isinstance(workdir, Path):
-        return bool(CheckpointMirror(workdir, keep=1).steps())
+        return sorted(CheckpointMirror(workdir, keep=1).steps())
     folder = workdir / "checkpoints"
-    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a training run has left a checkpoint, readable or not."""
+    return bool(checkpoint_steps(workdir))
 
 
 class Checkpoints:

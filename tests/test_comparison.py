@@ -9,7 +9,7 @@ import mixed
 import numpy as np
 import pytest
 
-from hypernet_jax import Restorer, load_weights
+from hypernet_jax import Restorer, UserError, load_weights
 from hypernet_jax.cli.info import load_config
 from hypernet_jax.model import make_model, model_config
 from hypernet_jax.training.initial import initial_theta
@@ -33,9 +33,20 @@ def test_specialised_networks_start_as_generated(task):
     model = make_model(model_config(config))
     theta = initial_theta(config, model)
     shipped, numbers = load_weights(task)
-    level = comparison.TASKS[task].levels[0]
-    expected = shipped.generate(numbers, level)
-    chex.assert_trees_all_close(model.generate(theta, level), expected, atol=1e-5)
+    for level in comparison.TASKS[task].levels:
+        expected = shipped.generate(numbers, level)
+        chex.assert_trees_all_close(model.generate(theta, level), expected, atol=1e-5)
+
+
+def test_mixtures_that_are_no_grid_are_refused():
+    def levels(*named):
+        return {"features": {"levels": named}}
+
+    grid = ({}, {"noise": 15}, {"blur": 1}, {"noise": 15, "blur": 1})
+    assert len(mixed.mixtures(levels(*grid))) == 4
+    for part in (grid[:3], grid[1:]):
+        with pytest.raises(UserError, match="3 mixtures, which are no grid"):
+            mixed.mixtures(levels(*part))
 
 
 def small_mixed(variant):

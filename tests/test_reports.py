@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from report import filled, load, made, pages
-from report_blocks import BLOCKS
-from report_studies import STUDIES
+from report import filled, load, made, of_other_weights, pages
+from report_blocks import BLOCKS, Report
+from report_studies import STUDIES, measure_study, with_stored
 
-from hypernet_jax import Restorer, UserError, make_model
+from hypernet_jax import Restorer, UserError, checkpoints, make_model
 from hypernet_jax.evaluation.drawing import draw_distance, draw_requested, draw_weight_space
 from hypernet_jax.evaluation.measure import evaluate
 from hypernet_jax.evaluation.studies import blind_study, requested_study, weight_space
@@ -96,7 +96,54 @@ def test_pages_hold_their_results(task):
     page, card, readme = texts.values()
     blocks = made(report, BLOCKS)
     assert blocks["figures"] in page and blocks["figures"] in card and blocks["summary"] in readme
-    assert all(text in page for name, text in blocks.items() if f"<!-- {name} -->" in page)
+    # A mark that was lost would leave its figures out in silence.
+    elsewhere = {"summary": readme}
+    for name, text in blocks.items():
+        assert text in elsewhere.get(name, page), name
+
+
+def test_results_of_other_weights_are_named(monkeypatch):
+    results = load("sr").results
+    assert of_other_weights(Report("sr", results, {})) == []
+    changed = results | {"figures": [one | {"weights": "x"} for one in results["figures"]]}
+    assert of_other_weights(Report("sr", changed, {})) == ["figures"]
+
+
+def test_runs_of_one_table_have_equal_steps():
+    def study(**steps):
+        return {"levels": [1], "rows": {name: {"steps": count} for name, count in steps.items()}}
+
+    stored = study(dedicated=600, equal=600)
+    both = with_stored("comparison", stored, study(equal=600, hypernetwork=600))
+    assert list(both["rows"]) == ["dedicated", "equal", "hypernetwork"]
+    with pytest.raises(UserError, match=r"different numbers of steps \(.*hypernetwork 1000"):
+        with_stored("comparison", stored, study(hypernetwork=1000))
+    specialised = study(specialised=600, continued=600, shipped=0)
+    assert with_stored("specialised", specialised, specialised) == specialised
+    with pytest.raises(UserError, match="another test set, levels or images"):
+        with_stored("comparison", stored | {"levels": [2]}, stored)
+    with pytest.raises(UserError, match="different numbers of steps"):
+        with_stored("choices", {"equal": {"step": 600}}, {"adam": {"step": 300}})
+    assert with_stored("figures", stored, "new") == "new"
+
+
+@pytest.mark.parametrize("study", ["comparison", "weights", "choices"])
+def test_a_folder_without_runs_is_reported(study, tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        measure_study(study, "denoise", datasets=tmp_path, runs=tmp_path)
+
+
+def test_a_missing_test_set_is_reported_before_measuring(folder, tmp_path):
+    (tmp_path / "CBSD68").symlink_to(folder)
+    with pytest.raises(UserError, match="Kodak24"):
+        measure_study("figures", "denoise", datasets=tmp_path, runs=None)
+
+
+def test_an_unfinished_run_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "denoise-equal" / "checkpoints" / "300").mkdir(parents=True)
+    monkeypatch.setattr(checkpoints, "load_ema", lambda workdir: ({"steps": 600}, {}))
+    with pytest.raises(UserError, match="has 300 of its 600 steps"):
+        measure_study("comparison", "denoise", datasets=tmp_path, runs=tmp_path)
 
 
 def test_an_open_block_is_reported():
