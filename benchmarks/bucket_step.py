@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
+    if args.steps <= 2 * _EVERY:
+        parser.error(f"--steps must be above {2 * _EVERY}, where timing begins")
     register_logger("clock", _Clock)
     found: dict[str, list[float]] = {"here": [], "store": []}
     with exit_with_sentence(), tempfile.TemporaryDirectory() as folder:

@@ -56,6 +56,7 @@ def main() -> None:
             decay=config.ema_decay,
             loss=config.loss,
             weighting=config.levels.weighting,
+            balance=config.balance,
             form=sampler.form,
         )
         batches = make_iterator(config, model, dataset, sampler)

@@ -12,13 +12,14 @@ memory of OpenCV's non-local means on the same photograph (needs opencv-python-h
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import skimage.data
 from PIL import Image
@@ -29,8 +30,6 @@ from hypernet_jax.tasks import TASKS, get_task
 
 def make_photograph(path: Path, side: int) -> None:
     """A real photograph, tiled with mirroring; noisy, so that it does not compress easily."""
-    import jax
-
     degradation = get_task("denoise").degradation
     noisy = np.asarray(degradation(jax.random.key(0), skimage.data.coffee(), {"noise": 25.0}))
     tile = noisy.astype(np.uint8)
@@ -42,21 +41,27 @@ def make_photograph(path: Path, side: int) -> None:
 
 # The strengths that were best on the low-light set, h 10 and hColor 20.
 _NLM = """
-import resource, sys, time
+import sys
 import cv2
-start = time.perf_counter()
 cv2.imwrite(sys.argv[2], cv2.fastNlMeansDenoisingColored(cv2.imread(sys.argv[1]), None, 10, 20))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(time.perf_counter() - start, peak)
+"""
+# On Linux the peak memory of a process begins with that of the one that started it, which here has
+# held the photograph. A small process between them starts the command and reports.
+_SMALL = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def non_local_means(source: Path, output: Path) -> dict[str, float]:
-    """Seconds and gigabytes of OpenCV's non-local means in a process of its own."""
-    command = [sys.executable, "-c", _NLM, source, output]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, peak = map(float, done.stdout.split())
-    return {"nlm_seconds": round(seconds, 1), "nlm_gigabytes": round(peak / 1e9, 2)}
+def measured(command: Sequence[str | Path]) -> tuple[float, float]:
+    """Seconds and peak gigabytes of a command."""
+    start = time.perf_counter()
+    small = [sys.executable, "-S", "-c", _SMALL, *command]
+    done = subprocess.run(small, check=True, stdout=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - start
+    # In kibibytes on Linux.
+    return seconds, int(done.stdout.split()[-1]) * 1024 / 1e9
 
 
 def main() -> None:
@@ -77,21 +82,20 @@ def main() -> None:
         command = [sys.executable, "-m", "hypernet_jax.cli.main", "restore", source, "-o", output]
         command += ["--task", args.task, flag, args.level, "--memory", args.memory]
         command += ["--backend", args.backend]
-        start = time.perf_counter()
-        subprocess.run(command, check=True)
-        seconds = time.perf_counter() - start
+        seconds, peak = measured(command)
         with Image.open(output) as picture:
             pixels = picture.width * picture.height
-        # In kibibytes on Linux.
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        other = non_local_means(source, Path(name) / "nlm.png") if args.nlm else {}
+        other = {}
+        if args.nlm:
+            found = measured([sys.executable, "-c", _NLM, source, Path(name) / "nlm.png"])
+            other = {"nlm_seconds": round(found[0], 1), "nlm_gigabytes": round(found[1], 2)}
     figures = {
         "task": args.task,
         "input": f"{side}x{side}",
         "megapixels": round(pixels / 1e6, 1),
         "seconds": round(seconds, 1),
         "megapixels_per_second": round(pixels / 1e6 / seconds, 3),
-        "peak_gigabytes": round(peak / 1e9, 2),
+        "peak_gigabytes": round(peak, 2),
         "memory_option": args.memory,
         "backend": args.backend,
     }

@@ -53,8 +53,6 @@ def main() -> None:
                         image, level=asked, **options
                     )
                 )
-    for run in contenders.values():
-        run()
     seconds = interleave(contenders, rounds=args.rounds)
     rows = []
     for name, time in seconds.items():

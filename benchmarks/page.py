@@ -1,6 +1,6 @@
 """Takes the picture of the page for the docs, and times the slider in a real browser.
 
-    python benchmarks/page.py --output docs/images
+    python benchmarks/page.py --output docs/images --overwrite
 
 Starts `hypernet-jax serve`, opens it in headless Chromium (Debian's chromium and
 chromium-driver, with selenium), opens the example, moves the slider, and prints one
@@ -20,6 +20,8 @@ from pathlib import Path
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from hypernet_jax.files import check_output, write_atomically
 
 # Measures the time in the page itself, from the event until the new picture is loaded.
 _TURN = """
@@ -54,7 +56,9 @@ def _wait(condition, seconds: float = 60.0):
 def _save(driver, path: Path) -> None:
     # In full colour, because a palette would look like noise.
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    picture.save(path, optimize=True)
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    write_atomically(path, content.getvalue(), overwrite=True)
 
 
 def main() -> None:
@@ -62,9 +66,12 @@ def main() -> None:
     from tests.browser import start_chromium
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--output", type=Path, required=True, help="folder for page-parts.png")
+    parser.add_argument("--overwrite", action="store_true", help="replace the picture")
     parser.add_argument("--port", type=int, default=7897)
     args = parser.parse_args()
+    picture = args.output / "page-parts.png"
+    check_output(picture, overwrite=args.overwrite)
     command = [sys.executable, "-m", "hypernet_jax.cli.main", "serve", "--port", str(args.port)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -83,7 +90,7 @@ def main() -> None:
             _wait(lambda: find("css selector", "#details button"))[0].click()
             _wait(lambda: find("css selector", "#part-0 input[type=range]"))
             time.sleep(2)
-            _save(driver, args.output / "page-parts.png")
+            _save(driver, picture)
             driver.quit()
     finally:
         server.terminate()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hypernet_jax.checkpoints import load_ema
 from hypernet_jax.evaluation.drawing import png_of
-from hypernet_jax.files import ensure_folder, write_atomically
+from hypernet_jax.files import check_output, ensure_folder, write_atomically
 from hypernet_jax.model import model_config
 from hypernet_jax.training.loop import train
 from hypernet_jax.training.recipes import recipe
@@ -99,8 +99,11 @@ def main() -> None:
     parser.add_argument("--output", default=".", help="folder for warm_start.png and .json")
     parser.add_argument("--dataset", default="", help="made by `hypernet-jax prepare`")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--overwrite", action="store_true", help="replace both files")
     args = parser.parse_args()
     folder = ensure_folder(args.output)
+    for name in ("warm_start.json", "warm_start.png"):
+        check_output(folder / name, overwrite=args.overwrite)
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)

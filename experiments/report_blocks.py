@@ -163,15 +163,19 @@ def blind(report: Report) -> str:
 
 
 def weights(report: Report) -> str:
-    """Principal components and ratios of norms."""
+    """Principal components and ratios of norms; n networks have at most n - 1 components."""
     spaces = report.results["weights"]
     rows = [
-        [METHODS.get(name, name), *(f"{100 * x:.2f} %" for x in space["explained"][:3])]
+        [
+            METHODS.get(name, name),
+            str(len(space["levels"])),
+            *(f"{100 * x:.2f} %" for x in space["explained"][:3]),
+        ]
         for name, space in (
             (name, spaces[name]) for name in (*METHODS, "dedicated") if name in spaces
         )
     ]
-    parts = [named_rows(["variance along component", "1", "2", "3"], rows)]
+    parts = [named_rows(["variance along component", "levels", "1", "2", "3"], rows)]
     space = next(spaces[name] for name in METHODS if name in spaces)
     header = ["level", *(f"{level:g}" for level in space["levels"])]
     z = np.asarray(space["z"])

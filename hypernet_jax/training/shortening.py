@@ -48,10 +48,10 @@ def without_block(theta: Theta, block: int) -> Theta:
         kept = {}
         for path, values in bank.items():
             found = _BLOCK.fullmatch(path)
-            number = int(found[1]) if found else -1
-            if number == block:
-                continue
-            kept[f"block_{number - 1}/{found[2]}" if number > block else path] = values
+            if found is None or int(found[1]) < block:
+                kept[path] = values
+            elif int(found[1]) > block:
+                kept[f"block_{int(found[1]) - 1}/{found[2]}"] = values
         return kept
 
     return _mapped(theta, renumbered)
