@@ -1,5 +1,6 @@
 """Fixtures: real photographs, small models, a prepared dataset."""
 
+import gc
 import os
 import pkgutil
 import tempfile
@@ -9,9 +10,21 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-from . import array_types
-
 REPOSITORY = Path(__file__).parent.parent
+
+# Most of the suite's time is compilation, and many tests, some in separate processes,
+# compile the same small programs: these are optimised little and cached. JAX reads this when it is
+# imported.
+_cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
+_flags = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+if version("jaxlib").startswith("0.10."):  # later releases do not know this flag
+    _flags += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _flags)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+from . import array_types  # noqa: E402
 
 # Not `beam`: what it sends to other processes must stay as it is.
 install_import_hook(
@@ -23,17 +36,6 @@ install_import_hook(
     f"{array_types.__name__}.{array_types.check_arrays.__name__}",
 )
 
-# Most of the suite's time is compilation, and many tests, some in separate processes,
-# compile the same small programs: these are optimised little and cached.
-_cache = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
-_flags = "--xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):  # later releases do not know this flag
-    _flags += " --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", _flags)
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
 # TensorBoard's writer imports torch for seconds where it is installed: processes that tests start
 # do not find it, as on the machines of most users.
 _without_torch = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
@@ -41,6 +43,12 @@ _without_torch = tempfile.TemporaryDirectory(prefix="hypernet_jax_tests_")
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, (_without_torch.name, os.environ.get("PYTHONPATH")))
 )
+
+
+def pytest_collection_finish():
+    """What the imports have made stays, so that the garbage collector need not visit it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

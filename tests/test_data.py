@@ -50,7 +50,7 @@ def pipeline(source, **options):
     names = [field.name for field in dataclasses.fields(Crops) if field.name in options]
     cut = Crops(**({"size": 24} | {name: options.pop(name) for name in names}))
     return make_pipeline(
-        source, **({"seed": 3, "crops": 2, "cut": cut, "sampler": SAMPLER} | options)
+        source, **({"seed": 3, "crops": 2, "cut": cut, "sampler": SAMPLER, "threads": 1} | options)
     )
 
 

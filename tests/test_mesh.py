@@ -21,6 +21,7 @@ from hypernet_jax.training import mesh
 
 from .conftest import REPOSITORY
 from .models import tiny_config
+from .scripts import run_script
 
 # One worker makes the fixtures of this file.
 pytestmark = pytest.mark.xdist_group("mesh")
@@ -212,8 +213,7 @@ def test_two_processes_train_as_one_and_stop_together(default_data, tmp_path):
     assert 0 < stopped < STEPS
     wait(start_two(two, options, tmp_path))
     assert len((tmp_path / "requeued").read_text().splitlines()) == 1
-    command = train_command(one, **options)
-    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=200)
+    assert run_script("train.py", *train_command(one, **options)[2:]).returncode == 0
     assert len(losses(two)) == STEPS
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
 

@@ -1,8 +1,6 @@
 """Images for other programs, and the evaluation of their results."""
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -14,8 +12,8 @@ from hypernet_jax.evaluation.others import evaluate_results, write_inputs
 from hypernet_jax.images.reading import read_image
 from hypernet_jax.tasks import get_task
 
-from .conftest import REPOSITORY
 from .models import tiny_restorer
+from .scripts import run_script
 
 
 @pytest.fixture
@@ -60,15 +58,9 @@ def test_what_our_network_makes_of_the_inputs_measures_as_our_network(
 
 
 def test_script(clean, tmp_path):
-    command = [sys.executable, str(REPOSITORY / "evaluate.py"), "--task=denoise", "--levels=15"]
+    options = ["--task=denoise", "--levels=15", f"--dataset={clean}"]
     for more in (f"--inputs={tmp_path / 'in'}", f"--results={tmp_path / 'in'}"):
-        process = subprocess.run(
-            [*command, f"--dataset={clean}", more],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        process = run_script("evaluate.py", *options, more)
         assert process.returncode == 0, process.stderr
         message = f"wrote {tmp_path / 'in' / '15'}" if "inputs" in more else "| 15 | 2 |"
         assert message in process.stdout

@@ -47,6 +47,7 @@ from .models import (
     tiny_theta,
     tiny_training_config,
 )
+from .scripts import run_script
 
 FORM = BatchForm()
 
@@ -311,11 +312,12 @@ def test_validation_of_what_is_restored_to_the_bit(default_data):
     assert values["validation/psnr"] == np.mean([100, values["validation/psnr_50"]])
 
 
+@pytest.mark.xdist_group("mesh")  # begins early, because it takes long
 def test_a_killed_command_resumes(default_data, tmp_path):
     """Kills the real command at random moments; benchmarks/preemption.py is the long version."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     options = {"steps": 40, "dataset": str(default_data)}
-    subprocess.run(train_command(whole, **options), check=True, capture_output=True, timeout=200)
+    assert run_script("train.py", *train_command(whole, **options)[2:]).returncode == 0
     hits = run_with_kills(
         train_command(killed, **options),
         killed,
