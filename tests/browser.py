@@ -45,3 +45,20 @@ def start_chromium(
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     service = webdriver.ChromeService(executable_path=driver)
     return webdriver.Chrome(options=options, service=service)
+
+
+def begin_anew(driver, downloads: Path, address: str) -> None:
+    """Makes a browser that other tests have used as good as new.
+
+    Args:
+      driver: of `start_chromium`.
+      downloads: an existing folder, where downloads go from now on.
+      address: of the page, whose memory in the browser is deleted.
+    """
+    driver.get("about:blank")
+    behaviour = {"behavior": "allow", "downloadPath": str(downloads)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    place = {"origin": address.rstrip("/"), "storageTypes": "all"}
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", place)
+    for log in ("performance", "browser"):
+        driver.get_log(log)

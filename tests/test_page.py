@@ -33,7 +33,7 @@ from hypernet_jax.serve.server import _free_port as _free_port_at
 from hypernet_jax.serve.server import _names, serve_page, sweep
 from hypernet_jax.serve.studio import NOTHING, Given, Studio
 
-from .browser import start_chromium
+from .browser import begin_anew, start_chromium
 from .commands import refuse
 from .conftest import REPOSITORY
 from .models import photo_config, random_theta, tiny_restorer
@@ -464,13 +464,21 @@ def server(tmp_path_factory):
     assert "Traceback" not in process.stderr.read()
 
 
-@pytest.fixture
-def browser(server, tmp_path):
-    driver = start_chromium(tmp_path / "profile", tmp_path)
-    driver.get(server)
-    choose(driver, "denoise", largest="100")
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chromium")
+    driver = start_chromium(folder / "profile", folder)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(server, chromium, tmp_path):
+    begin_anew(chromium, tmp_path, server)
+    chromium.get(server)
+    choose(chromium, "denoise", largest="100")
+    yield chromium
+    chromium.get("about:blank")
 
 
 def wait(condition, seconds=60):

@@ -22,7 +22,7 @@ from hypernet_jax.inference.requests import resolve_level
 from hypernet_jax.inference.sources import Source
 from hypernet_jax.photographs.level_maps import blend_of_mask, level_map, read_mask
 
-from .browser import start_chromium
+from .browser import begin_anew, start_chromium
 from .conftest import REPOSITORY
 from .models import random_theta, unet_config
 
@@ -91,15 +91,22 @@ def address(page):
         server.shutdown()
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chromium")
     flags = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
-    driver = start_chromium(
-        tmp_path / "profile", tmp_path / "downloads", window=(960, 720), flags=flags
-    )
+    driver = start_chromium(folder / "profile", folder, window=(960, 720), flags=flags)
     driver.set_script_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(address, chromium, tmp_path):
+    (tmp_path / "downloads").mkdir()
+    begin_anew(chromium, tmp_path / "downloads", address)
+    yield chromium
+    chromium.get("about:blank")
 
 
 def wait(browser, state="done", seconds=120):
