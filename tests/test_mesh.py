@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -26,13 +28,14 @@ from .scripts import run_script
 # One worker makes the fixtures of this file.
 pytestmark = pytest.mark.xdist_group("mesh")
 
-# Runs in separate processes, because the number of devices is fixed at the first use of JAX.
+# Runs in processes of their own, because the number of devices is fixed at the first use of JAX.
 PROGRAM = """
 import json, re, sys
 import jax
 import numpy as np
 
 devices, level_devices, split, own_crops, steps = (int(x) for x in sys.argv[1:6])
+jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", devices)
 
 from hypernet_jax.model import make_model
@@ -102,15 +105,10 @@ def run(devices, level_devices, *, split=0, own_crops=0):
     config = tiny_config()
     config["network"]["channels"] = 8
     options = map(str, (devices, level_devices, split, own_crops, STEPS))
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *options, json.dumps(config)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=REPOSITORY,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program.py"
+        program.write_text(PROGRAM)
+        process = run_script(program, *options, json.dumps(config))
     assert process.returncode == 0, process.stderr
     lines = [line.split(maxsplit=1) for line in process.stdout.splitlines()]
     facts = {name: rest for name, rest in lines if name != "loss"}
