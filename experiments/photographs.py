@@ -70,8 +70,8 @@ def estimates(folder: Path, *, saved: bool) -> None:
     for case in cases:
         level = TASK.space.parse(case)
         found = []
-        for path in find_images(folder):
-            key = noise_key(0, path.relative_to(folder).as_posix())
+        for index, path in enumerate(find_images(folder)):
+            key = jax.random.fold_in(noise_key(0, path.stem), index)
             degraded = np.asarray(chain(key, read_image(path), level.named))
             # From the pixels alone: the file does not have this degradation.
             made, _ = resolve_level(TASK, "auto", degraded.astype(np.uint8), None)
