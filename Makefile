@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hypernet-jax demo $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 3
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -45,6 +45,24 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+# Files whose tests one worker runs, because their servers, browsers and runs serve all of them.
+# They begin first.
+TOGETHER = ("test_beam.py", "test_buckets.py", "test_mesh.py", "test_page.py", "test_web.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Gives each worker one test after the other, or one whole file of `TOGETHER`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if file.endswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_finish():
     """What the imports have made stays, so that the garbage collector need not visit it again."""
     gc.collect()

@@ -35,9 +35,6 @@ for package in ("s3fs", "gcsfs", "moto", "flask", "gcp_storage_emulator"):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed", allow_module_level=True)
 
-# One worker makes the fixtures of this file.
-pytestmark = pytest.mark.xdist_group("buckets")
-
 BOTH = pytest.mark.parametrize("scheme", ["s3", "gs"])
 
 

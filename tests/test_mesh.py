@@ -25,9 +25,6 @@ from .conftest import REPOSITORY
 from .models import tiny_config
 from .scripts import run_script
 
-# One worker makes the fixtures of this file.
-pytestmark = pytest.mark.xdist_group("mesh")
-
 # Runs in processes of their own, because the number of devices is fixed at the first use of JAX.
 PROGRAM = """
 import json, re, sys

@@ -38,9 +38,6 @@ from .commands import refuse
 from .conftest import REPOSITORY
 from .models import photo_config, random_theta, tiny_restorer
 
-# One worker makes the fixtures of this file.
-pytestmark = pytest.mark.xdist_group("page")
-
 # The primaries of Display P3 at a gamma of 1.8.
 WIDE = Colour((0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), 1.8)
 

@@ -312,7 +312,6 @@ def test_validation_of_what_is_restored_to_the_bit(default_data):
     assert values["validation/psnr"] == np.mean([100, values["validation/psnr_50"]])
 
 
-@pytest.mark.xdist_group("mesh")  # begins early, because it takes long
 def test_a_killed_command_resumes(default_data, tmp_path):
     """Kills the real command at random moments; benchmarks/preemption.py is the long version."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

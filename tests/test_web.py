@@ -30,9 +30,6 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-# One worker makes the fixtures of this file.
-pytestmark = pytest.mark.xdist_group("web")
-
 UNET = "unet.safetensors"
 
 needs_tools = pytest.mark.skipif(
