@@ -149,7 +149,15 @@ def draw(path: Path, seconds: dict[str, float], size: str) -> None:
     axes = figure.subplots()
     for name, psnr in known_psnr().items():
         axes.plot(seconds[name], psnr, "o", color="C3" if name.startswith("ours") else "C0")
-        axes.annotate(name, (seconds[name], psnr), xytext=(6, 4), textcoords="offset points")
+        # Slow networks stand at the right edge, so their names stand below, at their left.
+        left = seconds[name] > 2
+        axes.annotate(
+            name,
+            (seconds[name], psnr),
+            xytext=(-6, -14) if left else (6, 4),
+            textcoords="offset points",
+            horizontalalignment="right" if left else "left",
+        )
     axes.set_xscale("log")
     axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
     axes.minorticks_off()
