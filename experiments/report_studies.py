@@ -200,7 +200,7 @@ def _comparison(
         print(method, psnr, flush=True)
     if not rows:
         raise UserError(f"{runs} holds no run of configs/comparison.py called {task}-METHOD.")
-    _check_steps({name: row["steps"] for name, row in rows.items() if name != "shipped"})
+    _check_steps(rows, "steps")
     conditions = {key: study[key] for key in ("dataset", "protocol", "images", "seed")}
     return {**conditions, "levels": list(levels), "rows": rows}
 
@@ -251,16 +251,17 @@ def with_stored(study: str, stored: Any, result: Any) -> Any:
                 "all runs."
             )
         rows = {**stored["rows"], **result["rows"]}
-        _check_steps({name: row["steps"] for name, row in rows.items() if name != "shipped"})
+        _check_steps(rows, "steps")
         return {**result, "rows": rows}
     rows = {**stored, **result}
     if study == "choices":
-        _check_steps({name: row["step"] for name, row in rows.items()})
+        _check_steps(rows, "step")
     return rows
 
 
-def _check_steps(steps: Mapping[str, int]) -> None:
+def _check_steps(rows: Mapping[str, Mapping[str, Any]], entry: str) -> None:
     """Raises `UserError` unless all runs of a table were trained equally long."""
+    steps = {name: row[entry] for name, row in rows.items() if name != "shipped"}
     if len(set(steps.values())) > 1:
         shown = ", ".join(f"{name} {count}" for name, count in steps.items())
         raise UserError(

@@ -45,7 +45,7 @@ def checkpoint_steps(workdir: str | Path) -> list[int]:
     """The steps at which a training run has left checkpoints, readable or not, in their order."""
     workdir = storage_path(workdir)
     if not isinstance(workdir, Path):
-        return sorted(CheckpointMirror(workdir, keep=1).steps())
+        return CheckpointMirror(workdir, keep=1).steps()
     folder = workdir / "checkpoints"
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if name.isdigit())
