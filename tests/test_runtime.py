@@ -218,6 +218,28 @@ def test_a_signal_does_not_wait_for_compiled_code(tmp_path):
     assert not new.parent.exists()
 
 
+def test_one_thread_ends_the_process_however_many_signals_come():
+    code = (
+        "import os, time\n"
+        "from hypernet_jax.cli import interrupts\n"
+        "end = os._exit\n"
+        "os._exit = lambda code: (time.sleep(0.5), end(code))\n"
+        "with interrupts.stopping_at_once():\n"
+        "    print('working', flush=True)\n"
+        "    while True:\n"
+        "        time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "working\n"
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "Stopped.\n")
+
+
 def test_only_folders_that_were_made_are_removed_again(tmp_path):
     (tmp_path / "own").mkdir()
     for path in ("own", "own/new/inner", "other/../own"):

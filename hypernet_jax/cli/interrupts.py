@@ -13,8 +13,17 @@ from hypernet_jax.signals import ENDING
 
 __all__ = ["stopping_at_once"]
 
+_ending = threading.RLock()
+_begun = threading.Event()
+
 
 def _stop(*_) -> None:
+    # A signal reaches the watching thread and, through Python's handler, the main thread. The
+    # second waits here for the first, which ends the process.
+    _ending.acquire()
+    if _begun.is_set():  # another signal, in the thread that is ending the process
+        return
+    _begun.set()
     remove_partial_files()
     # The terminal may be gone, and the work may be writing at this moment.
     with contextlib.suppress(OSError, RuntimeError, ValueError):
