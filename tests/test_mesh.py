@@ -1,6 +1,7 @@
 """Training on several devices or in several processes equals training on one."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -32,6 +33,7 @@ import jax
 import numpy as np
 
 devices, level_devices, split, own_crops, steps = (int(x) for x in sys.argv[1:6])
+per = sys.argv[7]
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", devices)
 
@@ -50,7 +52,7 @@ optimizer = make_optimizer(config, steps)
 state = init_state(model.init(jax.random.key(0)), optimizer)
 shardings = state_shardings(mesh, state, split=bool(split))
 state = jax.device_put(state, shardings)
-form = BatchForm(own_crops=bool(own_crops))
+form = BatchForm(per=per, own_crops=bool(own_crops))
 networks = tuple(Teacher(model, model.init(jax.random.key(seed))) for seed in (1, 2))
 teachers = Teachers(networks, 0.1, views=True)
 step = make_train_step(
@@ -72,6 +74,9 @@ for index in range(steps):
         "ids": np.arange(8 * index, 8 * index + 8, dtype=np.int32),
         "levels": np.float32([[10], [30], [60], [90]]),
     }
+    if per != "step":
+        of_crops = {"crop": (4, 8, 1), "pixel": (4, 8, 2, 1)}[per]
+        batch["levels"] = rng.uniform(0, 100, of_crops).astype(np.float32)
     if own_crops:  # every level's own crops are the same ones here: so must be the losses
         for name in ("clean", "ids"):
             batch[name] = np.stack([batch[name]] * 4)
@@ -98,14 +103,14 @@ print("share", biggest.addressable_data(0).size / biggest.size)
 STEPS = 20
 
 
-def run(devices, level_devices, *, split=0, own_crops=0):
+def run(devices, level_devices, *, split=0, own_crops=0, per="step"):
     config = tiny_config()
     config["network"]["channels"] = 8
     options = map(str, (devices, level_devices, split, own_crops, STEPS))
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.py"
         program.write_text(PROGRAM)
-        process = run_script(program, *options, json.dumps(config))
+        process = run_script(program, *options, json.dumps(config), per)
     assert process.returncode == 0, process.stderr
     lines = [line.split(maxsplit=1) for line in process.stdout.splitlines()]
     facts = {name: rest for name, rest in lines if name != "loss"}
@@ -114,25 +119,27 @@ def run(devices, level_devices, *, split=0, own_crops=0):
     return facts, values
 
 
-@pytest.fixture(scope="module")
-def one_device():
-    return run(1, 1)[1]
+@functools.cache
+def one_device(per="step"):
+    return run(1, 1, per=per)[1]
 
 
-@pytest.mark.parametrize(("level_devices", "own_crops"), [(1, 0), (2, 1), (4, 1)])
-def test_eight_devices_train_as_one(level_devices, own_crops, one_device):
-    facts, values = run(8, level_devices, own_crops=own_crops)
+@pytest.mark.parametrize(
+    ("level_devices", "own_crops", "per"), [(1, 0, "step"), (2, 1, "pixel"), (4, 1, "step")]
+)
+def test_eight_devices_train_as_one(level_devices, own_crops, per):
+    facts, values = run(8, level_devices, own_crops=own_crops, per=per)
     assert facts["collectives"] == "1 [] [] False", "one large all-reduce, and no image travels"
     assert float(facts["share"]) == 1.0
-    for got, expected in zip(values, one_device, strict=True):
+    for got, expected in zip(values, one_device(per), strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_state_split_over_devices_trains_as_a_whole_one(one_device):
+def test_a_state_split_over_devices_trains_as_a_whole_one():
     facts, values = run(8, 2, split=1)
     assert facts["collectives"] == "1 [] [] True", "parameters are gathered, images are not"
     assert float(facts["share"]) == 1 / 8
-    for got, expected in zip(values, one_device, strict=True):
+    for got, expected in zip(values, one_device(), strict=True):
         assert got == pytest.approx(expected, rel=1e-5)
 
 
