@@ -40,8 +40,10 @@ def train_command(
         f"--config.data.dataset={dataset}",
         "--config.network.channels=4",
         "--config.network.blocks=1",
+        "--config.levels.count=2",
         "--config.data.crop_size=16",
         "--config.validation.crop_size=32",
+        "--config.validation.levels=(25.0,)",
         "--config.checkpoint.every=10",
         f"--config.log_every={log_every}",
     ]

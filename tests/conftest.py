@@ -45,22 +45,20 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
-# Files whose tests one worker runs, because their servers, browsers and runs serve all of them.
-# They begin first.
-TOGETHER = ("test_beam.py", "test_buckets.py", "test_mesh.py", "test_page.py", "test_web.py")
+# The files that take longest, in this order, begin first, so that all workers end together.
+LONGEST = [
+    f"test_{name}.py"
+    for name in (
+        "page", "training", "buckets", "export", "mesh", "beam", "camera", "degradations", "web",
+        "tiles", "commands", "onnx_estimator", "estimator", "hypernet", "import_torch", "pages",
+        "comparison", "notebooks", "warm_start", "distillation", "level_forms", "blind", "data",
+    )
+]  # fmt: skip
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Gives each worker one test after the other, or one whole file of `TOGETHER`."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            file = nodeid.partition("::")[0]
-            return file if file.endswith(TOGETHER) else nodeid
-
-    return Scheduling(config, log)
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 def pytest_collection_finish():
