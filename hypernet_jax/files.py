@@ -6,6 +6,7 @@ import re
 import reprlib
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,10 +36,20 @@ __all__ = [
 _partial: set[Path] = set()
 # Folders that were made for what is yet to come.
 _made: set[Path] = set()
-if hasattr(os, "register_at_fork"):
+# Held while one of them appears or gets its name; for good once the process ends.
+_changing = threading.RLock()
+
+
+def _begin_child() -> None:
+    global _changing
+    _changing = threading.RLock()
     # They are the parent's.
-    os.register_at_fork(after_in_child=_partial.clear)
-    os.register_at_fork(after_in_child=_made.clear)
+    _partial.clear()
+    _made.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_child)
 
 # Bytes of a name in a folder.
 _LONGEST_NAME = 255
@@ -212,7 +223,9 @@ def write_together(contents: Mapping[Path, bytes], overwrite: bool) -> None:
 
 
 def _write(beside: Path, content: bytes, *, lasting: bool) -> None:
-    with beside.open("xb") as file:
+    with _changing:
+        file = beside.open("xb")
+    with file:
         file.write(content)
         if lasting:  # a name without its content must not outlast a power cut
             file.flush()
@@ -221,18 +234,19 @@ def _write(beside: Path, content: bytes, *, lasting: bool) -> None:
 
 def _publish(beside: Path, path: Path, *, overwrite: bool) -> None:
     """Gives a file its name; raises `FileExistsError` if that has been taken meanwhile."""
-    if overwrite:
-        if path.is_file():
-            shutil.copymode(path, beside)
-        os.replace(beside, path)
-        return
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        check_output(path, overwrite=False)
-        os.replace(beside, path)
+    with _changing:
+        if overwrite:
+            if path.is_file():
+                shutil.copymode(path, beside)
+            os.replace(beside, path)
+            return
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            check_output(path, overwrite=False)
+            os.replace(beside, path)
 
 
 @contextlib.contextmanager
@@ -245,15 +259,16 @@ def temporary_folder(where: Path | None = None, *, prefix: str = "hypernet-jax-"
       prefix: of its name.
     """
     try:
-        if where is None:
-            folder = Path(tempfile.mkdtemp(prefix=prefix))
-        else:
-            folder = where / f"{prefix}{uuid.uuid4().hex[:12]}"
-            folder.mkdir()
+        place = where or Path(tempfile.gettempdir())
     except OSError as error:
-        place = where or tempfile.gettempdir()
+        raise UserError(f"{error.strerror}; set TMPDIR to a folder that can be used.") from None
+    folder = place / f"{prefix}{uuid.uuid4().hex[:12]}"
+    try:
+        with _changing:
+            folder.mkdir(0o777 if where else 0o700)
+            _partial.add(folder)
+    except OSError as error:
         raise UserError(f"The folder {place} cannot be written to ({error.strerror}).") from None
-    _partial.add(folder)
     try:
         yield folder
     finally:
@@ -265,10 +280,11 @@ def made_folder(path: str | Path) -> Iterator[Path]:
     """As `ensure_folder`; those that it makes are removed at the end if nothing is in them."""
     path, new = local_path(path), []
     for folder in reversed((path, *path.parents)):
-        with contextlib.suppress(OSError):  # one that is there, or see `ensure_folder`
+        # One that is there, or see `ensure_folder`.
+        with contextlib.suppress(OSError), _changing:
             folder.mkdir()
             new.append(folder)
-    _made.update(new)
+            _made.add(folder)
     try:
         yield ensure_folder(path)
     finally:
@@ -276,7 +292,11 @@ def made_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_partial_files() -> None:
-    """Removes what is written partly now: for a process that ends in the middle of its work."""
+    """Removes what is written partly now: for a process that ends in the middle of its work.
+
+    Other threads make and name no more files from then on; they wait.
+    """
+    _changing.acquire(timeout=1.0)
     for path in list(_partial):
         _remove(path)
     _remove_empty(list(_made))
@@ -290,7 +310,9 @@ def _remove_empty(folders: Iterable[Path]) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    for _ in range(5):  # a thread may be writing to it
+        if not path.is_dir():
+            break
         shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)

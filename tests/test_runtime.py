@@ -240,6 +240,68 @@ def test_one_thread_ends_the_process_however_many_signals_come():
     assert (process.returncode, errors) == (130, "Stopped.\n")
 
 
+@pytest.mark.parametrize("signals", [1, 3])
+def test_a_signal_ends_a_process_whose_output_nobody_reads(signals):
+    code = (
+        "from hypernet_jax.cli.interrupts import stopping_at_once\n"
+        "with stopping_at_once():\n"
+        "    while True:\n"
+        "        print(3000 * 'x')\n"
+    )
+    # Otherwise standard output has no lock that the writing thread holds.
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        try:
+            assert process.stdout.read(3000) == b"x" * 3000
+            time.sleep(0.3)  # until the pipe is full
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 130
+            assert process.stderr.read() == b"Stopped.\n"
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.stderr.close()
+
+
+def test_no_file_appears_in_a_process_that_ends(tmp_path):
+    """Nor stays: threads that write wait from then on."""
+    code = (
+        "import os, sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from hypernet_jax import files\n"
+        "folder, ending = Path(sys.argv[1]), threading.Event()\n"
+        "begun = [threading.Event() for _ in range(4)]\n"
+        "def work(number):\n"
+        "    for count in range(10**6):\n"
+        "        with files.made_folder(folder / f'{number}'), files.temporary_folder(folder):\n"
+        "            path = folder / f'{number}-{count}'\n"
+        "            files.write_atomically(path, b'1', lasting=False)\n"
+        "            assert not ending.is_set(), 'written'\n"
+        "            path.unlink()\n"
+        "        begun[number].set()\n"
+        "for number in range(4):\n"
+        "    threading.Thread(target=work, args=(number,), daemon=True).start()\n"
+        "for each in begun:\n"
+        "    each.wait()\n"
+        "files.remove_partial_files()\n"
+        "time.sleep(0.2)\n"
+        "ending.set()\n"
+        "left = [path.name for path in folder.iterdir() if not path.is_file() or '-' not in path.name]\n"
+        "print(left, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (process.stdout, process.stderr) == ("[]\n", "")
+
+
 def test_only_folders_that_were_made_are_removed_again(tmp_path):
     (tmp_path / "own").mkdir()
     for path in ("own", "own/new/inner", "other/../own"):

@@ -13,23 +13,37 @@ from hypernet_jax.signals import ENDING
 
 __all__ = ["stopping_at_once"]
 
+_PATIENCE = 5.0  # seconds that one thread waits for another one to clean up
+_FLUSHING = 1.0  # seconds that streams have to take what was written
+
 _ending = threading.RLock()
-_begun = threading.Event()
+_begun = False
+
+
+def _say_stopped() -> None:
+    # The terminal may be gone.
+    with contextlib.suppress(OSError):
+        os.write(2, b"Stopped.\n")
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        sys.stdout.flush()
 
 
 def _stop(*_) -> None:
-    # A signal reaches the watching thread and, through Python's handler, the main thread. The
-    # second waits here for the first, which ends the process.
-    _ending.acquire()
-    if _begun.is_set():  # another signal, in the thread that is ending the process
+    """Ends the process.
+
+    A signal reaches the watching thread and, through Python's handler, the main thread, which may
+    hold any lock at that moment. So nothing here waits for ever for the other thread.
+    """
+    global _begun
+    if not _ending.acquire(timeout=_PATIENCE):
+        os._exit(130)
+    if _begun:  # another signal, in the thread that is ending the process
         return
-    _begun.set()
+    _begun = True
     remove_partial_files()
-    # The terminal may be gone, and the work may be writing at this moment.
-    with contextlib.suppress(OSError, RuntimeError, ValueError):
-        sys.stdout.flush()
-    with contextlib.suppress(OSError, RuntimeError, ValueError):
-        print("Stopped.", file=sys.stderr, flush=True)
+    saying = threading.Thread(target=_say_stopped, daemon=True)
+    saying.start()
+    saying.join(_FLUSHING)
     # Not sys.exit: it would wait for running threads, and have no effect in a callback.
     os._exit(130)
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,22 +184,29 @@ def _prepare_here(
             (Path(builder.data_path) / ABOUT).write_text(json.dumps(about))
             # It may have taken hours.
             _check_output(source, output, overwrite=overwrite)
-            _move_dataset(Path(builder.data_path), output, working / "replaced")
+            replaced = working / "replaced" if overwrite else None
+            _move_dataset(Path(builder.data_path), output, replaced)
         except OSError as error:
             raise UserError(f"The dataset {output} could not be written ({error}).") from None
     return Prepared(counts, builder.photographs, skipped)
 
 
-def _move_dataset(dataset: Path, output: Path, replaced: Path) -> None:
-    """Moves a dataset to its place, and an earlier one there to `replaced`."""
+def _move_dataset(dataset: Path, output: Path, replaced: Path | None) -> None:
+    """Moves a dataset to its place, and an earlier one there to `replaced`, if that is given.
+
+    Raises:
+      UserError: if there is one, and `replaced` is None.
+    """
     try:
-        if output.exists():
+        if replaced and output.exists():
             os.replace(output, replaced)
         os.replace(dataset, output)
-    except BaseException:
+    except BaseException as error:
         # What stood there goes back before the working folder goes.
-        if replaced.exists() and not output.exists():
+        if replaced and replaced.exists() and not output.exists():
             os.replace(replaced, output)
+        if isinstance(error, OSError) and output.exists() and not replaced:
+            raise already_exists(output) from None  # made meanwhile
         raise
 
 
@@ -398,9 +404,9 @@ def default_dataset() -> Path:
     dataset = _cache() / f"packaged_photographs-{tag}"
     if dataset.exists():
         return dataset
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for name in present:
-            (Path(folder) / name).symlink_to(photographs / name)
+            (folder / name).symlink_to(photographs / name)
         try:
             prepare_dataset(folder, dataset, held_out=2, progress=False)
         except UserError as error:
