@@ -54,11 +54,11 @@ def run_with_kills(
 ) -> int:
     """Starts the command repeatedly, and ends it with the next signal at a random moment.
 
-    The signal is sent shortly after this start has saved its first step, or after 60 seconds
+    The signal is sent shortly after this start has saved its first step, or after five minutes
     at the latest. After the last signal the run may finish. Returns the number of signals that
     hit a running process.
     """
-    hits, startup = 0, 60.0
+    hits, startup = 0, 300.0
     for number in signals:
         before = _newest(workdir)
         start = time.monotonic()

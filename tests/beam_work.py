@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from hypernet_jax.data.shards import CutShard
 
@@ -9,10 +11,13 @@ __all__ = ["Dies", "Fails"]
 
 
 class Dies(CutShard):
-    """Kills the process before the fourth shard."""
+    """Kills the process before the fourth shard, once another one is finished."""
 
     def __call__(self, item):
         if item[1] == 3:
+            end = time.monotonic() + 60
+            while not list(Path(self._output).glob("part-*")) and time.monotonic() < end:
+                time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGKILL)
         super().__call__(item)
 

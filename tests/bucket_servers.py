@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import http.server
 import logging
-import socket
 import sys
 import threading
 import time
@@ -14,12 +13,6 @@ import pytest
 from hypernet_jax.buckets import prepare_scheme
 
 __all__ = ["Door", "buckets_of_both_kinds", "forget_connections", "gcs_server", "s3_server"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -41,11 +34,10 @@ def gcs_server(bucket: str):
     """The port of a Google Cloud Storage server with one bucket."""
     from gcp_storage_emulator.server import create_server
 
-    port = _free_port()
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=bucket)
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
     server.start()
     try:
-        yield port
+        yield server._api._httpd.server_port
     finally:
         server.stop()
 

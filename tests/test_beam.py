@@ -215,7 +215,7 @@ def test_what_a_kill_leaves_is_resumed(options, folder, local, tmp_path, cut):
     arguments = [folder, output, options, str(TOGETHER), json.dumps(OPTIONS)]
     done = subprocess.run(
         [sys.executable, "-c", _PREPARE, *arguments],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=100,
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     if options:  # the process that waits for its workers tells what happened

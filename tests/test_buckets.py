@@ -74,7 +74,8 @@ def impatient(monkeypatch, failure):
     wait = aiohttp.ClientTimeout(total=10, sock_read=0.3)
     monkeypatch.setitem(fsspec.config.conf["gcs"], "requests_timeout", wait)
     monkeypatch.setitem(fsspec.config.conf["s3"], "config_kwargs", {"read_timeout": 0.3})
-    monkeypatch.setattr(buckets, "_PAUSES", (0.01,))
+    # A busy machine may be slow with the answers that do come.
+    monkeypatch.setattr(buckets, "_PAUSES", (0.01, 0.1, 0.2))
     forget_connections()
     yield
     forget_connections()
@@ -198,13 +199,16 @@ def test_a_process_killed_while_it_writes_resumes(doors, datasets, whole):
     def kill(method, path):
         if method == "PUT" and "killed/checkpoints/4/" in path:
             files.append(path)
-            if len(files) == 6:
+            if len(files) >= 6:
                 process.send_signal(signal.SIGKILL)
         return
 
     doors["s3"].answer = kill
-    assert process.wait(timeout=100) == -signal.SIGKILL
-    doors["s3"].answer = lambda method, path: None
+    try:
+        assert process.wait(timeout=300) == -signal.SIGKILL
+    finally:
+        process.kill()
+        doors["s3"].answer = lambda method, path: None
     assert has_checkpoint(workdir) and len(files) >= 6
     state = train(config_of(datasets["s3"]), workdir, progress=False)
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(whole))
@@ -329,10 +333,12 @@ def test_a_run_ends_in_the_sentence_of_a_failed_checkpoint(scheme, door, dataset
 
 @BOTH
 def test_a_moment_of_failure_is_waited_out(scheme, door, datasets, whole):
-    requests = iter(range(10**6))
+    requests, failed = iter(range(10**6)), set()
 
     def now_and_then(method, path):
-        if next(requests) % 5 == 2:
+        # Not the same request again and again.
+        if next(requests) % 5 == 2 and (method, path) not in failed:
+            failed.add((method, path))
             return s3_error(503, "SlowDown") if scheme == "s3" else gs_error(503, "busy")
         return None
 
@@ -352,9 +358,11 @@ def test_missing_credentials_and_buckets(doors, monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     forget_connections()
-    told = refuse(capsys, "prepare", tmp_path, "-o", "s3://bucket/data")
-    assert "credentials" in told
-    forget_connections()
+    try:
+        told = refuse(capsys, "prepare", tmp_path, "-o", "s3://bucket/data")
+        assert "credentials" in told
+    finally:
+        forget_connections()
 
 
 def test_the_command_tells_one_line_and_no_traceback(doors):

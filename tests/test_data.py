@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -121,7 +121,6 @@ def test_copies_look_alike_and_other_photographs_do_not(photographs):
     assert found == dict.fromkeys(copies, "coffee.png")
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(16, 64), st.data())
 def test_sub_images_cover_every_pixel(height, width, size, data):
     stride = data.draw(st.integers(1, size).filter(lambda s: s > 8))
@@ -327,7 +326,6 @@ def test_a_share_of_the_crops_is_dark(default_data):
     assert 0.3 < darker.mean() < 0.7
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8), st.floats(0.01, 1.0))
 def test_large_folders_give_no_more_than_their_share(counts, largest):
     shares = np.array(balanced(counts, largest))

@@ -162,7 +162,7 @@ def test_jpeg_of_a_batch_is_that_of_each_image(photograph):
         np.testing.assert_array_equal(jpeg(None, one, 20), together)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(24, 60), st.integers(1, 12), st.integers(1, 12))
 def test_bicubic_is_jaxs_inside(height, rows, columns):
     """jax.image.resize has the same cubic but drops out-of-image taps at the borders."""
@@ -178,14 +178,14 @@ def test_bicubic_is_jaxs_inside(height, rows, columns):
     np.testing.assert_allclose(got[inside], expected[inside], atol=0.02)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(1.0, 5.0), st.sampled_from([1, 3]))
 def test_down_up_keeps_shape_and_constants(height, width, scale, channels):
     image = np.full((height, width, channels), 137, np.uint8)
     np.testing.assert_allclose(bicubic_down_up(None, image, scale), image, atol=1e-3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(1.0, 5.0), st.randoms())
 def test_a_reduced_image_fits_into_a_file(height, width, scale, random):
     values = np.random.default_rng(random.getrandbits(32)).integers(0, 2, (height, width, 3)) * 255

@@ -58,7 +58,7 @@ def test_the_mean_over_the_views_of_the_whole_image(size, backend, photograph):
     assert np.abs(got - Restorer(model, theta).apply(images, level=33.5)).max() > 1e-3
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 3), st.booleans())
 def test_a_turned_image_is_restored_turned(height, width, turns, mirrored):
     image = np.random.default_rng(height).random((2 * height, 2 * width, 3), np.float32)

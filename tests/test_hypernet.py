@@ -190,7 +190,7 @@ class HyperNetworkTest(chex.TestCase):
             make(pattern="no_such_layer")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(0.5, 100.0), st.floats(0.5, 100.0))
 def test_proportional_parameters_have_the_ratio_of_their_levels(i, j):
     hypernet, theta, _ = make(features=Proportional())
@@ -199,7 +199,7 @@ def test_proportional_parameters_have_the_ratio_of_their_levels(i, j):
     chex.assert_trees_all_close(at_i, scaled, rtol=2e-6, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(0.0, 100.0), st.floats(0.0, 100.0), st.floats(0.0, 1.0))
 def test_affine_parameters_are_collinear(a, b, t):
     hypernet, theta, _ = make()
@@ -226,7 +226,7 @@ def test_published_network_to_the_parameter(colours, generated, trainable):
     assert count_parameters(theta["generated"]) == 2 * 1_181_696
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(AXES), st.integers(0, 100), st.integers(0, 100))
 def test_z_is_zero_at_the_origin_and_one_at_the_far_end(scale, i, j):
     origin, far = (scale.low + (scale.high - scale.low) * share / 100 for share in (i, j))

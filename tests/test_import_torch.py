@@ -3,7 +3,6 @@
 import json
 import pickle
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from hypernet_jax.interchange.level_estimator import load_level_estimator
 from hypernet_jax.interchange.torch_file import read_state_dict
 
 from .commands import refuse
+from .conftest import REPOSITORY
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra test-torch)")
 
@@ -187,7 +187,7 @@ def test_noise_level_network(photograph, tmp_path, capsys):
     )
     assert "contains no hypernet_jax weights" in refuse(capsys, "info", "--weights", output)
     with pytest.raises(UserError, match="contains no level estimator"):
-        load_level_estimator(Path("hypernet_jax/pretrained/denoise.safetensors"))
+        load_level_estimator(REPOSITORY / "hypernet_jax/pretrained/denoise.safetensors")
     for pixels in (images[0] * 255, np.full((64, 64, 3), np.nan), np.zeros(3), np.zeros((9, 9, 2))):
         with pytest.raises(UserError, match=r"scale or clip|not finite|must be"):
             estimator.estimate(np.float32(pixels))

@@ -77,12 +77,20 @@ def test_the_image_copies_what_there_is():
 def docker_runs():
     if shutil.which("docker") is None:
         return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    try:
+        asked = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
 
 
 @pytest.mark.skipif(not docker_runs(), reason="Docker does not run here")
 def test_docker_accepts_the_dockerfile():
-    subprocess.run(["docker", "build", "--check", str(REPOSITORY)], check=True)
+    command = ["docker", "build", "--check", str(REPOSITORY)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "failed to resolve source metadata" in checked.stderr:
+        pytest.skip("the registry of the base image does not answer")
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("name", ["slurm.sh", "tpu_vm.sh"])

@@ -14,6 +14,7 @@ from hypernet_jax import (
     UserError,
     get_task,
     make_model,
+    programs,
     save_weights,
 )
 from hypernet_jax.cli.main import main
@@ -257,6 +258,9 @@ def test_few_programs_serve_maps_of_many_sizes(photograph, request):
 
     jax.monitoring.register_event_duration_secs_listener(note)
     request.addfinalizer(lambda: jax.monitoring.unregister_event_duration_listener(note))
+    # Another test may have compiled the same.
+    programs._shared.cache_clear()
+    jax.clear_caches()
     for height, width in ((40, 50), (41, 53), (43, 54)):
         compiled.clear()
         levels = np.zeros((height, width, 3), np.float32)

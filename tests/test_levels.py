@@ -138,7 +138,7 @@ def test_one_axis_where_one_is_meant():
         LevelSpace.of(NOISE_SIGMA, NOISE_SIGMA)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.floats(0, 100), st.floats(1, 100), st.floats(0, 4)), min_size=2, max_size=2

@@ -44,7 +44,7 @@ def block_of(form, content):
     return Image.open(io.BytesIO(content)).info["exif"].removeprefix(b"Exif\0\0")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from("<>"), tiff_blocks.directories(), st.sampled_from(FORMS))
 def test_exif_fields_of_every_type_come_out_byte_for_byte(order, directories, form):
     if not directories:
@@ -115,7 +115,7 @@ def test_only_what_changes_is_changed(tmp_path):
         assert Image.open(output).getexif().get(0x112, 1) == 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.sampled_from([b"II*\0", b"MM\0*", b""]), st.booleans())
 def test_damaged_blocks_end_in_values_or_a_value_error(rest, head, turned):
     block = head + rest

@@ -64,7 +64,7 @@ def test_every_network_is_tested():
         check_exact_tiles(make_network(name, **options))
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     st.sampled_from(sorted(SMALL)), st.integers(1, 200), st.integers(1, 200), st.integers(0, 2**31)
 )

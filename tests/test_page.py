@@ -1,5 +1,6 @@
 """The page: requests that it answers or refuses, and its use in a real browser."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -232,7 +233,7 @@ def endless(monkeypatch):
 
     def restore(image, *, progress, **options):
         del image, options
-        for _ in range(2000):
+        for _ in range(10_000):
             progress(0, 1)
             begun.set()
             time.sleep(0.01)
@@ -251,7 +252,7 @@ def test_a_closed_studio_leaves_no_files(progress, endless, noisy, tmp_path):
         assert begun.wait(60)
         studio.close()
         # `close` waits until the job has ended.
-        assert isinstance(job.exception(0.5), UserError)
+        assert isinstance(job.exception(30), UserError)
         assert str(job.exception()) == "The server is ending."
     for refused in (
         lambda: studio.whole(noisy, "denoise", 25.0, results),
@@ -279,7 +280,7 @@ def test_a_visitor_stops_only_their_own_restoration(way, endless, noisy, tmp_pat
         time.sleep(0.1)
         # What a closed or reloaded page asks for, too.
         getattr(handlers, way)(one)
-        download, message = job.result(5)
+        download, message = job.result(30)
     assert message == "**Stopped; nothing is kept.**" and not download.interactive
     assert not (tmp_path / "results").exists()
     handlers.stop(one)
@@ -298,11 +299,11 @@ def test_a_restoration_that_is_begun_again_can_be_stopped(endless, noisy, tmp_pa
         first = pool.submit(handlers.whole, *given)
         assert begun.wait(60)
         second = pool.submit(handlers.whole, *given)
-        assert "Stopped" in first.result(5)[1]
+        assert "Stopped" in first.result(30)[1]
         time.sleep(0.1)
         assert not second.done()
         handlers.stopped(visitor)
-        assert "Stopped" in second.result(5)[1]
+        assert "Stopped" in second.result(30)[1]
     assert handlers._stopped == {}
 
 
@@ -480,13 +481,26 @@ def browser(server, chromium, tmp_path):
 
 def wait(condition, seconds=60):
     """Waits until `condition` returns something true, and returns it; fails after a timeout."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
+        # An element may be replaced between being found and being read.
+        with contextlib.suppress(StaleElementReferenceException, IndexError):
+            if found := condition():
+                return found
         time.sleep(0.05)
     raise AssertionError(f"nothing within {seconds} seconds")
+
+
+def steady(condition, *, seconds):
+    """What `condition` returns once that has not changed for some seconds."""
+    found, since = condition(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        time.sleep(0.1)
+        if (now := condition()) != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def css(driver, selector):
@@ -930,8 +944,8 @@ def test_a_brush_gives_regions_their_own_strength(browser, noisy, tmp_path):
     stroke = webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -40, -20)
     stroke.click_and_hold().move_by_offset(25, 10).move_by_offset(25, 10).release().perform()
     wait(lambda: pictures(browser) != everything and pictures(browser))
-    time.sleep(1.5)  # the first answer is for the first part of the stroke
-    painted = pictures(browser)
+    # The first answer is for the first part of the stroke.
+    painted = steady(lambda: pictures(browser), seconds=3)
     if "HYPERNET_JAX_SCREENSHOT_BRUSH" in os.environ:  # the picture in docs/howto/page.md
         browser.save_screenshot(os.environ["HYPERNET_JAX_SCREENSHOT_BRUSH"])
     css(browser, "#save-mask")[0].click()

@@ -333,11 +333,15 @@ def make_folder(folder, photograph):
         # The profile is for RGB.
         keeps = carries and mode not in ("CMYK", "L", "LA")
         expected[path.relative_to(folder).with_suffix(".png")] = (out, (width, height), keeps)
+
+    def largest(pattern):
+        return max(folder.rglob(pattern), key=lambda path: path.stat().st_size)
+
     broken = {
         "text.png": b"not an image",
         "empty.jpg": b"",
-        "cut.jpg": (next(folder.rglob("*.jpg"))).read_bytes()[:700],
-        "cut.tif": (next(folder.rglob("*.tif"))).read_bytes()[:300],
+        "cut.jpg": largest("*.jpg").read_bytes()[:700],
+        "cut.tif": largest("*.tif").read_bytes()[:300],
         "zeros.webp": bytes(1000),
     }
     for name, content in broken.items():

@@ -28,7 +28,7 @@ from hypernet_jax.weights import shipped_tasks
 from .models import RESTORER, tiny_config, tiny_restorer, tiny_theta
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
     st.sampled_from([None, 1, 3]),
@@ -132,7 +132,6 @@ def test_unfit_arrays_are_refused(image, message):
         RESTORER.restore(image, level=5)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.sampled_from(["denoise", "sr", "deblur"]))
 def test_a_plain_network_serves_the_level_that_it_is_told_to(tenths, task):
     space = TASKS[task].space

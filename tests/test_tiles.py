@@ -108,7 +108,7 @@ def test_a_flat_gradient_has_no_seam():
         assert np.abs(np.diff(inside, axis=axis)).max() < 5e-3
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.integers(1, 5000),
     st.data(),
@@ -130,7 +130,7 @@ def test_spans_cover_the_window_once_and_see_enough(length, data, halo, largest)
             assert span.start + span.valid == padded or span.start + span.valid - stop >= halo
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([38, 64]), st.data())
 def test_plans_of_any_size_stay_within_their_area(height, width, halo, data):
     pixels = data.draw(st.integers((2 * halo + 32) ** 2, 4_000_000))

@@ -315,7 +315,7 @@ def test_validation_of_what_is_restored_to_the_bit(default_data):
 def test_a_killed_command_resumes(default_data, tmp_path):
     """Kills the real command at random moments; benchmarks/preemption.py is the long version."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    options = {"steps": 40, "dataset": str(default_data)}
+    options = {"steps": 200, "dataset": str(default_data)}
     assert run_script("train.py", *train_command(whole, **options)[2:]).returncode == 0
     hits = run_with_kills(
         train_command(killed, **options),

@@ -71,7 +71,7 @@ def page(tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     if "npm could not install" in process.stderr:
         pytest.skip(process.stderr.strip())

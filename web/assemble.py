@@ -61,6 +61,7 @@ def runtime(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copy(HERE / "package.json", scratch)
         command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        command += ["--fetch-timeout=60000", "--fetch-retries=1"]
         process = subprocess.run(
             [*command, "--ignore-scripts", "--prefix", scratch],
             cwd=scratch,

@@ -49,8 +49,10 @@ class Handlers:
         self.studio = studio
         self.folder = folder
         self.most_parts = most_parts
-        # By visitor, for the restoration of a whole photograph that runs.
+        # By visitor, for the restoration of a whole photograph that runs, and for one that was
+        # asked for and has not begun.
         self._stopped: dict[str | None, threading.Event] = {}
+        self._asked: dict[str | None, threading.Event] = {}
         # Visitors who ended their last restoration, which gradio then counts as failed.
         self._ended: set[str | None] = set()
 
@@ -197,9 +199,12 @@ class Handlers:
         """Restores the whole photograph to a PNG file; returns (download, message)."""
         if path is None:
             return _no_file(), _NO_PHOTOGRAPH
+        stopped = self._asked.pop(request.session_hash, None) or threading.Event()
         # One that was cancelled may still be running.
-        self._end(request)
-        stopped = self._stopped[request.session_hash] = threading.Event()
+        before = self._stopped.get(request.session_hash)
+        self._stopped[request.session_hash] = stopped
+        if before is not None:
+            before.set()
 
         def report(done: int, of: int) -> None:
             if stopped.is_set():
@@ -227,6 +232,7 @@ class Handlers:
     def begun(self, request: gr.Request):
         """Handles the button to restore; returns (what to stop, message)."""
         self._ended.discard(request.session_hash)
+        self._asked[request.session_hash] = threading.Event()
         return gr.Button(interactive=True), "Restoring…"
 
     def failed(self, request: gr.Request):
@@ -236,17 +242,15 @@ class Handlers:
     def left(self, request: gr.Request) -> None:
         """Handles a closed page."""
         self.stop(request)
+        self._asked.pop(request.session_hash, None)
         self._ended.discard(request.session_hash)
 
     def stop(self, request: gr.Request) -> None:
-        """Ends the restoration of a visitor's whole photograph, if one runs."""
+        """Ends the restoration of a visitor's whole photograph, if one runs or is about to."""
         self._ended.add(request.session_hash)
-        self._end(request)
-
-    def _end(self, request: gr.Request) -> None:
-        running = self._stopped.get(request.session_hash)
-        if running is not None:
-            running.set()
+        for events in (self._asked, self._stopped):
+            if (event := events.get(request.session_hash)) is not None:
+                event.set()
 
     def stopped(self, request: gr.Request):
         """Handles the button to stop; returns (download, message, nothing to stop)."""

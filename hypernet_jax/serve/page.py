@@ -119,7 +119,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             )  # fmt: skip
             saved = gr.DownloadButton("Download mask", interactive=False, elem_id="save-mask")
         first = names[0]
-        page.load(
+        loaded = page.load(
             lambda: level_slider(first, starting_value(TASKS[first])),
             None,
             level,
@@ -192,7 +192,7 @@ def make_page(studio: Studio, folder: Path) -> gr.Blocks:
             [photograph, task, zoom, given],
             everything,
             trigger_mode="always_last",
-            cancels=[*turned, painted, zoomed, moved, restored],
+            cancels=[loaded, *turned, painted, zoomed, moved, restored],
             api_name="open",
         )
         # Also while the restoration waits for that of another visitor.
