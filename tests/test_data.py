@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hypernet_jax import UserError
-from hypernet_jax.data import builders
+from hypernet_jax.data import builders, prepare
 from hypernet_jax.data.augmentation import change_colours, darken, soften
 from hypernet_jax.data.builders import sub_images
 from hypernet_jax.data.cache import CachedImages
@@ -544,3 +544,16 @@ def test_a_crop_larger_than_the_sub_images_is_reported(default_data):
     source = open_split(default_data, "train")
     with pytest.raises(UserError, match="crop_size=999"):
         next(pipeline(source, size=999))
+
+
+def test_a_dataset_that_appears_meanwhile_stays(tmp_path):
+    made, other = tmp_path / "made", tmp_path / "other"
+    for folder in (made, other):
+        folder.mkdir()
+        (folder / "file").write_text(folder.name)
+    with pytest.raises(UserError, match="already exists"):
+        prepare._move_dataset(made, other, None)
+    assert (other / "file").read_text() == "other" and (made / "file").exists()
+    prepare._move_dataset(made, other, tmp_path / "replaced")
+    assert (other / "file").read_text() == "made"
+    assert (tmp_path / "replaced/file").read_text() == "other"

@@ -307,6 +307,30 @@ def test_a_restoration_that_is_begun_again_can_be_stopped(endless, noisy, tmp_pa
     assert handlers._stopped == {}
 
 
+def test_a_restoration_that_has_not_begun_can_be_stopped(endless, noisy, tmp_path):
+    pytest.importorskip("gradio", reason="the extra `serve` is not installed")
+    from hypernet_jax.serve.brush import ONLY
+    from hypernet_jax.serve.handlers import Handlers
+
+    studio, begun = endless
+    handlers, visitor = Handlers(studio, tmp_path / "results", 3), SimpleNamespace(session_hash="")
+    given = str(noisy), "denoise", 25.0, None, ONLY, 0.2, visitor, lambda *at, unit: None
+    handlers.begun(visitor)
+    handlers.stopped(visitor)
+    with ThreadPoolExecutor() as pool:
+        assert "Stopped" in pool.submit(handlers.whole, *given).result(60)[1]
+        # The next one is not concerned.
+        handlers.begun(visitor)
+        begun.clear()
+        job = pool.submit(handlers.whole, *given)
+        assert begun.wait(60)
+        time.sleep(0.1)
+        assert not job.done()
+        handlers.left(visitor)
+        assert "Stopped" in job.result(60)[1]
+    assert handlers._stopped == handlers._asked == {}
+
+
 def test_events_that_meet_no_photograph_or_a_thin_one(studio, tmp_path):
     """A click may be on its way while the photograph is cleared or swept away."""
     pytest.importorskip("gradio", reason="the extra `serve` is not installed")
