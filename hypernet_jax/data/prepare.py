@@ -197,16 +197,22 @@ def _move_dataset(dataset: Path, output: Path, replaced: Path | None) -> None:
     Raises:
       UserError: if there is one, and `replaced` is None.
     """
+    if replaced is None:
+        try:
+            os.replace(dataset, output)
+        except OSError:
+            if output.exists():
+                raise already_exists(output) from None
+            raise
+        return
     try:
-        if replaced and output.exists():
+        if output.exists():
             os.replace(output, replaced)
         os.replace(dataset, output)
-    except BaseException as error:
+    except BaseException:
         # What stood there goes back before the working folder goes.
-        if replaced and replaced.exists() and not output.exists():
+        if replaced.exists() and not output.exists():
             os.replace(replaced, output)
-        if isinstance(error, OSError) and output.exists() and not replaced:
-            raise already_exists(output) from None  # made meanwhile
         raise
 
 
