@@ -1,6 +1,5 @@
 """The exported level estimator, and models that contain it."""
 
-import itertools
 import json
 
 import jax
@@ -44,15 +43,8 @@ def with_noise(photograph):
     return np.clip(np.round(np.asarray(noisy)), 0, 255)
 
 
-@pytest.mark.parametrize(
-    ("kind", "size"),
-    [
-        *itertools.product(
-            ["as it is", "noisy", "compressed", "grey", "flat", "blurred"], [(257, 400)]
-        ),
-        *itertools.product(["as it is", "noisy"], [(256, 256), (400, 600)]),
-    ],
-)
+@pytest.mark.parametrize("size", [(256, 256), (257, 400), (400, 600)])
+@pytest.mark.parametrize("kind", ["as it is", "noisy", "compressed", "grey", "flat", "blurred"])
 def test_it_finds_what_the_package_finds(kind, size, photograph, with_noise, exported):
     image = with_noise if kind == "noisy" else photograph
     image = image[: size[0], : size[1]].astype(np.float32)

@@ -31,7 +31,7 @@ from .models import tiny_config, tiny_restorer, tiny_theta, unet_config
 
 # Megabytes that force tiles of 128 pixels on the shipped networks.
 SMALL = 5.2
-SIZES = [(1, 77), (40, 41), (180, 237)]
+SIZES = [(1, 1), (1, 77), (40, 41), (180, 237)]
 
 
 @functools.cache
